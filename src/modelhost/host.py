@@ -355,9 +355,10 @@ class Host:
         on_queued: OnQueued | None = None,
         *,
         may_relay: bool = False,
+        is_streamed: bool = True,
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a request piece by piece; see :meth:`modelhost.chat.answering.Answering.open`."""
-        return self.answering.open(request, caller, on_queued, may_relay=may_relay)
+        return self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from modelhost.http import listening as http_listening
     from modelhost.http import rest as http_rest
     from modelhost.http import server as http_server
+    from modelhost.http.anthropic import endpoint as http_anthropic
+    from modelhost.http.anthropic import errors as http_anthropic_errors
     from modelhost.mcp_servers import chat_tool as mcp_chat_tool
     from modelhost.mcp_servers import http as mcp_http
     from modelhost.mcp_servers import own as mcp_own
@@ -79,8 +81,11 @@ MODULES: Final[Mapping[str, str]] = {
     "saved_state": "modelhost.persistence.saved_state",
     "state_store": "modelhost.state.store",
     "toolbox": "modelhost.tools.toolbox",
-    # FastAPI and its schemas are not on the hot path; the first other request imports them (0.3 s).
+    # FastAPI and its schemas are not on the hot path; the first other request imports them (0.3 s). Nor is a door that
+    # only some clients use.
     "http_rest": "modelhost.http.rest",
+    "http_anthropic": "modelhost.http.anthropic.endpoint",
+    "http_anthropic_errors": "modelhost.http.anthropic.errors",
     # The hub's client takes 24 MB, that of servers elsewhere an HTTP library.
     "hub_client": "modelhost.models.hub.client",
     "remote_worker": "modelhost.workers.remote.worker",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.doors.anthropic_doors import AnthropicStreamed, AnthropicWhole
 from tests.doors.door import Ability, Door, HttpDoor
 from tests.doors.mcp_doors import McpClient, McpHandshake, McpPlain
 from tests.doors.openai_doors import ChatEvents, ChatRelayed, ChatWhole, CompletionsStreamed, CompletionsWhole
@@ -19,6 +20,8 @@ DOORS: tuple[type[Door], ...] = (
     ChatEvents,
     CompletionsWhole,
     CompletionsStreamed,
+    AnthropicWhole,
+    AnthropicStreamed,
     Prompt,
     McpClient,
     McpHandshake,

@@ -163,8 +163,8 @@ class _Observed:
         return getattr(self._world.host, name)
 
     @asynccontextmanager
-    async def open(self, *arguments: Any, may_relay: bool = False) -> AsyncIterator[Any]:
-        async with self._world.host.open(*arguments, may_relay=may_relay and self._relays) as answer:
+    async def open(self, *arguments: Any, may_relay: bool = False, **options: Any) -> AsyncIterator[Any]:
+        async with self._world.host.open(*arguments, may_relay=may_relay and self._relays, **options) as answer:
             self._world.relayed.append(isinstance(answer, Relayed))
             yield answer
 

@@ -83,6 +83,8 @@ _SIZE_TEXT: Final = r"\d[\d,.]* ?(?:[kKMG]i?B)\b"
 _IDS: Final = re.compile(
     r"(?P<chatcmpl>chatcmpl-[0-9a-zA-Z]{8,})"
     r"|(?P<cmpl>\bcmpl-[0-9a-zA-Z]{8,})"
+    r"|(?P<msg>\bmsg_[0-9a-zA-Z]{8,})"
+    r"|(?P<toolu>\btoolu_[0-9a-f]{24}\b)"
     r"|(?P<call>\bcall_[0-9a-zA-Z]{6,})"
     r"|(?P<request>\breq-[0-9a-f]{6,}(?:-\d+)?)"
     r"|(?P<state>\bstate-[0-9a-f]{8,})"
@@ -92,6 +94,7 @@ _IDS: Final = re.compile(
     r"|(?P<id>\b[0-9a-f]{32}\b)"
 )
 _TEXTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"\bmh1\.[\w-]{43}="), "<signature>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"), TIME),
     (re.compile(r"(?<![\d:])\d\d:\d\d:\d\d(?![\d:])"), TIME),
     (re.compile(r"\b(127\.0\.0\.1|localhost):\d{2,5}\b"), r"\1:<port>"),

@@ -17,7 +17,18 @@ from tests.goldens.json_text import json_text
 from tests.goldens.mcp_messages import ERAS
 from tests.goldens.mcp_recording import Definitions, record_over_http, record_over_stdio, stdio_names
 from tests.goldens.normalising import Normaliser
-from tests.goldens.scenarios import commands, generation, models, plain_mcp, prompts, refusals, state, system, tools
+from tests.goldens.scenarios import (
+    anthropic,
+    commands,
+    generation,
+    models,
+    plain_mcp,
+    prompts,
+    refusals,
+    state,
+    system,
+    tools,
+)
 from tests.goldens.stdio_servers import StdioServers
 from tests.goldens.surroundings import NOWHERE, Surroundings, surroundings
 from tests.support.hub import Repository, serve_hub
@@ -43,6 +54,8 @@ def _generation() -> Recorded:
             "http/system.txt": record_http(system.SYSTEM, hosts, Normaliser(place.places)),
             "http/chats.txt": record_http(generation.CHATS, hosts, Normaliser(place.places)),
             "http/generation.txt": record_http(generation.OTHERS, hosts, Normaliser(place.places)),
+            "http/anthropic.txt": record_http(anthropic.ANSWERS, hosts, Normaliser(place.places)),
+            "http/anthropic_refusals.txt": record_http(anthropic.REFUSALS, hosts, Normaliser(place.places)),
             "http/refusals.txt": record_http(refusals.REFUSALS, hosts, Normaliser(place.places)),
             "openapi.json": _openapi(host, place),
             "metrics.txt": documents.metrics(host.http.get("/metrics").text),
@@ -79,6 +92,7 @@ def _limits() -> Recorded:
         found = {
             "http/keys.txt": record_http(refusals.KEYS, hosts, Normaliser(place.places)),
             "http/prompts.txt": record_http(prompts.PROMPTS, hosts, Normaliser(place.places)),
+            "http/anthropic_limits.txt": record_http(anthropic.LIMITS, hosts, Normaliser(place.places)),
             "http/limits.txt": record_http(refusals.LIMITS, hosts, Normaliser(place.places)),
         }
         hosts["locked"].process.terminate()
@@ -111,6 +125,7 @@ def _administration() -> Recorded:
         return {
             "http/models.txt": record_http(models.MODELS, hosts, Normaliser(place.places)),
             "http/tools.txt": record_http(tools.TOOLS, hosts, Normaliser(place.places)),
+            "http/anthropic_tools.txt": record_http(anthropic.TOOLS, hosts, Normaliser(place.places)),
         }
 
 

@@ -1,1 +1,2 @@
-"""Writes docs/reference from the code: settings, endpoints, engines, errors, metrics, commands, compatibility."""
+"""Writes docs/reference from the code: settings, endpoints, doors, engines, errors, metrics, commands,
+compatibility."""

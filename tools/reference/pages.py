@@ -9,6 +9,7 @@ from typing import Final
 from tools.reference import settings
 from tools.reference.commands import cli_page
 from tools.reference.compatibility import compatibility_page
+from tools.reference.doors import doors_page
 from tools.reference.dotenv_example import dotenv_example
 from tools.reference.endpoints import endpoints_page
 from tools.reference.engines import engines_page
@@ -22,6 +23,7 @@ MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings.markdown,
     "endpoints.md": endpoints_page,
+    "doors.md": doors_page,
     "engines.md": engines_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,

@@ -91,25 +91,28 @@ class Answering:
         on_queued: OnQueued | None = None,
         *,
         may_relay: bool = False,
+        is_streamed: bool = True,
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer ``request`` piece by piece; leaving the context cancels the generation.
 
         ``on_queued`` gets the position in the queue, if the request waits. With ``may_relay``, an answer that needs no
-        changes is relayed as bytes. In a session, the messages continue the stored conversation, and the exchange is
-        stored before the last piece (:mod:`modelhost.chat.sessions`).
+        changes is relayed as bytes. Without ``is_streamed``, the client gets the answer when it is complete: it is
+        asked no questions, and an answer that violates its schema is generated again. In a session, the messages
+        continue the stored conversation, and the exchange is stored before the last piece
+        (:mod:`modelhost.chat.sessions`).
 
         Raises:
             ModelhostError: before the first piece, or in the middle of the answer.
         """
-        return self._opened(request, _Context(caller=caller, on_queued=on_queued, may_relay=may_relay))
+        context = _Context(caller=caller, on_queued=on_queued, may_relay=may_relay, is_streamed=is_streamed)
+        return self._opened(request, context)
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> WholeAnswer:
         """Answer ``request`` completely; sessions and errors as in :meth:`open`."""
         answer = WholeAnswer()
-        context = _Context(caller=caller, on_queued=on_queued, is_streamed=False)
-        async with self._opened(request, context) as opened:
+        async with self.open(request, caller, on_queued, is_streamed=False) as opened:
             async for piece in _pieces_of(opened):
                 answer.add(piece)
         return answer

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from modelhost.chat import fanout
 from modelhost.chat.completions import Echo, LegacyLogprobsRewriter, with_one_envelope, without_alternatives
 from modelhost.chat.relay import Relay, Report
+from modelhost.chat.stops import stopped_at
 from modelhost.chat.usage import RunningUsageRewriter, UsageReader
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
@@ -42,6 +43,8 @@ class Generation:
         rewrites: Sequence[NewRewrite] = (),
         usage_in: UsageReader | None = None,
         echo: Echo | None = None,
+        stops: Sequence[str] = (),
+        keeps_usage: bool = True,
     ) -> None:
         """Take the request.
 
@@ -51,6 +54,8 @@ class Generation:
             rewrites: convert what the engine writes, such as the text of a call into a call.
             usage_in: reads the running usage, if each piece is to have it.
             echo: puts the prompt before each answer.
+            stops: stop sequences that the host finds itself; the request has none, and a running usage.
+            keeps_usage: whether the client gets the running usage.
         """
         self.task = task
         self.at_once = MOST_AT_ONCE
@@ -62,6 +67,8 @@ class Generation:
         self._is_streamed = body.get("stream") is True
         self._is_counting = usage_in is not None
         self._echo = echo
+        self._stops = stops
+        self._keeps_usage = keeps_usage
         counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsageRewriter(usage_in).rewrite]
         self._new_rewrites = [*counting, *rewrites]
         if task == "infill":
@@ -102,6 +109,8 @@ class Generation:
             partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
         ]
         merged = fanout.merge(sources, at_once=self.at_once) if len(sources) > 1 else sources[0]()
+        if self._stops:
+            merged = stopped_at(self._stops, merged, reports[0], keeps_usage=self._keeps_usage)
         last = Event(envelope=NO_ENVELOPE)
         async with aclosing(merged):
             async for piece in merged:

@@ -60,8 +60,11 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     shown = custom_tools.adapted_to(
         tool_choice.enforce_tool_choice(_with_defaults(model, request, "chat")), model.engine
     )
-    chat = shown.request
-    body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | _streamed(request))
+    chat, stops = shown.request, _named_stops(request)
+    if stops:
+        chat = replace(chat, sampling=replace(chat.sampling, stop=None))
+    is_counted = request.continuous_usage or bool(stops)
+    body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | (COUNTED if is_counted else STREAMED))
     called = _other_name(model, body)
     body = _with_contents_as_text(model, body, notes)
     rewrites: list[NewRewrite] = []
@@ -84,16 +87,22 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         name=called,
         top_logprobs=top_logprobs,
         rewrites=rewrites,
-        usage_in=_usage_in(model, request),
+        usage_in=_usage_reader(model, request) if is_counted else None,
+        stops=stops,
+        keeps_usage=request.continuous_usage,
     )
 
 
-def _streamed(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
-    return COUNTED if request.continuous_usage else STREAMED
+def _named_stops(request: ChatRequest) -> tuple[str, ...]:
+    """Return the stop sequences that the host has to find itself, to say which one ended the answer."""
+    if not request.names_stop or request.n > 1:
+        return ()
+    stop = request.sampling.stop or ()
+    return (stop,) if isinstance(stop, str) else stop
 
 
-def _usage_in(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageReader | None:
-    return partial(model.engine.usage_in, asked=request.extra) if request.continuous_usage else None
+def _usage_reader(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageReader:
+    return partial(model.engine.usage_in, asked=request.extra)
 
 
 def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
@@ -101,10 +110,11 @@ def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
     request = _with_defaults(model, request, task)
     if request.infill is None or request.infill.prompt_field == TASKS["completions"].prompt_field:
         request = _limited(request)
-    body = with_adapters(model, task, request, _body(model, task, request) | _streamed(request))
+    is_counted = request.continuous_usage
+    body = with_adapters(model, task, request, _body(model, task, request) | (COUNTED if is_counted else STREAMED))
     called = _other_name(model, body)
     echo = _echo(model, request, body) if request.echo else None
-    dialect, usage_in = model.engine.adapt(task, body), _usage_in(model, request)
+    dialect, usage_in = model.engine.adapt(task, body), _usage_reader(model, request) if is_counted else None
     return Generation(task, dialect, name=called, top_logprobs=request.logprobs, usage_in=usage_in, echo=echo)
 
 

@@ -98,6 +98,13 @@ class Settings(BaseModel):
         description="Maximum number of models loaded at the same time. Default: as many as fit.",
         panel="Several models",
     )
+    model_patterns: dict[str, str] = _setting(
+        default={"claude-*": "*"},
+        description="Which model answers to names that no model has, as `PATTERN=MODEL` with `*` for any characters; "
+        "the model `*` is the active one. Default: the active one to `claude-*`, as coding agents ask for it.",
+        panel="Several models",
+        flags=("--model-pattern",),
+    )
     allow_models: AllowedModels | None = _setting(
         description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
         "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "
@@ -342,6 +349,12 @@ class Settings(BaseModel):
         "server, for its `connect_timeout_seconds` but at most 15 s; with `ready`, also the host before it loads the "
         "model and listens; with `never`, nothing. `true` is `ready`, `false` is `never`.",
         panel="Tools",
+    )
+    stable_prompts: bool = _setting(
+        default=True,
+        description="Remove lines of system prompts that are different in each request of a coding agent, so that the "
+        "engine reuses the prompt that it has computed. They come over Anthropic's API, from Claude Code.",
+        panel="Engine",
     )
     mcp_port: int | None = _setting(
         ge=0,

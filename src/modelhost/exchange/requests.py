@@ -135,6 +135,8 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
     """Whether a stream begins with wait events."""
     continuous_usage: bool = False
     """Whether each piece of a stream has the usage so far."""
+    names_stop: bool = False
+    """Whether the answer says which of the stop sequences ended it."""
     lora: tuple[SelectedAdapter, ...] = ()
     """The adapters to apply, besides those that are always applied."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost import lazy
+from modelhost.http.anthropic.paths import PATHS as ANTHROPIC_PATHS
 from modelhost.http.door_errors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
 from modelhost.http.mcp.endpoint import ByPort
@@ -35,6 +36,9 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
         ("POST", path): OperationEndpoint(host, operation) for operation, paths in PATHS.items() for path in paths
     }
     direct |= {("GET", path): probe for path, probe in probes(host).items()}
+    direct |= dict.fromkeys(
+        (("POST", path) for path in ANTHROPIC_PATHS), LazyApp(lambda: lazy.http_anthropic.anthropic_app(host))
+    )
     prompts = prompt_endpoints(host)
 
     def rest() -> ASGIApp:

@@ -1,4 +1,4 @@
-"""Errors in the format of the door of a request: prompts, MCP, or all others."""
+"""Errors in the format of the door of a request: prompts, MCP, Anthropic's API, or all others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Final
 
 import orjson
 
+from modelhost import lazy
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelhostError
+from modelhost.http.anthropic.paths import PATHS as ANTHROPIC_PATHS
 from modelhost.http.errors import Answer, error_answer, error_object
 from modelhost.http.mcp.endpoint import PATHS as MCP_PATHS
 from modelhost.http.prompt.endpoint import PATH, prompt_error_answer
@@ -35,6 +37,8 @@ def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answe
 
 def answer_at(path: str, error: ModelhostError) -> Answer:
     """Return status, headers and body for ``error`` at a path that takes no prompts."""
+    if path in ANTHROPIC_PATHS:
+        return lazy.http_anthropic_errors.anthropic_error(error)
     return rpc_error_answer(error) if path in MCP_PATHS else error_answer(error)
 
 

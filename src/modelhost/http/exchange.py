@@ -6,7 +6,8 @@ import asyncio
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -14,21 +15,36 @@ from starlette.types import Receive, Scope, Send
 from modelhost import json_text
 from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
-from modelhost.exchange.sse import DONE_EVENT
+from modelhost.exchange.sse import DONE_EVENT, END_OF_EVENT
 from modelhost.http.errors import Answer, error_answer, error_object
 from modelhost.logs import get_logger
 
 log = get_logger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
-AnswerOf = Callable[[ModelhostError], Answer]
-STREAM_HEADERS: Headers = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 CLIENT_DISCONNECTED_STATUS = 499  # nginx's number for it; only logs and metrics see it
-KEEP_ALIVE = b": keep-alive\n\n"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorFormat:
+    """How a door writes errors and streams."""
+
+    error_answer: Callable[[ModelhostError], Answer]
+    error_block: Callable[[ModelhostError], bytes]
+    """The last block of a stream that fails."""
+    end: bytes
+    """What the last block of a complete stream ends with."""
+    content_type: bytes = EVENT_STREAM
+    keep_alive: bytes = b": keep-alive\n\n"
+    """What clients ignore, sent when a stream has been silent for long."""
+
+
+def _error_event(error: ModelhostError) -> bytes:
+    return b"data: " + orjson.dumps(error_object(error), default=str) + END_OF_EVENT
+
+
+OPENAI: Final = DoorFormat(error_answer=error_answer, error_block=_error_event, end=DONE_EVENT)
 
 
 class Exchange:
@@ -41,13 +57,13 @@ class Exchange:
         send: Send,
         *,
         keep_alive_seconds: float = 15.0,
-        answer_of: AnswerOf = error_answer,
+        form: DoorFormat = OPENAI,
     ) -> None:
-        """Take them; ``answer_of`` renders an error."""
+        """Take them, and the format of the door."""
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._answer_of = answer_of
+        self._form = form
         self._loop = asyncio.get_running_loop()
         self._keep_alive_seconds = keep_alive_seconds
         self._sent_at = 0.0
@@ -58,6 +74,8 @@ class Exchange:
         self._was_queued = False
         self.headers: Headers = []
         """Further headers of the answer."""
+        self.model: Any = None
+        """The model that the request names, as it names it; for metrics and logs."""
 
     def add_queue_position(self, position: int) -> None:
         """Add the first position in the queue to the headers."""
@@ -115,7 +133,7 @@ class Exchange:
             await work
         except ModelhostError as error:
             await self.fail(error)
-            return self._answer_of(error)[0], error.code
+            return self._form.error_answer(error)[0], error.code
         except ClientDisconnected:
             # Many clients close the connection at the last event, before the end of the response.
             return 200 if self._is_complete else CLIENT_DISCONNECTED_STATUS, None
@@ -123,12 +141,12 @@ class Exchange:
             # The server cancels what is left after its shutdown timeout, and waits for this.
             stopped = ShuttingDown("The host was stopped before the answer was complete.")
             await self.fail(stopped)
-            return self._answer_of(stopped)[0], stopped.code
+            return self._form.error_answer(stopped)[0], stopped.code
         except Exception:
             log.exception("request_failed", path=self._scope["path"])
             fault = HostFault()
             await self.fail(fault)
-            return self._answer_of(fault)[0], fault.code
+            return self._form.error_answer(fault)[0], fault.code
         return 200, None
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:
@@ -167,21 +185,25 @@ class Exchange:
             await self._begin_stream()
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        self._is_complete = block.endswith(DONE_EVENT)
+        self._is_complete = block.endswith(self._form.end)
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error`` as an answer, or as the last event of a stream that has begun."""
         if not self.has_begun:
-            await self.answer(*_in_order(self._answer_of(error)))
+            await self.answer(*_in_order(self._form.error_answer(error)))
             return
-        event = b"data: " + orjson.dumps(error_object(error), default=str) + b"\n\n"
-        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._form.error_block(error), "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _begin_stream(self) -> None:
         if not self.has_begun:
             self.has_begun = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + self.headers})
+            headers = [
+                (b"content-type", self._form.content_type),
+                (b"cache-control", b"no-cache"),
+                (b"x-accel-buffering", b"no"),
+            ]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers + self.headers})
 
     def _tick(self) -> None:
         silent_seconds = self._loop.time() - self._sent_at
@@ -189,7 +211,7 @@ class Exchange:
         if rest <= 0:
             rest = self._keep_alive_seconds
             if self._keep_alive_task is None or self._keep_alive_task.done():  # otherwise the client does not read
-                self._keep_alive_task = self._loop.create_task(self.write(KEEP_ALIVE))
+                self._keep_alive_task = self._loop.create_task(self.write(self._form.keep_alive))
         self._timer = self._loop.call_later(rest, self._tick)
 
 

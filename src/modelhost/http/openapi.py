@@ -15,6 +15,7 @@ from modelhost.config.value_types import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
+from modelhost.http.anthropic.openapi import add_versions, anthropic_paths, anthropic_schemas
 from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.prompt import openapi as prompt_openapi
@@ -103,7 +104,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     _, definitions = models_json_schema(
         [*((model, "validation") for model in MODELS.values()), *administration_models()], ref_template=REF
     )
-    schemas.update(definitions["$defs"])
+    schemas.update(definitions["$defs"] | anthropic_schemas())
     schemas["Error"] = ERROR_SCHEMA
     schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": REF.format(model="Message")}
     for model in UNUSED_SCHEMAS:
@@ -114,6 +115,8 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for task in SUMMARIES:
         for number, path in enumerate(PATHS[task], 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
+    document["paths"].update(anthropic_paths())
+    add_versions(document["paths"])
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())
     if needs_key:

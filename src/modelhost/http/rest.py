@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
 from modelhost.http.admin import model_events
 from modelhost.http.admin.operations import administration_routes
+from modelhost.http.anthropic.models import anthropic_model_routes
 from modelhost.http.door_errors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
 from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
@@ -55,6 +56,7 @@ def build_rest(
     app.router.routes.extend(administration_routes(host))
     events = model_events.EventsEndpoint(host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping)
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
+    app.router.routes.extend(anthropic_model_routes(host))
     app.router.routes.extend(models_router(host).routes)
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)

@@ -17,7 +17,7 @@ from modelhost.tools.call import call_tool, failed
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
 from modelhost.tools.catalogue import Catalogue, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
-from modelhost.tools.names import ALL, Selection
+from modelhost.tools.names import ALL, ALL_OF_SERVER, Selection
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
 from modelhost.tools.reading import ResourceReader
 from modelhost.tools.restarts import StartingServers
@@ -289,7 +289,7 @@ class ToolHub:
         if selection.tools is None or not all(server.has_listed for server in self._servers.values()):
             return
         for name in selection.tools:
-            if not self._current().meant_by(name):
+            if not name.endswith(ALL_OF_SERVER) and not self._current().meant_by(name):
                 raise self._not_found(name)
 
     def _check_servers(self, selection: Selection) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from modelhost.tools.catalogue import OfferedTool
 
 MAX_LENGTH: Final = 64
+ALL_OF_SERVER: Final = ".*"
+"""Ends the name of a server that stands for all of its tools."""
 DIGITS: Final = 6  # of the hash that follows a changed name
 _SAFE: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
@@ -80,7 +82,8 @@ def _hashed(wished: str, key: ToolKey, taken: set[str]) -> str:
 class Selection:
     """Which tools a request uses; ``None`` is all.
 
-    Tools are named by their name for models, by ``server.tool``, or by the original name, which several may share.
+    Tools are named by their name for models, by ``server.tool``, by the original name, which several may share, or all
+    of a server by ``server.*``.
     """
 
     servers: frozenset[str] | None = None
@@ -103,4 +106,4 @@ ALL: Final = Selection()
 
 
 def _names(tool: OfferedTool) -> tuple[str, ...]:
-    return tool.name, f"{tool.server}.{tool.tool}", tool.tool
+    return tool.name, f"{tool.server}.{tool.tool}", tool.tool, tool.server + ALL_OF_SERVER

@@ -17,7 +17,9 @@ from modelhost.config.value_types import is_session_id
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Task
 from modelhost.host import Host
+from modelhost.http.anthropic.bodies import MessagesRequest
 from modelhost.http.app import build_app
+from modelhost.http.validation import checked
 from modelhost.operations.sessions import SessionDocument
 from modelhost.operations.state import SaveParameters
 from tests.unit.operations.fake_host import FakeHost, ready
@@ -47,7 +49,7 @@ async def test_parameters_of_a_query_are_described_as_they_are_checked() -> None
 
 async def test_the_routes_of_fastapi_are_described_with_our_refusals() -> None:
     found = await document()
-    assert set(found["paths"]["/v1/models"]["get"]["responses"]) == {"200", "401"}
+    assert set(found["paths"]["/v1/models"]["get"]["responses"]) == {"200", "400", "401"}
     assert set(found["paths"]["/v1/models/{model_id}"]["get"]["responses"]) == {"200", "401", "404"}
     assert "HTTPValidationError" not in found["components"]["schemas"]
 
@@ -68,6 +70,41 @@ async def test_a_body_is_required_where_a_parameter_is() -> None:
 async def test_messages_of_a_session_are_described_as_those_of_a_chat() -> None:
     schemas = (await document())["components"]["schemas"]
     assert schemas["SessionDocument"]["properties"]["messages"]["items"] == {"$ref": "#/components/schemas/Message"}
+
+
+async def test_schemas_of_anthropics_api_have_names_of_their_own() -> None:
+    schemas = (await document())["components"]["schemas"]
+    assert [name for name in schemas if "__" in name] == []
+    assert schemas["Message"] != schemas["AnthropicMessage"]
+
+
+@pytest.mark.parametrize(
+    ("block", "is_valid"),
+    [
+        ({"type": "text", "text": "a"}, True),
+        ({"type": "redacted_thinking", "data": "a"}, True),
+        ({"type": "text"}, False),
+        ({"type": "hologram"}, False),
+        ({"type": {}}, False),
+        ({"type": []}, False),
+    ],
+    ids=str,
+)
+def test_a_block_of_a_message_is_described_as_it_is_checked(block: Any, is_valid: bool) -> None:
+    body = {"max_tokens": 1, "messages": [{"role": "user", "content": [block]}]}
+    described = jsonschema.Draft202012Validator(MessagesRequest.model_json_schema())
+    assert described.is_valid(body) is is_valid
+    if is_valid:
+        checked(MessagesRequest, body)
+    else:
+        with pytest.raises(InvalidRequest):
+            checked(MessagesRequest, body)
+
+
+@pytest.mark.parametrize("tool", [{"name": "a", "input_schema": {}}, {"type": "web_search_20250305", "name": "a"}])
+def test_each_tool_of_a_message_is_of_one_described_kind(tool: Any) -> None:
+    described = jsonschema.Draft202012Validator(MessagesRequest.model_json_schema())
+    assert described.is_valid({"max_tokens": 1, "messages": MESSAGES, "tools": [tool]})
 
 
 MESSAGES = [{"role": "user", "content": "hello"}]

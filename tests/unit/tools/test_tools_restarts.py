@@ -47,5 +47,7 @@ def test_a_choice_of_tools_is_met_when_each_of_them_is_there() -> None:
     assert Selection(tools=frozenset({"a_echo", "a.pid", "echo"})).is_met_by(there)
     assert Selection(tools=frozenset()).is_met_by([])
     assert not Selection(tools=frozenset({"echo", "b_echo"})).is_met_by(there)
+    assert Selection(tools=frozenset({"a.*"})).is_met_by(there)
+    assert not Selection(tools=frozenset({"a.*", "b.*"})).is_met_by(there)
     assert not ALL.is_met_by(there)
     assert not Selection(servers=frozenset({"a"})).is_met_by(there)

@@ -115,7 +115,7 @@ def _chat(body: Mapping[str, Any]) -> ChatRequest:
         allowed_tools=allowed,
         parallel_tool_calls=body.get("parallel_tool_calls"),
         output=output,
-        mcp=_mcp(body.get("mcp")),
+        mcp=mcp_options(body.get("mcp")),
         session_id=body.get("session_id"),
     )
 
@@ -145,7 +145,8 @@ def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[O
     return OutputFormat(kind=given["type"], schema=wrapper.get("schema"), extra=extra or NOTHING), more
 
 
-def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
+def mcp_options(given: Mapping[str, Any] | None) -> McpOptions | None:
+    """Return the options in ``given``, the field ``mcp`` of a request, whose types are checked."""
     if given is None:
         return None
     servers, tools = given.get("servers"), given.get("tools")

@@ -78,7 +78,7 @@ class LoopEnd:
 
     finish_reason: str
     details: FinishDetails | None = None
-    """Why the host ended it, if it did."""
+    """Why the host ended it, or the last turn, if it did."""
 
     @property
     def kind(self) -> str | None:
@@ -93,6 +93,7 @@ class _Turn:
     text: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
+    finish_details: FinishDetails | None = None
     repeated: str | None = None
     """The tool that was called too often; neither that call nor later ones of the turn are made."""
     collector: CallCollector = field(default_factory=CallCollector)
@@ -197,7 +198,7 @@ class ToolLoop:
                 return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
             messages, fallback = written, None
             if not turn.collector.calls:
-                return LoopEnd(finish_reason=turn.finish_reason or "stop")
+                return LoopEnd(finish_reason=turn.finish_reason or "stop", details=turn.finish_details)
             if is_too_deep:
                 return _ended("depth_limit", f"The request stands in {self._context.depth} calls of tools already.")
             if not turn.may_call:
@@ -282,7 +283,7 @@ class ToolLoop:
         elif isinstance(event, ToolCallPiece):
             self._begin(turn, turn.collector.add(event))
         elif isinstance(event, Finish):
-            turn.finish_reason = event.reason
+            turn.finish_reason, turn.finish_details = event.reason, event.details
         elif isinstance(event, Usage) and event.usage:
             self._prompt_tokens = self._prompt_tokens or event.usage.get("prompt_tokens", 0)
             self.usage = self._stream.spent = usage.add_usage(self.usage, event.usage)

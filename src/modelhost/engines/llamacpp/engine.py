@@ -123,6 +123,7 @@ CHAT = frozenset(
         "chat_template_kwargs",
         "reasoning_effort",
         "reasoning_format",
+        "thinking_budget_tokens",
         "add_generation_prompt",
         "continue_final_message",
         "parse_tool_calls",

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller
 from modelhost.http.edge import ACTOR, REQUEST_ID
+from modelhost.http.endpoint import BYTES_PER_MB
 from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
-from modelhost.http.openai.generation import BYTES_PER_MB
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.perform import OperationCall, performing

@@ -9,8 +9,8 @@ are 400. Errors are ``{"Error": "message"}``.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
-from modelhost.chat.notes import ON_NOTE
 from modelhost.errors import (
     ConfigError,
     ContextLengthExceeded,
@@ -43,10 +42,9 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
 from modelhost.http.edge import REQUEST_ID
+from modelhost.http.endpoint import Endpoint, caller_of
 from modelhost.http.errors import Answer, error_answer
-from modelhost.http.exchange import Exchange
-from modelhost.http.measuring import model_label, note_cancelled, note_request
-from modelhost.http.openai.generation import BYTES_PER_MB, caller_of
+from modelhost.http.exchange import OPENAI, Exchange
 from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
@@ -72,30 +70,25 @@ KEPT: Final = (
 """Errors that keep their status: client errors, and refusals before this endpoint."""
 
 
-class PromptEndpoint:
+class PromptEndpoint(Endpoint):
     """Answers single prompts with the active model and the host's tools."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
-        self._logs_contents = host.settings.log_prompts
         self._answer_of = partial(prompt_error_answer, is_strict=host.settings.strict_prompts)
+        super().__init__(host, OPERATION, replace(OPENAI, error_answer=self._answer_of))
+        self._logs_contents = host.settings.log_prompts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, answer_of=self._answer_of)
-        bound_log = log.bind(request_id=scope.get(REQUEST_ID))
-        began = time.perf_counter()
-        status, code = await exchange.settle(self._work(exchange, scope, bound_log))
-        self._note(bound_log, status, code, time.perf_counter() - began)
+    def log_of(self, scope: Scope) -> Any:
+        return log.bind(request_id=scope.get(REQUEST_ID))
 
-    async def _work(self, exchange: Exchange, scope: Scope, bound_log: Any) -> None:
+    async def work(self, exchange: Exchange, scope: Scope) -> None:
+        bound_log = self.log_of(scope)
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['path']} takes POST with {EXAMPLE}, not {scope['method']}.")
-            prompt = _prompt_in(await exchange.json(self._limit_bytes))
+            prompt = _prompt_in(await self.body(exchange))  # which may not name a model
             if self._logs_contents:
                 bound_log.info("prompt_received", prompt=prompt)
-            ON_NOTE.set(exchange.add_note)
             async with exchange.until_disconnected():
                 text = await self._answered(exchange, prompt, caller_of(scope))
                 if self._logs_contents:
@@ -108,16 +101,11 @@ class PromptEndpoint:
             raise
 
     async def _answered(self, exchange: Exchange, prompt: str, caller: Caller) -> str:
-        system = self._host.settings.system_prompt
+        system = self.host.settings.system_prompt
         question = Message(role="user", content=prompt)
         messages = (Message(role="system", content=system), question) if system else (question,)
-        answer = await self._host.whole(ChatRequest(messages=messages), caller, exchange.add_queue_position)
+        answer = await self.host.whole(ChatRequest(messages=messages), caller, exchange.add_queue_position)
         return answer.choice().text or ""
-
-    def _note(self, bound_log: Any, status: int, code: str | None, seconds: float) -> None:
-        model = model_label(self._host, None)
-        note_request("request", bound_log, operation=OPERATION, model=model, status=status, code=code, seconds=seconds)
-        note_cancelled(model, status)
 
 
 def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
@@ -41,6 +42,8 @@ from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 
+ACTIVE = "*"
+"""The active model in ``model_patterns``."""
 DEFAULT_NAME = "default"
 """A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
 
@@ -210,9 +213,18 @@ class ModelCollection:
             model = self.active
         if model is None and name is not None:
             model = self._with_adapter(name)
+        if model is None and name is not None:
+            model = self._by_pattern(name)
         if model is None:
             raise not_found(name, self.scheduler.names)
         return model
+
+    def _by_pattern(self, name: str) -> HostedModel | None:
+        """Return the model of the first pattern of the settings that matches ``name``."""
+        for pattern, model in self._settings.model_patterns.items():
+            if fnmatchcase(name, pattern):
+                return self.active if model == ACTIVE else self.scheduler.names.get(model)
+        return None
 
     def _with_adapter(self, name: str) -> HostedModel | None:
         """Return the model that ``name`` is of with an adapter behind a colon; ``None``: it is no such name."""

@@ -77,6 +77,56 @@ async def test_without_a_default_the_first_entry_is_active_and_one_called_defaul
     await end(collection.scheduler, starts)
 
 
+def _with_patterns(starts: FakeStarts, patterns: dict[str, str]) -> ModelCollection:
+    settings = Settings(engine="scripted", model_patterns=patterns)
+    collection = ModelCollection(settings, fake_scheduler(starts), {})
+    entries = ("ant", {"name": "bee", "aliases": ["b"]}, {"name": "claude-cat", "aliases": ["claude-c"]})
+    collection.registry.apply(_registry(*entries, default_model="bee"))
+    return collection
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("claude-cat", "claude-cat"),
+        ("claude-c", "claude-cat"),
+        ("claude-opus-4", "ant"),
+        ("claude-", "bee"),
+        ("claude-haiku", "bee"),
+        ("Claude-haiku", None),
+        ("gpt-4o", "claude-cat"),
+        ("gpt-4o-mini", None),
+        ("o3", None),
+    ],
+)
+@pytest.mark.usefixtures("virtual_time")
+async def test_names_that_no_model_has_are_found_by_the_first_pattern(name: str, found: str | None) -> None:
+    starts = FakeStarts()
+    collection = _with_patterns(starts, {"claude-opus-*": "ant", "claude-*": "*", "gpt-??": "claude-c", "o*": "wasp"})
+    if found is None:
+        with pytest.raises(ModelNotFound):
+            collection.find(name)
+    else:
+        assert collection.find(name).name == found
+    await end(collection.scheduler, starts)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_the_active_model_answers_to_the_names_of_claude_unless_the_settings_say_otherwise() -> None:
+    assert Settings().model_patterns == {"claude-*": "*"}
+    starts = FakeStarts()
+    collection = _with_patterns(starts, {"claude-*": "*"})
+    assert collection.find("claude-sonnet-4-5").name == "bee"
+    collection.select("ant")
+    assert collection.find("claude-sonnet-4-5").name == "ant"
+    await end(collection.scheduler, starts)
+    starts = FakeStarts()
+    collection = _with_patterns(starts, {})
+    with pytest.raises(ModelNotFound):
+        collection.find("claude-sonnet-4-5")
+    await end(collection.scheduler, starts)
+
+
 # Selecting and setting.
 
 
