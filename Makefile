@@ -227,6 +227,10 @@ clean:  ## Remove what make made: environments, caches, the site
 	rm -rf .venv .venv-* site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: llamacpp-wheel
+llamacpp-wheel: $(DEVELOPS)  ## Build a wheel with a llama-server for every processor, into packaging/llamacpp/dist (needs a C++ compiler)
+	@$(BIN)/python packaging/llamacpp/build.py $(ARGS)
+
 ##@ Measure
 
 .PHONY: bench
@@ -238,12 +242,6 @@ proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench
 
 .PHONY: native
 native: $(NATIVE)/.native  ## Build llama-cpp-python and a native llama.cpp (needs a C++ compiler), for make bench ARGS="--only native"
-
-##@ Release
-
-.PHONY: llamacpp-wheel
-llamacpp-wheel: $(DEVELOPS)  ## Build a wheel with a llama-server for every processor, into packaging/llamacpp/dist (needs a C++ compiler)
-	@$(BIN)/python packaging/llamacpp/build.py $(ARGS)
 
 $(BIN)/python:
 	@$(call made,$(VENV))

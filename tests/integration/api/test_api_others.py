@@ -378,7 +378,7 @@ def test_the_description_is_valid_and_true_to_what_is_served(any_host: ServedHos
             # What was asked for need not be there; the path has to be.
             assert answer.status_code != 404 or '"not_found"' not in answer.read().decode()
     asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize"}
-    asked |= {"/infill", "/rerank", "/"}
+    asked |= {"/infill", "/rerank", "/", "/v1/messages", "/v1/messages/count_tokens"}
     told = {"/v1/models", "/v1/models/events", "/health", "/ready", "/version", "/metrics"}
     declared = {operation.route.path for operation in OPERATIONS if operation.route is not None}
     assert described - declared == asked | told

@@ -34,7 +34,8 @@ def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
     for setting in SETTINGS.values():
         sample = own.get(setting.key, samples.get(setting.kind, ""))
         value = setting.choices[-1] if setting.choices else sample
-        argv += [setting.flags[0], *([] if setting.kind == "boolean" else [value])]
+        flag = f"--no-{setting.flags[0].removeprefix('--')}" if setting.default is True else setting.flags[0]
+        argv += [flag, *([] if setting.kind == "boolean" else [value])]
     assert main(argv) == 0
     given = server.served[0].model_dump(mode="json")
     assert [key for key, setting in SETTINGS.items() if given[key] == setting.default] == []
