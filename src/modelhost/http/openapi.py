@@ -115,7 +115,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for task in SUMMARIES:
         for number, path in enumerate(PATHS[task], 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
-    document["paths"].update(anthropic_paths())
+    document["paths"].update(anthropic_paths(SESSION_PARAMETERS))
     add_versions(document["paths"])
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())

@@ -65,17 +65,18 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def _path(error: ErrorDetails, body: Any) -> str:
-    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(error["loc"], body))
+    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(error, body))
     return (f"{parts}.type" if error["type"] in TAG_ERRORS else parts).lstrip(".")
 
 
-def _parts(location: tuple[int | str, ...], body: Any) -> Iterator[int | str]:
-    """Yield the parts of ``location`` that are in ``body``, without the branches of unions that pydantic adds."""
-    at = body
+def _parts(error: ErrorDetails, body: Any) -> Iterator[int | str]:
+    """Yield the parts of an error's place that ``body`` has, or lacks, without the branches of unions in between."""
+    at, location = body, error["loc"]
+    missing = len(location) - 1 if error["type"] == "missing" else None
     for place, part in enumerate(location):
         if isinstance(at, list) and isinstance(part, int):
             at = at[part]
-        elif isinstance(at, dict) and isinstance(part, str) and (part in at or place == len(location) - 1):
+        elif isinstance(at, dict) and isinstance(part, str) and (part in at or place == missing):
             at = at.get(part)
         else:
             continue

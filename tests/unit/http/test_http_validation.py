@@ -66,6 +66,7 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
         ({"size": 2, "colour": ""}, "colour", "at least 1 character"),
         ({"size": 2, "colour": 5}, "colour", "valid string"),
         ({"size": 2, "shapes": 5}, "shapes", "valid string"),
+        ({"size": 2, "shapes": CIRCLE}, "shapes", "valid string"),
         ({"size": 2, "shapes": [{}]}, "shapes[0].type", "Field required"),
         ({"size": 2, "shapes": ["circle"]}, "shapes[0]", "valid dictionary"),
         ({"size": 2, "shapes": [CIRCLE, {"type": "square"}]}, "shapes[1].type", "this type is unknown here"),

@@ -53,8 +53,6 @@ REASONS_OF_DETAILS: Final[Mapping[str, str]] = {
 """Why the host ended an answer, as a stop reason; ``pause_turn`` asks the client to send the answer back as it is."""
 USAGE_OF_ANTHROPIC: Final = {"cache_creation": None, "inference_geo": None, "service_tier": "standard"}
 """Further fields of a message's usage."""
-PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
-STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
 class MessageEvents:
@@ -107,6 +105,10 @@ class MessageEvents:
                     yield from self._host_event(event)
                 case _:
                     pass  # the beginning, log probabilities, a usage so far: nothing of them is in this API
+
+    def block(self, piece: Piece) -> bytes:
+        """Return the events for a piece as server-sent events; empty if it has none."""
+        return b"".join(map(encoded, self.of(piece)))
 
     def _begin(self, envelope: Envelope) -> AnthropicEvent:
         self._has_begun = True
@@ -193,7 +195,8 @@ class MessageEvents:
         if not self._has_begun:
             yield self._begin(event.envelope)
         if isinstance(event, CallStarted):
-            arguments = event.arguments if isinstance(event.arguments, dict) else {}
+            given = {} if event.arguments is None else event.arguments
+            arguments = given if isinstance(given, dict) else {INVALID: given}
             server = self._server_of(event.name)
             use = {
                 "type": "mcp_tool_use",
@@ -230,7 +233,7 @@ class MessageEvents:
         if details is not None and details.kind != STOP_SEQUENCE:
             ended[FINISH_DETAILS] = {"type": details.kind, "message": details.message}
         yield ended
-        yield {"type": "message_stop"}
+        yield MESSAGE_STOP
 
     def _stop_reason(self, output_tokens: int) -> tuple[str, str | None]:
         finish = self._finish or Finish(reason="stop")
@@ -276,21 +279,15 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class EventWriter:
-    """Encodes the events of one answer."""
-
-    def __init__(self, events: MessageEvents) -> None:
-        self._events = events
-
-    def block(self, piece: Piece) -> bytes:
-        """Return ``piece`` as server-sent events; empty if it has none."""
-        return b"".join(map(encoded, self._events.of(piece)))
-
-
 def encoded(event: AnthropicEvent) -> bytes:
     """Return one event as a server-sent event."""
     name: str = event["type"]
     return b"event: " + name.encode() + b"\ndata: " + json_text.encode(event) + b"\n\n"
+
+
+MESSAGE_STOP: Final[AnthropicEvent] = {"type": "message_stop"}
+STOP: Final = encoded(MESSAGE_STOP)
+PING: Final = encoded({"type": "ping"})
 
 
 class WholeMessage:

@@ -13,7 +13,7 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Relayed
 from modelhost.exchange.messages import MediaPart, Message
 from modelhost.exchange.requests import ChatRequest, TokenizeRequest
-from modelhost.http.anthropic.answer import PING, STOP, EventWriter, MessageEvents, WholeMessage
+from modelhost.http.anthropic.answer import PING, STOP, MessageEvents, WholeMessage
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import anthropic_error, error_block
 from modelhost.http.anthropic.parse import chat_request, conversation_of
@@ -86,11 +86,10 @@ class MessagesEndpoint(AnthropicEndpoint):
                     whole.add(piece)
             await exchange.answer_json(whole.json())
             return
-        block = EventWriter(events).block
         async with exchange.event_stream(), opened as pieces:
             assert not isinstance(pieces, Relayed)
             async for piece in pieces:
-                if written := block(piece):
+                if written := events.block(piece):
                     await exchange.write(written)
 
     def _server_of(self, tool: str) -> str:

@@ -5,13 +5,12 @@ Its schemas have names of their own there, since other doors have messages and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from modelhost.config.value_types import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import OVERLOADED_STATUS, TYPES
 from modelhost.http.anthropic.models import DEFAULT_LIMIT, MAX_LIMIT, VERSION
@@ -40,16 +39,6 @@ STATUSES_OF_MESSAGES: Final[Mapping[int, str]] = {
     507: "The model does not fit into memory, whatever is unloaded",
     OVERLOADED_STATUS: "The queue is full; see Retry-After",
 }
-SESSION_PARAMETERS: Final = [
-    {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": "The session that the messages go on with, as the field `session_id`. Empty: none.",
-        "schema": {"type": "string", "maxLength": LONGEST_ID, "pattern": WITHOUT_CONTROLS},
-    }
-    for name in ("X-Session-Id", "X-Conversation-Id")
-]
 VERSION_PARAMETER: Final[Mapping[str, Any]] = {
     "name": VERSION.decode(),
     "in": "header",
@@ -147,12 +136,12 @@ def anthropic_schemas() -> dict[str, Any]:
     return {PREFIX + name: schema for name, schema in (found["$defs"] | OWN_SCHEMAS).items()}
 
 
-def anthropic_paths() -> dict[str, Any]:
-    """Return the description of each path."""
-    return {path: {"post": _post(path)} for path in REQUESTS}
+def anthropic_paths(session_parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the description of each path; those that answer in a session have ``session_parameters``."""
+    return {path: {"post": _post(path, session_parameters)} for path in REQUESTS}
 
 
-def _post(path: str) -> dict[str, Any]:
+def _post(path: str, session_parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     is_answer = path == MESSAGES
     statuses = {**STATUSES, **(STATUSES_OF_MESSAGES if is_answer else {})}
     content = _json(ANSWERS[path])
@@ -162,7 +151,7 @@ def _post(path: str) -> dict[str, Any]:
         "tags": ["models"],
         "summary": SUMMARIES[path],
         "operationId": "messages" if is_answer else "count_tokens",
-        **({"parameters": SESSION_PARAMETERS} if is_answer else {}),
+        **({"parameters": list(session_parameters)} if is_answer else {}),
         "requestBody": {"required": True, "content": _json(_ref(REQUESTS[path].__name__))},
         "responses": {
             "200": {"description": "The answer", "content": content},

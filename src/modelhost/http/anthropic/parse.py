@@ -170,8 +170,8 @@ def _mcp(body: bodies.MessagesRequest, known_servers: Container[str]) -> McpOpti
         raise InvalidRequest("mcp: give either mcp or mcp_servers.", param="mcp")
     if body.mcp is not None:
         return mcp_options(body.mcp.model_dump(exclude_none=True))
+    _check_toolsets(body)
     if not body.mcp_servers:
-        _check_toolsets(body)
         return None
     if any(isinstance(tool, bodies.Tool) for tool in body.tools or ()):
         raise InvalidRequest(
@@ -179,7 +179,6 @@ def _mcp(body: bodies.MessagesRequest, known_servers: Container[str]) -> McpOpti
             "yourself. Leave one of them out.",
             param="mcp_servers",
         )
-    _check_toolsets(body)
     toolsets = {
         tool.mcp_server_name: tool.model_extra or NOTHING
         for tool in body.tools or ()

@@ -32,7 +32,6 @@ from modelhost.exchange.events import (
     WaitingForTools,
 )
 from modelhost.http.anthropic.answer import (
-    EventWriter,
     MessageEvents,
     WholeMessage,
     encoded,
@@ -260,7 +259,7 @@ def test_calls_of_the_host_are_blocks_with_their_server() -> None:
     results = [block for block in found if block["type"] == "mcp_tool_result"]
     assert [(block["id"], block["server_name"], block["input"]) for block in uses] == [
         ("a", "server of look", {"at": "b"}),
-        ("b", "server of cut", {}),
+        ("b", "server of cut", {"INVALID_JSON": "no object"}),
         ("c", "server of wait", {}),
     ]
     assert [(block["tool_use_id"], block["content"][0]["text"], block["is_error"]) for block in results] == [
@@ -401,7 +400,7 @@ def test_an_event_is_one_line_of_data_after_its_name() -> None:
 
 
 def test_the_events_of_a_piece_are_one_block() -> None:
-    writer = EventWriter(events_of())
+    writer = events_of()
     block = writer.block((BEGIN, Text(text="a\nb")))
     names = [line for line in block.splitlines() if line.startswith(b"event: ")]
     assert names == [b"event: message_start", b"event: content_block_start", b"event: content_block_delta"]
