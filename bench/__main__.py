@@ -20,6 +20,9 @@ from bench.check.command import CheckOptions, check
 from bench.contenders import ENGINES, contest_of, why_not
 from bench.contest import CLIENTS, Effort, EngineFigures, measure_contest
 from bench.contest_report import engine_checks, engine_notes, engine_table, engines_json
+from bench.doors import DoorCosts, measure_doors
+from bench.doors import effort_of as effort_of_doors
+from bench.doors_report import doors_checks, doors_json, doors_notes, doors_table
 from bench.endless import write_endless
 from bench.engines import bundled, measure_startup, pair
 from bench.figures import Row, Startup
@@ -67,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         first_use = _first_use(generator, options, log, rounds, problems)
         turns = _announced(console, _alternations(generator, options, log, rounds, problems), _name_of_turn)
         engines = _announced(console, _engines(generator, options, log, rounds, problems), _name_of_engine)
+        doors = _doors(generator, options, log, rounds, problems)
         proxies = measured_proxies(generator, options, log, rounds, problems)
     rivals = Rivals(
         proxies=proxies,
@@ -82,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *([alternation_table(turns)] if turns else ()),
         *(engine_table(engine) for engine in engines),
         *([tools_table(costs)] if costs is not None else ()),
+        *([doors_table(doors)] if doors is not None else ()),
         *([mcp_table(mcp)] if mcp is not None else ()),
         *([state_table(kept)] if kept else ()),
         *rivals.tables,
@@ -89,14 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for table in tables:
         console.print(table)
     others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
+    others += doors_checks(doors)
     console.print(targets_of(rows, startups, others))
-    notes = (*models_notes(turns), *engine_notes(engines), *rivals.notes)
+    notes = (*models_notes(turns), *engine_notes(engines), *doors_notes(doors), *rivals.notes)
     for line in (*startup_lines(startups), *notes_of(rows), *notes, *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
     found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
     found |= engines_json(engines)
     found |= mcp_json(mcp)
+    found |= doors_json(doors)
     found |= state_json(kept)
     found |= rivals.json
     result.write_text(json.dumps(found, indent=1))
@@ -227,6 +234,19 @@ def _mcp(options: argparse.Namespace, log: Path, problems: list[str]) -> McpCost
         return measure_mcp(log, calls=calls_of(quick=options.quick))
     except StartError as error:
         problems.append(f"mcp: {error}")
+        return None
+
+
+def _doors(
+    generator: LoadGenerator, options: argparse.Namespace, log: Path, rounds: int, problems: list[str]
+) -> DoorCosts | None:
+    if options.only and "doors" not in options.only:
+        return None
+    try:
+        effort = effort_of_doors(quick=options.quick, rounds=rounds, streams=options.streams)
+        return measure_doors(generator, log, effort)
+    except StartError as error:
+        problems.append(f"doors: {error}")
         return None
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from bench.figures import Call, Job, Seen, percentile
+from bench.figures import CHAT, DOORS, Call, Door, Job, Seen, percentile
 
 GOOD = (b"HTTP/1.1 200", b"HTTP/1.0 200")
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -39,11 +39,13 @@ class Exchange(asyncio.Protocol):
 
     A relay may cut the stream anywhere, so that the framing of HTTP's chunks stands in the middle of an event, and
     taking the framing away would cost more than all else. Events are counted without that: JSON holds no bare line
-    ends, an event ends in two line feeds, and all other lines end in carriage return and line feed.
+    ends, each event of a door has as many line feeds, and all other lines end in carriage return and line feed.
     """
 
     request: bytes
     finished: asyncio.Future[None]
+    door: Door = DOORS[CHAT]
+    leading_events: int = 0
     counts_usage: bool = False
     """Whether the first text and the usage are looked for."""
     reads: list[tuple[float, int]] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Exchange(asyncio.Protocol):
         if not self._tail and not any(data.startswith(good[: len(data)]) for good in GOOD):
             self.problem = data[:TAIL].split(b"\r\n", 1)[0].decode("latin-1")
         self._bare_line_feeds += data.count(b"\n") - data.count(b"\r")
-        new = self._bare_line_feeds // 2 - self.events
+        new = self._bare_line_feeds // self.door.line_feeds - self.events
         if new > 0:
             self.reads.append((now, new))
             self.events += new
@@ -81,7 +83,7 @@ class Exchange(asyncio.Protocol):
 
     def is_complete(self) -> bool:
         """Whether the stream ended as a stream should."""
-        return b"data: [DONE]" in FRAMING.sub(b"", self._tail)
+        return self.door.end in FRAMING.sub(b"", self._tail)
 
     @property
     def tokens(self) -> int:
@@ -92,7 +94,14 @@ class Exchange(asyncio.Protocol):
     @property
     def first_at(self) -> float:
         """When the first token came; of an answer that has begun."""
-        return self.reads[0][0] if self.text_at is None else self.text_at
+        if self.text_at is not None:
+            return self.text_at
+        when, events = self.reads[0]
+        for later, count in self.reads[1:]:
+            if events > self.leading_events:
+                break
+            when, events = later, events + count
+        return when
 
     def close(self) -> None:
         """Close the connection, and let ``finished`` be so."""
@@ -112,6 +121,7 @@ class Tally:
     tokens: int = 0
     last: float = 0.0
     first: list[tuple[float, int]] = field(default_factory=list)
+    first_tokens: list[float | None] = field(default_factory=list)
     between: list[tuple[float, int]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -121,6 +131,8 @@ class Tally:
         self.tokens += exchange.tokens if exchange.counts_usage else 0
         if (problem := self._problem(exchange)) is not None:
             self.errors[problem] += 1
+        if self.job.keeps_first_tokens:
+            self.first_tokens.append(exchange.first_at - begun if problem is None else None)
         if not exchange.reads:
             return
         self.last = max(self.last, exchange.reads[-1][0])
@@ -140,7 +152,7 @@ class Tally:
             # The usage comes last; not every server says [DONE] after it.
             return None if exchange.tokens == tokens else f"{exchange.tokens} tokens instead of {tokens}"
         if not exchange.is_complete():
-            return "ended before [DONE]"
+            return f"ended before {exchange.door.end.decode()}"
         if events is not None and exchange.events != events:
             return f"{exchange.events} events instead of {events}"
         return None
@@ -168,6 +180,7 @@ async def run(job: Job) -> Seen:
         client_cpu_seconds=cpu,
         errors=dict(tally.errors),
         tokens=None if job.expected_tokens is None else tally.tokens,
+        first_tokens=tally.first_tokens,
     )
 
 
@@ -177,7 +190,8 @@ async def _stream(job: Job, ways: Iterator[Way], tally: Tally, until: float) -> 
     while begun_requests < job.requests or time.perf_counter() < until:
         begun_requests += 1
         way = next(ways)
-        exchange = Exchange(way.request, loop.create_future(), counts_usage=job.expected_tokens is not None)
+        counts_usage = job.expected_tokens is not None
+        exchange = Exchange(way.request, loop.create_future(), way.door, way.leading_events, counts_usage=counts_usage)
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(job.longest_seconds):
@@ -195,23 +209,26 @@ def _same(exchange: Exchange) -> Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A call, ready to be sent: where to connect, and the bytes of the request."""
+    """A call, ready to be sent: where to connect, the bytes of the request, and how the answer is written."""
 
     host: str
     port: int
     request: bytes
+    door: Door
+    leading_events: int
 
     @classmethod
     def of(cls, call: Call) -> Way:
         address = urlsplit(call.url)
-        return cls(address.hostname or "", address.port or 80, request_of(call))
+        door = DOORS[call.door]
+        return cls(address.hostname or "", address.port or 80, request_of(call), door, call.leading_events)
 
 
 def request_of(call: Call) -> bytes:
     """Return the bytes of the request."""
     body = json.dumps({**call.body, "stream": True}).encode()
     head = [
-        "POST /v1/chat/completions HTTP/1.1",
+        f"POST {DOORS[call.door].path} HTTP/1.1",
         f"Host: {urlsplit(call.url).netloc}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",

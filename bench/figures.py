@@ -11,12 +11,50 @@ CONTROL_EVENTS = 3  # of a stream: the role, the finish reason, [DONE]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """An API that streams: its path, and how its streams are written."""
+
+    path: str
+    line_feeds: int = 2
+    """That end one event, those within it included."""
+    end: bytes
+    """What the last event holds."""
+    control_events: int = CONTROL_EVENTS
+    """Events of a stream of text that are no tokens."""
+    leading_events: int = 1
+    """Those of them that come before the first token."""
+    messages_field: str = "messages"
+    """The field of a request that holds the conversation."""
+
+
+CHAT, RESPONSES, MESSAGES, OLLAMA = "chat", "responses", "messages", "ollama"
+DOORS: Mapping[str, Door] = {
+    CHAT: Door(path="/v1/chat/completions", end=b"data: [DONE]"),
+    # The beginning, twice, and the end of the response, and those of its message and of its text; [DONE] is shorter.
+    RESPONSES: Door(
+        path="/v1/responses",
+        line_feeds=3,
+        end=b"data: [DONE]",
+        control_events=8,
+        leading_events=4,
+        messages_field="input",
+    ),
+    # The beginning and the end of the message and of its block of text, and the stop reason.
+    MESSAGES: Door(path="/v1/messages", line_feeds=3, end=b'"type":"message_stop"', control_events=5, leading_events=2),
+    OLLAMA: Door(path="/api/chat", line_feeds=1, end=b'"done":true', control_events=1, leading_events=0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One kind of request: where it goes, and its body."""
+    """One kind of request: where it goes, its body, and the name of the door in :data:`DOORS`."""
 
     url: str
     api_key: str | None
     body: Mapping[str, Any]
+    door: str = CHAT
+    leading_events: int = 0
+    """Events of an answer before that of its first token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +75,8 @@ class Job:
     expected_tokens: int | None = None
     longest_seconds: float = 60.0
     """A request that takes longer has hung."""
+    keeps_first_tokens: bool = False
+    """Whether the time to the first token of each request is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +95,8 @@ class Seen:
     first_token_p99: float = 0.0
     tokens: int | None = None
     """As the server told; ``None`` where each event is taken for a token."""
+    first_tokens: Sequence[float | None] = ()
+    """The times to the first token in the order in which the requests ended, if they are kept; none of a failed one."""
 
     @property
     def tokens_per_second(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.figures import CONTROL_EVENTS
+from bench.figures import CHAT, CONTROL_EVENTS
 
 STREAMS = (1, 8, 32, 128)
 PACED, FULL, SINGLE, FIRST, NANO = (
@@ -38,6 +38,7 @@ class Load:
     requests: int = 1
     seconds: float = 0.0
     expected_events: int | None = None
+    door: str = CHAT
 
 
 def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...]:

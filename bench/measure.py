@@ -54,7 +54,7 @@ def measure(generator: LoadGenerator, load: Load, streams: int, side: Side) -> M
     before, cpu_before = process.cpu_times(), cpu_seconds(process)
     seen = generator.do(
         Job(
-            calls=(Call(url=side.url, api_key=side.api_key, body=load.body),),
+            calls=(Call(url=side.url, api_key=side.api_key, body=load.body, door=load.door),),
             streams=streams,
             requests=load.requests,
             seconds=load.seconds,

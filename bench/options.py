@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from bench.larger import KINDS
 from bench.loads import STREAMS
 
 DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
-ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp")
+ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp", "doors")
 RIVALS: Final = ("proxies", "native", "settings")
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -29,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
     arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     arguments.add_argument("--clients", type=_numbers, help="of the proxies, such as 1,16")
-    arguments.add_argument("--llama-server", type=Path, help="for native: a llama-server (default: that of PATH)")
+    arguments.add_argument(
+        "--llama-server",
+        type=_program,
+        help="for native: a llama-server (default: that of `make native`, or without it that of PATH)",
+    )
     arguments.add_argument("--kind", choices=KINDS, action="append", help="of native and settings: only such files")
     arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
     arguments.add_argument(
@@ -49,6 +54,13 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--against", metavar="REVISION", help="for --check (default: that in bench/reference)")
     return arguments
+
+
+def _program(text: str) -> Path:
+    path = Path(text)
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise argparse.ArgumentTypeError(f"{text} is no program")
+    return path
 
 
 def _numbers(text: str) -> tuple[int, ...]:

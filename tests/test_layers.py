@@ -60,8 +60,12 @@ def test_the_type_checker_knows_what_is_imported_late() -> None:
     [
         ("xllamacpp", ["engines/llamacpp/worker.py"]),
         ("llguidance", ["engines/worker/grammars.py"]),
-        ("numpy", ["engines/worker/", "engines/mlx/worker.py"]),
+        ("numpy", ["engines/worker/", "engines/mlx/worker.py", "engines/speech/", "engines/whisper/"]),
         ("mistralrs", ["engines/mistralrs/"]),
+        ("sherpa_onnx", ["engines/speech/"]),
+        ("hibari", ["engines/speech/"]),
+        ("av", ["engines/speech/", "engines/whisper/"]),
+        ("faster_whisper", ["engines/whisper/"]),
         ("mlx", ["engines/mlx/worker.py"]),
         ("mlx_lm", ["engines/mlx/worker.py"]),
         ("torch", ["engines/transformers/worker.py"]),
@@ -71,6 +75,7 @@ def test_the_type_checker_knows_what_is_imported_late() -> None:
         ("uvicorn", ["http/", "engines/worker/server.py"]),
         ("typer", ["cli/"]),
         ("huggingface_hub", ["models/"]),
+        ("opentelemetry", ["tracing/otlp.py"]),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, homes: list[str]) -> None:

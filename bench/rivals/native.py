@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,8 @@ from typing import Final
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
 from bench.rivals import works
-from bench.rivals.works import CONTEXT, SLOTS, Build, Work, other_work, over_http, wait_for_model
+from bench.rivals.profile import Profile, profile
+from bench.rivals.works import CONTEXT, SLOTS, Build, OverHttp, Work, other_work, wait_for_model
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.launch import ModelSpec
@@ -46,6 +47,8 @@ HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
 START_SECONDS: Final = 60.0
 WORKS: Final = (*works.WORKS, *works.STREAMED)
+ENOUGH: Final = 0.97
+"""The share of the speed of ``llama-server`` below which a profile says where the time goes."""
 
 Start = AbstractContextManager[Build]
 
@@ -59,6 +62,8 @@ class NativeRow:
     settings: str
     """One of ``SETTINGS``."""
     speeds: Mapping[str, tuple[float, ...]]
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    """Of works for which it is below ``ENOUGH``; of ``llama-server``, of those for which any other is."""
 
     def speed(self, work: Work) -> float:
         """The median over the rounds."""
@@ -125,10 +130,21 @@ def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> 
             for name, build in found.items():
                 if _does(name, work):
                     speeds[name][work.name].append(work.counted / build(work))
-    return [
+    rows = [
         NativeRow(build=name, kind=kind, settings=settings, speeds={what: tuple(seen) for what, seen in each.items()})
         for name, each in speeds.items()
     ]
+    return [replace(row, profiles=_profiles(row, rows, found)) for row in rows]
+
+
+def _profiles(row: NativeRow, rows: Sequence[NativeRow], found: Mapping[str, Build]) -> Mapping[str, Profile]:
+    """Return the profiles of what ``row`` is too slow for, or of what it is compared with in those of others."""
+    server = next((each for each in rows if each.build == SERVER), None)
+    if server is None:
+        return {}
+    slow = [row] if row.build in OURS else [each for each in rows if each.build in OURS] if row is server else []
+    works_below = [work for work in WORKS if any(each.speed(work) < ENOUGH * server.speed(work) for each in slow)]
+    return {work.name: profile(found[row.build], work) for work in works_below}
 
 
 def _does(build: str, work: Work) -> bool:
@@ -166,13 +182,13 @@ def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str,
 @contextmanager
 def _worker(spec: ModelSpec, log: Path) -> Iterator[Build]:
     with bare_worker(LlamaCpp(), spec, log) as side:
-        yield over_http(side)
+        yield OverHttp(side)
 
 
 @contextmanager
 def _host(model: Path, data: Path | None, log: Path, *flags: str) -> Iterator[Build]:
     with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", str(data or own), *flags], log) as side:
-        yield over_http(side)
+        yield OverHttp(side)
 
 
 @contextmanager
@@ -182,7 +198,7 @@ def _llama_server(binary: Path, model: Path, arguments: Sequence[object], log: P
     # Distributions put its libraries beside it.
     paths = os.pathsep.join(filter(None, (str(binary.parent), os.environ.get("LD_LIBRARY_PATH"))))
     with own_server(command, {"LD_LIBRARY_PATH": paths}, log, port=port, timeout=START_SECONDS) as side:
-        build = over_http(side)
+        build = OverHttp(side)
         wait_for_model(build, START_SECONDS)
         yield build
 

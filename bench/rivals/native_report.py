@@ -55,11 +55,11 @@ def _cells(row: NativeRow, rows: Sequence[NativeRow], work: Work) -> tuple[str, 
 
 
 def native_notes(rows: Sequence[NativeRow]) -> list[str]:
-    """Return the lowest factors, what the processor can do that matters here, and how a user gets a build for it."""
+    """Return the lowest factors, profiles of what is too slow, the processor's flags, and how a user gets a build."""
     if not rows:
         return []
     flags = " ".join(cpu_flags()) or "flags that the system does not tell"
-    return [*_lowest(rows), f"this processor has: {flags}", WHAT_HELPS]
+    return [*_lowest(rows), *_profiles(rows), f"this processor has: {flags}", WHAT_HELPS]
 
 
 def _lowest(rows: Sequence[NativeRow]) -> list[str]:
@@ -76,6 +76,21 @@ def _lowest(rows: Sequence[NativeRow]) -> list[str]:
             if factors:
                 factor, kind, work_name = min(factors)
                 notes.append(f"{settings}, {build}: at least {factor:.2f} of {SERVER} ({kind}, {work_name})")
+    return notes
+
+
+def _profiles(rows: Sequence[NativeRow]) -> list[str]:
+    """Return a line for each cell that is too low, and one for ``llama-server`` in its place."""
+    notes = []
+    for row in rows:
+        server = next((each for each in _of(rows, row.settings) if (each.build, each.kind) == (SERVER, row.kind)), None)
+        if server is None or row is server:
+            continue
+        for work in (work for work in WORKS if work.name in row.profiles):
+            where = f"{row.settings}, {row.kind}, {work.name}"
+            factor = row.speed(work) / server.speed(work)
+            notes.append(f"{where}: {row.build} has {factor:.2f} of {SERVER}: {row.profiles[work.name].line}")
+            notes.append(f"{where}: {SERVER}: {server.profiles[work.name].line}")
     return notes
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http
+from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, OverHttp, Work, other_work
 from bench.sides import Order, worker_process
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
@@ -110,4 +110,4 @@ def _worker(variant: Variant, model: Path, log: Path) -> Iterator[Build]:
     env = {**launch.env, **variant.env}
     order = Order(argv=launch.argv, env=env, config=launch.config, api_key="k")
     with worker_process(order, log) as side:
-        yield over_http(side)
+        yield OverHttp(side)

@@ -55,17 +55,19 @@ Build = Callable[[Work], float]
 """Does the work and returns the seconds."""
 
 
-def over_http(side: Side) -> Build:
-    """Return what does the work through a server's ``/v1/completions``."""
+@dataclass(frozen=True, slots=True)
+class OverHttp:
+    """Does the work through a server's ``/v1/completions``."""
 
-    def do(work: Work) -> float:
+    side: Side
+
+    def __call__(self, work: Work) -> float:
+        """Do it, and return the seconds."""
         with ThreadPoolExecutor(work.clients) as pool:
             begun = time.perf_counter()
-            for answer in [pool.submit(_answer, side, work) for _ in range(work.clients)]:
+            for answer in [pool.submit(_answer, self.side, work) for _ in range(work.clients)]:
                 answer.result()
             return time.perf_counter() - begun
-
-    return do
 
 
 @contextmanager

@@ -44,6 +44,10 @@ OPTIONS: Final = (
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
 
+WITH_AMX: Final = "libggml-cpu-sapphirerapids.so"
+"""Left out, since its code for AMX ends the process: see ``WITHOUT_AMX`` in ``modelhost.engines.llamacpp.build``. On
+such processors the next best is used."""
+
 
 def main() -> None:
     """Build the wheel and print where it is."""
@@ -100,6 +104,8 @@ def _take(binaries: Path) -> None:
 
 def _is_needed(library: Path) -> bool:
     """Whether programs name the library so: by its major version, as libllama.so.0, or by none where it has none."""
+    if library.name == WITH_AMX:
+        return False
     _, _, version = library.name.partition(".so")
     return version[1:].isdigit() if version else not library.is_symlink()
 

@@ -1,8 +1,10 @@
-"""Background work in rounds, of which one that fails must not end the following ones."""
+"""Background work in rounds, of which one that fails must not end the following ones, and the time of the next one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,3 +39,29 @@ def log_failures(task: str, **about: Any) -> Iterator[RoundResult]:
         this.fault = fault
         log.exception("background_fault", task=task, **about)
         METERS.background_faults.labels(task).inc()
+
+
+class Alarm:
+    """Calls ``action`` once at the time that is set, in seconds of the running event loop."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, when: float) -> None:
+        """Set the time, unless an earlier one is set: an action too early has to do no harm. Infinite: never."""
+        if self._timer is not None and self._loop.time() < self._timer.when() <= when:
+            return
+        self.cancel()
+        if when < math.inf:
+            self._timer = self._loop.call_at(when, self._call)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+    def _call(self) -> None:
+        self._timer = None
+        self._action()

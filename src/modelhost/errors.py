@@ -7,12 +7,18 @@
     │   ├── UnsupportedParameter     unknown, or not supported by this model's engine
     │   ├── UnsupportedOperation     this model does not support it (embeddings, rerank ...)
     │   ├── ContextLengthExceeded    the prompt does not fit
+    │   ├── InvalidAudio             a file without sound, damaged or of an unknown format
+    │   ├── NothingToSpeak           a text without anything that the voice can speak
     │   ├── ModelNotFound            no model of that name
     │   ├── ModelNotAllowed          a model that is not the host's, and that clients may not add
     │   ├── ModelBusy                it has requests at work, and `force` is not set
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
+    │   ├── InvalidEncryptedContent  sealed content that no host of this database made
     │   ├── InvalidAnswer            an answer that does not match the question's form
+    │   ├── FetchRefused             an address of a request that the host must not connect to
+    │   ├── FetchFailed              what is at an address of a request cannot be reached, or not be used
+    │   ├── ConnectionLimitReached   a WebSocket has been open for as long as one may be
     │   ├── RequestTooLarge          the body is over the limit
     │   ├── UnsupportedEncoding      the body has an unsupported compression
     │   ├── HeadersTooLarge          the head is over the limits
@@ -27,6 +33,7 @@
     │   ├── ModelFailed              the model could not be started; the host retries later
     │   ├── ModelUnloaded            unloaded with `force` while it had the request
     │   ├── InsufficientMemory       the model does not fit, even after evictions
+    │   ├── DiskFull                 a file of a client does not fit on the host's disk
     │   └── ShuttingDown             the host is being stopped
     ├── WorkerError              the worker process of one model
     │   ├── WorkerStartFailed        did not become ready
@@ -41,6 +48,10 @@
     │   ├── SessionNotFound          no session of that id
     │   ├── SessionBusy              another host holds the session for longer than the limit
     │   ├── StateNotFound            no saved state of that name
+    │   ├── ResponseNotFound         no stored response of that id
+    │   ├── PreviousResponseNotFound  the stored response that a request continues, or one before it
+    │   ├── ConversationNotFound     no conversation of that id
+    │   ├── ItemNotFound             no item of that id in a conversation, or in any stored response
     │   ├── StateDamaged             a saved state that is damaged, or of a newer version
     │   └── DatabaseUnavailable      cannot be reached, read or written
     └── SetupError               setup errors; commands exit with status 1
@@ -59,20 +70,44 @@ of the refusal: the host, or the worker of a model. Only the HTTP face has statu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+LONGEST_NAME: Final = 200
+"""Characters of a name that an error repeats: whoever sent it knows the rest."""
+LONGEST_PATH: Final = 4_096
+LONGEST_REFUSAL: Final = 4_000
+"""Characters of a message about a request; its end, where the way out is, is kept as well."""
+REFUSAL_END: Final = 1_000
+CUT: Final = "..."
+NAMES: Final = ("model", "tool", "server")
+"""Details with a name as it was sent."""
 
 
 class ModelhostError(Exception):
     """Base of the tree; never raised itself."""
 
     code: ClassVar[str] = "modelhost_error"
+    longest_word: ClassVar[int] = LONGEST_NAME
+    """Longer ones in the message are shortened."""
 
     def __init__(self, message: str, *, param: str | None = None, **details: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        for key in details.keys() & NAMES:
+            if isinstance(name := details[key], str) and len(name) > self.longest_word:
+                details[key] = _shortened(name, self.longest_word)
+                message = message.replace(name, details[key])
+        self.message = self._short(message)
+        super().__init__(self.message)
+        self.param = None if param is None else _shortened(param, self.longest_word)
         self.details: Mapping[str, Any] = details
+
+    def _short(self, message: str) -> str:
+        """Return ``message`` with the beginnings of what a client may have sent too much of."""
+        limit = self.longest_word
+        if len(message) <= limit:
+            return message
+        return re.sub(rf'[^\s"]{{{limit + 1},}}', lambda found: _shortened(found[0], limit), message)
 
     @property
     def source(self) -> dict[str, str]:
@@ -80,8 +115,18 @@ class ModelhostError(Exception):
         return {"kind": "host"}
 
 
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - len(CUT)]}{CUT}"
+
+
 class RequestError(ModelhostError):
     """The caller sent something that cannot be served as it is."""
+
+    def _short(self, message: str) -> str:
+        message = super()._short(message)
+        if len(message) <= LONGEST_REFUSAL:
+            return message
+        return f"{message[: LONGEST_REFUSAL - REFUSAL_END]} ... {message[-REFUSAL_END:]}"
 
 
 class InvalidRequest(RequestError):
@@ -105,19 +150,27 @@ class ContextLengthExceeded(RequestError):
 
     @classmethod
     def of(
-        cls, model: str, *, tokens: Any, limit: Any, told: str | None = None, param: str = "messages"
+        cls, model: str, *, tokens: Any, limit: Any, counted: str | None = None, param: str = "messages"
     ) -> ContextLengthExceeded:
-        """Return the error of a prompt of so many ``tokens``; ``told`` says how many if they were not all counted.
+        """Return the error of a prompt of so many ``tokens``; ``counted`` words it if they were not all counted.
 
         Clients know it by its words: LiteLLM by OpenAI's at the beginning, LangChain by "prompt is too long".
         """
         return cls(
             f"This model's maximum context length is {limit} tokens, and the prompt is too long: it has "
-            f"{told or tokens}. Shorten it, or serve {model} with a larger --context-length.",
+            f"{counted or tokens}. Shorten it, or serve {model} with a larger --context-length.",
             param=param,
             prompt_tokens=tokens,
             context_length=limit,
         )
+
+
+class InvalidAudio(RequestError):
+    code = "invalid_audio"
+
+
+class NothingToSpeak(RequestError):
+    code = "nothing_to_speak"
 
 
 class ModelNotFound(RequestError):
@@ -140,8 +193,26 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
 
 
+class InvalidEncryptedContent(RequestError):
+    code = "invalid_encrypted_content"
+
+
 class InvalidAnswer(RequestError):
     code = "invalid_answer"
+
+
+class FetchRefused(RequestError):
+    """The host does not connect to the address, and does not reveal whether anything answers there."""
+
+    code = "fetch_refused"
+
+
+class FetchFailed(RequestError):
+    code = "fetch_failed"
+
+
+class ConnectionLimitReached(RequestError):
+    code = "websocket_connection_limit_reached"  # the name in OpenAI's API
 
 
 class RequestTooLarge(RequestError):
@@ -169,7 +240,7 @@ class ForeignOrigin(RequestError):
 
 
 class HostFault(ModelhostError):
-    """Something that was not foreseen. Who asked is told no more than that; the log has the traceback."""
+    """An unexpected failure. The caller learns no more than that; the log has the traceback."""
 
     code = "internal_error"
 
@@ -178,7 +249,7 @@ class HostFault(ModelhostError):
 
 
 class Unavailable(ModelhostError):
-    """The request was fine; there is no place for it now. ``retry_after_seconds`` says when to come back."""
+    """The request is valid and cannot be served now. ``retry_after_seconds``: when to try again."""
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1, **details: Any) -> None:
         super().__init__(message, **details)
@@ -209,12 +280,16 @@ class InsufficientMemory(Unavailable):
     code = "insufficient_memory"
 
 
+class DiskFull(Unavailable):
+    code = "disk_full"
+
+
 class ShuttingDown(Unavailable):
     code = "shutting_down"
 
 
 class WorkerError(ModelhostError):
-    """Something the worker of ``model`` did or said."""
+    """A failure in the worker of ``model``."""
 
     def __init__(self, message: str, *, model: str, worker: str, **details: Any) -> None:
         super().__init__(message, **details)
@@ -239,7 +314,7 @@ class EngineError(WorkerError):
 
 
 class ToolError(ModelhostError):
-    """Something is wrong with an MCP server, or with what was wanted of one. A failed call of a model is no error."""
+    """A failure of an MCP server, or of a request to one. A tool call of a model that fails is no error."""
 
 
 class McpServerNotFound(ToolError):
@@ -259,7 +334,7 @@ class ToolCallFailed(ToolError):
 
 
 class StateError(ModelhostError):
-    """Something is wrong with data in the database, or with what was wanted of it."""
+    """A failure of the database, or of a request to it."""
 
 
 class SessionNotFound(StateError):
@@ -274,6 +349,22 @@ class StateNotFound(StateError):
     code = "state_not_found"
 
 
+class ResponseNotFound(StateError):
+    code = "response_not_found"
+
+
+class PreviousResponseNotFound(StateError):
+    code = "previous_response_not_found"
+
+
+class ConversationNotFound(StateError):
+    code = "conversation_not_found"
+
+
+class ItemNotFound(StateError):
+    code = "item_not_found"
+
+
 class StateDamaged(StateError):
     code = "state_damaged"
 
@@ -283,7 +374,9 @@ class DatabaseUnavailable(StateError):
 
 
 class SetupError(ModelhostError):
-    """What a person set up does not work; commands print the message and exit 1."""
+    """The setup does not work; commands print the message and exit 1."""
+
+    longest_word = LONGEST_PATH
 
 
 class ConfigError(SetupError):

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, asynccontextmanager
-from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy, logs
-from modelhost.config import environment
 from modelhost.config.fields import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
+from modelhost.errors import ModelNotFound, UnsupportedOperation
 from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit
 from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Relayed, Usage
-from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, SpeechRequest, TranscriptionRequest
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
-from modelhost.models.registry.admission import Admission
 from modelhost.models.residency.collection import ModelCollection
+from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
 from modelhost.models.residency.status import (
@@ -39,12 +36,20 @@ from modelhost.models.residency.status import (
     State,
     Unloaded,
 )
+from modelhost.monitor.recording import recorded, recording
+from modelhost.parts import Parts
 from modelhost.redaction import hide
+from modelhost.tracing import spans
 from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
+    from modelhost.chat.speech import Spoken, Voices
     from modelhost.chat.tools.questions import Questions
+    from modelhost.chat.transcription import Heard
+    from modelhost.monitor.alerts.service import Alerts
+    from modelhost.monitor.efficiency import Efficiency
+    from modelhost.monitor.monitor import Monitor
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
     from modelhost.state.store import StateStore
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
 AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})
 DEFAULT_LOAD = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
+OTHER_METHODS: Mapping[Task, str] = {"speech": "speak", "transcription": "transcribe"}
+"""The methods for tasks that :meth:`Host.call` cannot do, because they have bytes in place of JSON."""
 
 
 class Host:
@@ -75,26 +82,25 @@ class Host:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
         self.settings = settings
         self._log = ExitStack()
-        self._collection: ModelCollection | None = None
-        self._toolbox: Toolbox | None = None
-        self._answering: Answering | None = None
+        self._parts = Parts(settings, sampler=self)
+        self._stops: list[Callable[[], Awaitable[None]]] = []
         self.authorise: Authorise = admit
         """Called before every operation, from any door; raises an error to refuse it."""
-        self.waiting = asyncio.Event()
-        """Set when :meth:`start` only waits for the worker of a model, or has ended."""
 
     async def start(
         self,
         *,
         on_download: DownloadProgress | None = None,
         on_progress: ProgressCallback | None = None,
+        while_loading: Callable[[], object] = lambda: None,
         load: bool = True,
         launch: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Find the models, load the one of the settings, and return when it is ready.
 
         Without ``load``, the first request has its model found, downloaded and loaded, and gets the errors. ``launch``
-        are launch parameters of that model for its engine, as in a registry's ``params``.
+        are launch parameters of that model for its engine, as in a registry's ``params``. ``while_loading`` is called
+        when the worker loads it and this process has nothing else to do; not if the start has failed before that.
 
         Raises:
             SetupError: a model or a setting cannot be used.
@@ -105,90 +111,29 @@ class Host:
         hide(secrets_in(self.settings))
         self._log.enter_context(log_to_file(self.settings))
         try:
-            await self._start(on_download, on_progress, load=load, launch=launch)
+            await self._parts.start(on_download, on_progress, while_loading, load=load, launch=launch)
         except BaseException:
-            await self.state.close()
             self._log.close()
             raise
-        finally:
-            self.waiting.set()
-
-    async def _start(
-        self,
-        on_download: DownloadProgress | None,
-        on_progress: ProgressCallback | None,
-        *,
-        load: bool,
-        launch: Mapping[str, Any],
-    ) -> None:
-        def progressed(fraction: float) -> None:
-            self.waiting.set()
-            if on_progress is not None:
-                on_progress(fraction)
-
-        if self.settings.database_url is not None:
-            await self.state.open()  # errors of a configured database are raised at once
-        loading: asyncio.Future[ModelCollection] | None = None
-        try:
-            if self.settings.mcp_config is not None:
-                # MCP servers first: they connect while the model is loaded.
-                await self._start_tools(Path(self.settings.mcp_config))
-            starting = ModelCollection.start(
-                self.settings, on_download=on_download, on_progress=progressed, load=load, launch=launch
-            )
-            loading = asyncio.ensure_future(starting)
-            loading.add_done_callback(lambda _: self.waiting.set())
-            await self.waiting.wait()
-            await self._prepare()
-            self._collection = await loading
-        except BaseException:
-            await self._give_up(loading)
-            raise
-
-    async def _give_up(self, loading: asyncio.Future[ModelCollection] | None) -> None:
-        """Stop what a failed start has begun."""
-        if loading is not None:
-            loading.cancel()
-            await asyncio.wait([loading])
-            if not loading.cancelled() and loading.exception() is None:
-                await loading.result().stop(0)
-        if self._toolbox is not None:
-            await self._toolbox.stop()
-
-    async def _start_tools(self, path: Path | None) -> None:
-        self._toolbox = await lazy.toolbox.Toolbox.start(path, environment.current(), sampler=self)
-        if self.settings.wait_for_tools == "ready":
-            await self._toolbox.settled()
-
-    async def _prepare(self) -> None:
-        """Import what answers need, which takes as long as a small model takes to load."""
-        lazy.preload("answering", "saved_state", "state_store")
-        if self.settings.mcp_config is None:
-            await self._start_tools(None)
-        self._answering = lazy.answering.Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Apply the ``allow_models`` of ``settings`` from now on."""
-        if self._collection is not None:
-            self._collection.added.admission = Admission.of(settings)
+        """Apply the ``allow_models`` and the ``alerts`` of ``settings`` from now on."""
+        self._parts.apply_settings(settings)
 
     def reread(self) -> None:
         """Reload the model registry and the file of MCP servers at once."""
-        if self._collection is not None:
-            self._collection.registry.reread()
-        if self._toolbox is not None:
-            self._toolbox.reread()
+        self._parts.reread()
+
+    def at_stop(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Await ``stop`` when the host stops, before its models do: it ends what no request waits for."""
+        self._stops.append(stop)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Let requests in flight finish, for ``shutdown_timeout`` at most, then stop the workers."""
         with self._log:
-            await self.persistence.stop()
-            if self._collection is not None:
-                seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
-                await self._collection.stop(seconds)
-            if self._toolbox is not None:
-                await self._toolbox.stop()
-            await self.state.close()
+            for stop in self._stops:
+                await stop()
+            await self._parts.stop(self.settings.shutdown_timeout if drain_seconds is None else drain_seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -199,26 +144,39 @@ class Host:
     ) -> None:
         await self.stop(drain_seconds=0 if error is not None else None)
 
-    @cached_property
+    @property
     def state(self) -> StateStore:
         """Sessions, saved states and the audit log; the database is opened when it is first needed."""
-        return lazy.state_store.StateStore(self.settings)
+        return self._parts.state
+
+    @property
+    def efficiency(self) -> Efficiency:
+        """How many tokens are generated with a joule of the GPUs."""
+        return self._parts.efficiency
+
+    @property
+    def monitor(self) -> Monitor:
+        """Records requests and loads, and keeps their history."""
+        return self._parts.monitor
 
     def note(self, entry: AuditEntry) -> None:
         """Add an entry to the audit log; never blocks and never raises."""
         self.state.audit.note(entry)
 
-    @cached_property
+    @property
     def persistence(self) -> Persistence:
         """Saves and restores models and sessions."""
-        return lazy.saved_state.Persistence(self.state, lambda: self.collection)
+        return self._parts.persistence
 
     @property
     def answering(self) -> Answering:
         """Answers requests; raises RuntimeError like :attr:`collection`."""
-        if self._answering is None:
-            raise RuntimeError("a modelhost.Host answers once it is started: use it with `async with`")
-        return self._answering
+        return self._parts.answering
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts that are active, and their history; raises RuntimeError like :attr:`collection`."""
+        return self._parts.alerts
 
     @property
     def questions(self) -> Questions:
@@ -228,16 +186,12 @@ class Host:
     @property
     def collection(self) -> ModelCollection:
         """The models; raises RuntimeError before the host is started."""
-        if self._collection is None:
-            raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
-        return self._collection
+        return self._parts.collection
 
     @property
     def toolbox(self) -> Toolbox:
         """The MCP servers and their file; raises RuntimeError like :attr:`collection`."""
-        if self._toolbox is None:
-            raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
-        return self._toolbox
+        return self._parts.toolbox
 
     @property
     def tools(self) -> ToolHub:
@@ -253,6 +207,11 @@ class Host:
     def models(self) -> tuple[HostedModel, ...]:
         """The models, the active one first."""
         return self.collection.models
+
+    @property
+    def created(self) -> CreatedModels:
+        """The models that clients have made of others; raises RuntimeError like :attr:`collection`."""
+        return self.collection.created
 
     @property
     def is_ready(self) -> bool:
@@ -318,6 +277,14 @@ class Host:
         """
         return await self.collection.unload(self.find(name), force=force)
 
+    def keep(self, name: str, seconds: float) -> None:
+        """Unload a model once it has had no requests for ``seconds``; infinite: only when its memory is needed.
+
+        This holds for the worker that it has now, and then its own setting again. Pinned models stay loaded.
+        Raises ModelNotFound.
+        """
+        self.collection.keep(self.find(name), seconds)
+
     def select(self, name: str) -> Selected:
         """Make a model the active one, for requests without a name, and load it; raises ModelNotFound."""
         return self.collection.select(name)
@@ -358,21 +325,52 @@ class Host:
         is_streamed: bool = True,
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a request piece by piece; see :meth:`modelhost.chat.answering.Answering.open`."""
-        return self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
+        opened = self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
+        return spans.within_request(recorded(self.monitor, opened, lambda: self._main_name(request.model)))
+
+    def speak(
+        self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Spoken]:
+        """Speak a text; see :meth:`modelhost.chat.speech.Speaking.open`."""
+        opened = self.answering.speaking.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    def transcribe(
+        self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Heard]:
+        """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
+        opened = self.answering.transcribing.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:
+        """Return the voices of a model, or of the first one that speaks; raises as :meth:`speak` does."""
+        return await self.answering.speaking.voices(model, on_queued)
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> WholeAnswer:
         """Answer a request completely; sessions and errors as in :meth:`open`."""
-        return await self.answering.whole(request, caller, on_queued)
+        with spans.request(), self._recording(request.model):
+            return await self.answering.whole(request, caller, on_queued)
 
     async def perform(
         self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> dict[str, Any]:
         """Run a task and return its answer as an object of OpenAI's API; errors as in :meth:`open`."""
         if isinstance(request, ChatRequest | CompletionRequest):
-            return (await self.answering.whole(request, caller, on_queued)).json()
-        return await self.answering.call(task, request, caller, on_queued)
+            return (await self.whole(request, caller, on_queued)).json()
+        with spans.request(), self._recording(request.model):
+            return await self.answering.call(task, request, caller, on_queued)
+
+    def _recording(self, model: Any) -> recording:
+        return recording(self.monitor, lambda: self._main_name(model))
+
+    def _main_name(self, name: Any) -> str:
+        """Return the main name of a known model, or an empty text."""
+        try:
+            return self.find(name).name if name is None or isinstance(name, str) else ""
+        except ModelNotFound:
+            return ""
 
     @asynccontextmanager
     async def stream(
@@ -394,7 +392,8 @@ class Host:
         self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
         """Run any task, given as a body of OpenAI's API; sessions and errors as in :meth:`stream`."""
-        return await self.perform(task, self._parsed(task, body), Caller(depth=depth), on_queued)
+        with spans.request(), self._recording(body.get("model")):
+            return await self.perform(task, self._parsed(task, body), Caller(depth=depth), on_queued)
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
         """Answer ``messages`` (a list, or the text of a user message) with a chat completion object.
@@ -415,11 +414,14 @@ class Host:
 
     @staticmethod
     def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:
+        if task in OTHER_METHODS:
+            raise UnsupportedOperation(f"{task}: its request or answer is no JSON: use Host.{OTHER_METHODS[task]}.")
         return lazy.chat_parse.parsed(task, body)
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
         """Answer a sampling request of an MCP server, with a model that its hints name, or the active one."""
-        return await self.answering.sample(request)
+        with spans.request(), self._recording(None):
+            return await self.answering.sample(request)
 
 
 def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:

@@ -17,12 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, cast
 
+from modelhost import trace_context
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.lazy import without
 from modelhost.log_file import Clock, LogFile, open_log_file
 from modelhost.redaction import MASK, without_secrets
 
-with without("rich", "greenlet"):  # 6 MB and 40 ms for tracebacks of another kind than is written here
+with without("rich", "greenlet", "colorama"):  # 6 MB and 40 ms for tracebacks and terminals that are not written for
     import structlog
 
 CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
@@ -62,7 +63,7 @@ class _Outputs:
     renderer: Any = None
     files: list[_File] = field(default_factory=list)
     has_debug: bool = False
-    """Whether any output takes "debug"; cached, since every request asks."""
+    """Whether any output takes "debug"; cached, since every request reads it."""
 
     @property
     def least_level(self) -> int:
@@ -159,7 +160,7 @@ def log_to_file(
 
 
 def has_debug() -> bool:
-    """Whether any output takes "debug"; asked before a request gathers the fields of such an event."""
+    """Whether any output takes "debug"; checked before a request gathers the fields of such an event."""
     return _OUTPUTS.has_debug
 
 
@@ -209,6 +210,7 @@ def _configure() -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _add_trace,
             structlog.processors.format_exc_info,
             _to_files,
             _for_standard_error,
@@ -219,6 +221,13 @@ def _configure() -> None:
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+
+
+def _add_trace(_logger: Any, _method: str, event: Any) -> Any:
+    """Add the ids of the trace that the event belongs to."""
+    if (context := trace_context.current()) is not None:
+        event["trace_id"], event["span_id"] = context.trace_id, context.span_id
+    return event
 
 
 def _to_files(_logger: Any, _method: str, event: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+Meter = Counter | Gauge | Histogram
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BETWEEN_TOKENS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
@@ -16,139 +17,142 @@ WHOLE_REQUEST = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 12
 LOADING = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
+def _counter(name: str, description: str, *labels: str) -> Counter:
+    return Counter(name, description, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, description: str, *labels: str) -> Gauge:
+    return Gauge(name, description, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, description: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+    return Histogram(name, description, labels, buckets=buckets, registry=REGISTRY)
+
+
 class Meters:
     """The metrics by name. The label ``model`` is the main name of a known model, or empty."""
 
-    requests = Counter("modelhost_requests", "Requests answered.", ["model", "operation", "status"], registry=REGISTRY)
-    errors = Counter(
-        "modelhost_errors", "Requests answered with an error, by its code.", ["model", "code"], registry=REGISTRY
-    )
-    cancelled = Counter(
-        "modelhost_cancelled", "Requests whose client disconnected before the end.", ["model"], registry=REGISTRY
-    )
-    request_seconds = Histogram(
+    requests = _counter("modelhost_requests", "Requests answered.", "model", "operation", "status")
+    errors = _counter("modelhost_errors", "Requests answered with an error, by its code.", "model", "code")
+    cancelled = _counter("modelhost_cancelled", "Requests whose client disconnected before the end.", "model")
+    request_seconds = _histogram(
         "modelhost_request_seconds",
         "Time from the request's arrival to its last byte.",
-        ["model", "operation"],
+        "model",
+        "operation",
         buckets=WHOLE_REQUEST,
-        registry=REGISTRY,
     )
-    time_to_first_token = Histogram(
+    time_to_first_token = _histogram(
         "modelhost_time_to_first_token_seconds",
         "Time from the request's arrival to the first piece of the answer.",
-        ["model"],
+        "model",
         buckets=FAST,
-        registry=REGISTRY,
     )
-    time_between_tokens = Histogram(
+    time_between_tokens = _histogram(
         "modelhost_time_between_tokens_seconds",
         "Mean time between the tokens of an answer, once per answer of two or more tokens.",
-        ["model"],
+        "model",
         buckets=BETWEEN_TOKENS,
-        registry=REGISTRY,
     )
-    tokens_in = Counter(
-        "modelhost_tokens_in", "Prompt tokens, including those from the cache.", ["model"], registry=REGISTRY
+    tokens_in = _counter("modelhost_tokens_in", "Prompt tokens, including those from the cache.", "model")
+    tokens_cached = _counter("modelhost_tokens_cached", "Prompt tokens that came from the cache.", "model")
+    tokens_out = _counter("modelhost_tokens_out", "Generated tokens.", "model")
+    queue_length = _gauge("modelhost_queue_length", "Requests waiting for the model.", "model")
+    queue_seconds = _histogram(
+        "modelhost_queue_seconds", "Waiting time of requests that had to wait.", "model", buckets=FAST
     )
-    tokens_cached = Counter(
-        "modelhost_tokens_cached", "Prompt tokens that came from the cache.", ["model"], registry=REGISTRY
+    in_flight = _gauge("modelhost_requests_in_flight", "Requests at work.", "model")
+    slots = _gauge("modelhost_slots", "Conversations that the engine can process at the same time.", "model")
+    slots_in_use = _gauge("modelhost_slots_in_use", "Slots at work.", "model")
+    model_ready = _gauge("modelhost_model_ready", "1 while the model can answer.", "model")
+    load_seconds = _histogram(
+        "modelhost_load_seconds", "Time from the start of a worker until it is ready.", "model", buckets=LOADING
     )
-    tokens_out = Counter("modelhost_tokens_out", "Generated tokens.", ["model"], registry=REGISTRY)
-    queue_length = Gauge("modelhost_queue_length", "Requests waiting for the model.", ["model"], registry=REGISTRY)
-    queue_seconds = Histogram(
-        "modelhost_queue_seconds",
-        "Waiting time of requests that had to wait.",
-        ["model"],
-        buckets=FAST,
-        registry=REGISTRY,
-    )
-    in_flight = Gauge("modelhost_requests_in_flight", "Requests at work.", ["model"], registry=REGISTRY)
-    slots = Gauge(
-        "modelhost_slots", "Conversations that the engine can process at the same time.", ["model"], registry=REGISTRY
-    )
-    slots_in_use = Gauge("modelhost_slots_in_use", "Slots at work.", ["model"], registry=REGISTRY)
-    model_ready = Gauge("modelhost_model_ready", "1 while the model can answer.", ["model"], registry=REGISTRY)
-    load_seconds = Histogram(
-        "modelhost_load_seconds",
-        "Time from the start of a worker until it is ready.",
-        ["model"],
-        buckets=LOADING,
-        registry=REGISTRY,
-    )
-    loads = Counter("modelhost_model_loads", "Loads of the model.", ["model"], registry=REGISTRY)
-    evictions = Counter(
-        "modelhost_model_evictions",
-        "Evictions of the model to make room for another one.",
-        ["model"],
-        registry=REGISTRY,
-    )
-    memory_bytes = Gauge(
+    loads = _counter("modelhost_model_loads", "Loads of the model.", "model")
+    evictions = _counter("modelhost_model_evictions", "Evictions of the model to make room for another one.", "model")
+    memory_bytes = _gauge(
         "modelhost_model_memory_bytes",
         "Memory of the model's worker, by pool (`ram`, `gpu:0` ...), measured every few seconds.",
-        ["model", "pool"],
-        registry=REGISTRY,
+        "model",
+        "pool",
     )
-    registry_ok = Gauge(
-        "modelhost_registry_ok",
-        "1 if the current registry file is in force, 0 if it is broken.",
-        registry=REGISTRY,
-    )
-    mcp_config_ok = Gauge(
-        "modelhost_mcp_config_ok", "1 if the current `mcp.json` is in force, 0 if it is broken.", registry=REGISTRY
-    )
-    tool_calls = Counter(
+    registry_ok = _gauge("modelhost_registry_ok", "0 while the registry file is broken, otherwise 1.")
+    mcp_config_ok = _gauge("modelhost_mcp_config_ok", "0 while `mcp.json` is broken, otherwise 1.")
+    registry_ok.set(1)
+    mcp_config_ok.set(1)
+    tool_calls = _counter(
         "modelhost_tool_calls",
         "Calls of MCP servers' tools, by outcome: `ok`, `cancelled`, or the code that the model "
-        "received. The label `tool` is empty for unknown tools.",
-        ["server", "tool", "outcome"],
-        registry=REGISTRY,
+        "received. The label `tool` is empty for unknown tools, and for servers that requests name by URL: "
+        "their `server` is `(of a request)`.",
+        "server",
+        "tool",
+        "outcome",
     )
-    tool_call_seconds = Histogram(
+    tool_call_seconds = _histogram(
         "modelhost_tool_call_seconds",
         "Time from such a call to its outcome, including the wait for approval or input.",
-        ["server", "tool"],
+        "server",
+        "tool",
         buckets=WHOLE_REQUEST,
-        registry=REGISTRY,
     )
-    mcp_calls = Counter(
+    mcp_calls = _counter(
         "modelhost_mcp_calls",
         "Calls of the tools of the host's own MCP servers, by outcome: `ok`, or the code of the error.",
-        ["tool", "outcome"],
-        registry=REGISTRY,
+        "tool",
+        "outcome",
     )
-    mcp_call_seconds = Histogram(
+    mcp_call_seconds = _histogram(
         "modelhost_mcp_call_seconds",
         "Time from the arrival of such a call to its result.",
-        ["tool"],
+        "tool",
         buckets=WHOLE_REQUEST,
-        registry=REGISTRY,
     )
-    operations = Counter(
+    operations = _counter(
         "modelhost_operations",
         "Operations performed, including calls of the host's own MCP tools, by face and outcome: "
         "`ok`, `cancelled`, `client_left`, or the code of the error.",
-        ["operation", "face", "outcome"],
-        registry=REGISTRY,
+        "operation",
+        "face",
+        "outcome",
     )
-    operation_seconds = Histogram(
+    operation_seconds = _histogram(
         "modelhost_operation_seconds",
         "Time from the arrival of an operation's parameters to its result.",
-        ["operation", "face"],
+        "operation",
+        "face",
         buckets=WHOLE_REQUEST,
-        registry=REGISTRY,
     )
-    audit_entries_lost = Counter(
-        "modelhost_audit_entries_lost",
-        "Audit log entries that were lost because the database did not accept them.",
-        registry=REGISTRY,
+    audit_entries_lost = _counter(
+        "modelhost_audit_entries_lost", "Audit log entries that were lost because the database did not accept them."
     )
-    background_faults = Counter(
+    stored_responses = _gauge(
+        "modelhost_stored_responses",
+        "Responses in the database, as of the last one that this host stored.",
+    )
+    stored_conversations = _gauge(
+        "modelhost_stored_conversations",
+        "Conversations in the database, as of the last response or conversation that this host stored.",
+    )
+    stored_response_bytes = _gauge(
+        "modelhost_stored_response_bytes",
+        "Size of the stored responses and conversations, as of the last one that this host stored.",
+    )
+    dropped_responses = _counter(
+        "modelhost_dropped_responses",
+        "Stored responses that this host deleted because of their number, size or age.",
+    )
+    background_faults = _counter(
         "modelhost_background_faults",
         "Rounds of background work that failed because of a fault in the host, by task; the next round runs anyway.",
-        ["task"],
-        registry=REGISTRY,
+        "task",
     )
-    worker_exits = Counter("modelhost_worker_exits", "Workers that ended unexpectedly.", ["model"], registry=REGISTRY)
+    worker_exits = _counter("modelhost_worker_exits", "Workers that ended unexpectedly.", "model")
+
+    @classmethod
+    def all(cls) -> list[Meter]:
+        """Return them all, in the order above."""
+        return [meter for meter in vars(cls).values() if isinstance(meter, Meter)]
 
 
 METERS = Meters()
@@ -170,26 +174,85 @@ def labelled_histogram(histogram: Histogram, *labels: str) -> Histogram:
 
 
 class ModelMeters:
-    """The metrics of one model."""
+    """The metrics of one model. Each has a series once it was used: idle models of a large registry have none."""
 
     def __init__(self, model: str) -> None:
-        self.time_to_first_token = METERS.time_to_first_token.labels(model)
-        self.time_between_tokens = METERS.time_between_tokens.labels(model)
-        self.tokens_in = METERS.tokens_in.labels(model)
-        self.tokens_cached = METERS.tokens_cached.labels(model)
-        self.tokens_out = METERS.tokens_out.labels(model)
-        self.queue_length = METERS.queue_length.labels(model)
-        self.queue_seconds = METERS.queue_seconds.labels(model)
-        self.in_flight = METERS.in_flight.labels(model)
-        self.slots = METERS.slots.labels(model)
-        self.slots_in_use = METERS.slots_in_use.labels(model)
-        self.model_ready = METERS.model_ready.labels(model)
-        self.load_seconds = METERS.load_seconds.labels(model)
-        self.worker_exits = METERS.worker_exits.labels(model)
-        self.loads = METERS.loads.labels(model)
-        self.evictions = METERS.evictions.labels(model)
         self._model = model
         self._pools = {"ram"}
+
+    @cached_property
+    def time_to_first_token(self) -> Histogram:
+        return METERS.time_to_first_token.labels(self._model)
+
+    @cached_property
+    def time_between_tokens(self) -> Histogram:
+        return METERS.time_between_tokens.labels(self._model)
+
+    @cached_property
+    def tokens_in(self) -> Counter:
+        return METERS.tokens_in.labels(self._model)
+
+    @cached_property
+    def tokens_cached(self) -> Counter:
+        return METERS.tokens_cached.labels(self._model)
+
+    @cached_property
+    def tokens_out(self) -> Counter:
+        return METERS.tokens_out.labels(self._model)
+
+    @cached_property
+    def queue_length(self) -> Gauge:
+        return METERS.queue_length.labels(self._model)
+
+    @cached_property
+    def queue_seconds(self) -> Histogram:
+        return METERS.queue_seconds.labels(self._model)
+
+    @cached_property
+    def in_flight(self) -> Gauge:
+        return METERS.in_flight.labels(self._model)
+
+    @cached_property
+    def slots(self) -> Gauge:
+        return METERS.slots.labels(self._model)
+
+    @cached_property
+    def slots_in_use(self) -> Gauge:
+        return METERS.slots_in_use.labels(self._model)
+
+    @cached_property
+    def model_ready(self) -> Gauge:
+        return METERS.model_ready.labels(self._model)
+
+    @cached_property
+    def load_seconds(self) -> Histogram:
+        return METERS.load_seconds.labels(self._model)
+
+    @cached_property
+    def worker_exits(self) -> Counter:
+        return METERS.worker_exits.labels(self._model)
+
+    @cached_property
+    def loads(self) -> Counter:
+        return METERS.loads.labels(self._model)
+
+    @cached_property
+    def evictions(self) -> Counter:
+        return METERS.evictions.labels(self._model)
+
+    def count_load(self, seconds: float, slots: int) -> None:
+        """Count a load that took ``seconds``, of a worker with ``slots``."""
+        self.load_seconds.observe(seconds)
+        self.loads.inc()
+        self.slots.set(slots)
+        # These are 0 from now on: without a first value, Prometheus would not see the first exit or eviction.
+        self.worker_exits.inc(0)
+        self.evictions.inc(0)
+
+    def set_unloaded(self) -> None:
+        """Note that the model cannot answer now; nothing, if it was never to."""
+        if "model_ready" in vars(self):
+            self.model_ready.set(0)
 
     def set_memory(self, memory: Mapping[str, int]) -> None:
         """Set the memory of the worker, by pool; empty: there is no worker."""

@@ -37,7 +37,9 @@ def script_of(name: str) -> Path:
 
 def environment(home: Path) -> dict[str, str]:
     """Return ours without settings of clients and proxies; what a client keeps on disk comes to lie in ``home``."""
-    foreign = re.compile(r"(ANTHROPIC|LANGCHAIN|LANGSMITH|LITELLM|MODELHOST|OPENAI|PYTHON)|.*_proxy$", re.IGNORECASE)
+    foreign = re.compile(
+        r"(ANTHROPIC|LANGCHAIN|LANGSMITH|LITELLM|MODELHOST|OLLAMA|OPENAI|PYTHON)|.*_proxy$", re.IGNORECASE
+    )
     kept = {name: value for name, value in os.environ.items() if not foreign.match(name)}
     # LiteLLM would download its table of prices otherwise.
     return {**kept, "HOME": str(home), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}

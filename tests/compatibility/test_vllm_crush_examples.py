@@ -14,9 +14,14 @@ from tests.support.crush import Crush, crush
 from tests.support.serving import ServedHost
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
-SERVERS = {"vllm-model-manager": "/mcp/models", "vllm-state-persistence": "/mcp/state"}
+SERVERS = {
+    "vllm-model-manager": "/mcp/models",
+    "vllm-state-persistence": "/mcp/state",
+    "vllm-performance-monitor": "/mcp/monitor",
+}
 MANAGER = "mcp_vllm-model-manager"
 STATE = "mcp_vllm-state-persistence"
+MONITOR = "mcp_vllm-performance-monitor"
 # In the order in which they follow each other. `load-state` gets the id that `save-state` gave.
 TOOLS = (
     f"{MANAGER}_list-models",
@@ -27,7 +32,11 @@ TOOLS = (
     f"{STATE}_save-state",
     f"{STATE}_load-state",
     f"{STATE}_clear-state",
+    f"{MONITOR}_get-metrics",
+    f"{MONITOR}_get-memory-stats",
+    f"{MONITOR}_get-gpu-stats",
 )
+WITHOUT_PARAMETERS = {"list-models", "get-memory-stats"}
 # What the model of the tests cannot have.
 TOO_MUCH = {"max_model_len"}
 
@@ -40,14 +49,16 @@ def host() -> Iterator[ServedHost]:
 
 
 def connected(host: ServedHost) -> AbstractAsyncContextManager[Crush]:
-    """Crush with both servers, over HTTP."""
+    """Crush with the three servers, over HTTP."""
     return crush({name: {"type": "http", "url": f"{host.url}{path}"} for name, path in SERVERS.items()}, variables())
 
 
 def arguments_of(tool: str) -> dict[str, Any]:
     """The arguments of the document; of alternatives, such as ``none|awq|gptq``, the first."""
-    if tool == "list-models":
+    if tool in WITHOUT_PARAMETERS:
         return {}
+    if tool == "get-gpu-stats":
+        return {"include_temperature": True, "include_power": True}  # the machine of a test need not have GPU 0 and 1
     found: dict[str, Any] = json_of(f"vllm-crush/{tool}.parameters.json")
     return {
         key: value.partition("|")[0] if isinstance(value, str) else value
@@ -67,6 +78,9 @@ def arguments_of(tool: str) -> dict[str, Any]:
     "vllm-crush.save-state.answer",
     "vllm-crush.load-state.answer",
     "vllm-crush.clear-state.answer",
+    "vllm-crush.get-metrics",
+    "vllm-crush.get-memory-stats",
+    "vllm-crush.crush.metrics",
 )
 async def test_a_tool_takes_the_arguments_and_answers_in_the_shape_of_the_document(host: ServedHost) -> None:
     saved: dict[str, Any] = {}
@@ -101,6 +115,15 @@ async def test_a_tool_takes_the_arguments_and_answers_in_the_shape_of_the_docume
             "state/session/crush-session-123/summary",
             marks=pytest.mark.promise("vllm-crush.resources.summary"),
         ),
+        pytest.param(
+            "vllm-performance-monitor", "metrics/current", marks=pytest.mark.promise("vllm-crush.resources.metrics")
+        ),
+        pytest.param(
+            "vllm-performance-monitor", "metrics/history/300", marks=pytest.mark.promise("vllm-crush.resources.history")
+        ),
+        pytest.param(
+            "vllm-performance-monitor", "alerts/active", marks=pytest.mark.promise("vllm-crush.resources.alerts")
+        ),
     ],
 )
 async def test_a_resource_is_read_by_the_name_of_the_document(server: str, resource: str, host: ServedHost) -> None:
@@ -128,15 +151,19 @@ def call_of(words: list[str]) -> tuple[str, dict[str, str]]:
     return tool, dict(zip(names, options[1::2], strict=True))
 
 
-@pytest.mark.promise("vllm-crush.crush.load", "vllm-crush.crush.save")
+@pytest.mark.promise("vllm-crush.crush.load", "vllm-crush.crush.save", "vllm-crush.crush.get-metrics")
 async def test_a_command_line_of_crush_is_a_call(host: ServedHost) -> None:
-    load, _metrics, save = (call_of(words) for words in commands_of("vllm-crush/crush.sh"))
+    load, metrics, save = (call_of(words) for words in commands_of("vllm-crush/crush.sh"))
     assert save == (f"{STATE}_save-state", {"session_id": "current", "include_models": "true"})
     assert load == (f"{MANAGER}_load-model", {"model_id": MODEL, "tensor_parallel_size": "2"})
+    assert metrics == (f"{MONITOR}_get-metrics", {"duration_seconds": "300"})
     async with connected(host) as client:
         loaded = await client.call(load[0], {**load[1], "tensor_parallel_size": "1"})
         assert loaded.structured_content["success"] is True
         refused = await client.call(*load)
         assert refused.structured_content["error"]["details"]["param"] == "tensor_parallel_size"
+        shown = await client.call(*metrics)
+        assert shown.structured_content["duration_seconds"] == 300
+        assert shown.structured_content["metrics"]["loads"]["count"] >= 1
         saved = await client.call(*save)
         assert saved.structured_content["session_id"] == "current"

@@ -1,9 +1,11 @@
 """``python -m tests.conformance``: runs the official conformance suite of MCP against both sides of the host, and
-schemathesis against its HTTP face (:mod:`tests.conformance.described`).
+schemathesis against its HTTP face (:mod:`tests.conformance.described`), and the suites of the Responses API
+(:mod:`tests.conformance.responses`).
 
 The client side is tried with the program of :mod:`tests.conformance.in_turn`, the server side with a host that serves
-the fixtures of :mod:`tests.conformance.fixtures` beside what is its own. ``client``, ``server`` or ``openapi`` as an
-argument runs one part only.
+the fixtures of :mod:`tests.conformance.fixtures` beside what is its own. ``client``, ``server``, ``openapi`` or
+``responses`` as an argument runs one part only; ``--responses-suite DIR`` runs the last one, with the suite of Open
+Responses in that checkout of its repository.
 
 The suite needs Node 22 or newer; where there is none, it is installed from npm beside the suite, into a folder that git
 ignores. A scenario that surprises among the others is run once more alone, as the SDK's own CI does it: some of them
@@ -13,6 +15,7 @@ has among those that do not, or if there are fewer of them than expected.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -27,6 +30,7 @@ from rich.table import Table
 
 from tests.conformance.described import Trial, described_host, verdict_on
 from tests.conformance.legs import LEGS, LOCK, Leg
+from tests.conformance.responses import is_api_kept
 from tests.conformance.scores import Score, scores_in, solo_score_in
 from tests.support.locked import node_modules
 from tests.support.serving import ServedHost
@@ -49,19 +53,26 @@ COLUMNS: Final = ("suite", "side", "", "scenarios", "passed", "checks", "not as 
 
 SIDES: Final = ("client", "server")
 DESCRIBED: Final = "openapi"
-PARTS: Final = (*SIDES, DESCRIBED)
+RESPONSES: Final = "responses"
+PARTS: Final = (*SIDES, DESCRIBED, RESPONSES)
 LONG_TRIAL: Final = Trial(examples=180, least_cases=10_000)
 Target = tuple[str, str]
 
 
 def main() -> None:
-    parts = sys.argv[1:] or PARTS
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument("--responses-suite", type=Path, metavar="DIR", help="a checkout of openresponses/openresponses")
+    given = parser.parse_args()
+    parts = given.parts or ([RESPONSES] if given.responses_suite else PARTS)
     if unknown := set(parts) - set(PARTS):
         sys.exit(f"there is no part {', '.join(sorted(unknown))}, but {', '.join(PARTS)}")
     sides = [part for part in parts if part in SIDES]
     is_good = not sides or is_protocol_kept(sides)
     if DESCRIBED in parts:
         is_good &= is_description_true()
+    if RESPONSES in parts:
+        is_good &= is_api_kept(given.responses_suite)
     sys.exit(0 if is_good else 1)
 
 

@@ -28,6 +28,7 @@ NOWHERE: Final = "http://127.0.0.1:9"
 """The discard port, for a hub that is not there."""
 KEY: Final = "described"
 SECONDS: Final = 3600.0
+DOCUMENT_SECONDS: Final = 120.0
 SEED: Final = 1
 GENERATED: Final = re.compile(r"^ +(\d+) generated", re.MULTILINE)
 
@@ -81,6 +82,8 @@ def verdict_on(host: ServedHost, trial: Trial) -> Verdict:
     settings.write_text(f"{SETTINGS.read_text('utf-8')}\n{of_trial}", "utf-8")
     arguments = ["--phases", ",".join(trial.phases), "--max-examples", str(trial.examples), "--seed", str(SEED)]
     arguments += ["--no-color", "--warnings", "off"]
+    # Made when it is first asked for, which takes longer on a busy machine than the 10 seconds that schemathesis waits.
+    assert host.http.get("/openapi.json", timeout=DOCUMENT_SECONDS).status_code == 200
     done = subprocess.run(
         [
             *(str(python_environment(ENVIRONMENT) / "schemathesis"), "--config-file", str(settings)),

@@ -14,11 +14,17 @@ from modelhost.tools.catalogue import OfferedTool
 from tests.conformance.client import calls_of, protocol_of
 from tests.conformance.described import cases_in
 from tests.conformance.legs import LEGS, NEW, Leg
+from tests.conformance.responses import OPEN_RESPONSES, PACKAGED, ResponsesSuite, outcomes_of, surprises_in
 from tests.conformance.scores import Outcome, Score, scores_in, solo_score_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 ROW = re.compile(
     r"^\| (?P<version>[\w.-]+) \| (?P<side>client|server) \| (?P<names>`.+?) \| (?P<outcome>\w+) \| \S", re.MULTILINE
+)
+
+RESPONSES_ROW = re.compile(
+    r"^\| (?P<suite>[\w-]+) \| [\d.-]+ \| (?P<engine>scripted|llamacpp) \| \d+ of (?P<tests>\d+) \|(?P<others>.*)\|$",
+    re.MULTILINE,
 )
 
 SAID = """
@@ -121,3 +127,32 @@ def test_schema_is_given_back_as_it_came() -> None:
 def test_era_is_the_scenarios(monkeypatch: pytest.MonkeyPatch, version: str, scenario: str, protocol: str) -> None:
     monkeypatch.setenv("MCP_CONFORMANCE_PROTOCOL_VERSION", version)
     assert protocol_of(scenario) == protocol
+
+
+def report(**outcomes: str) -> dict[str, Any]:
+    return {"results": [{"id": name.replace("_", "-"), "status": status} for name, status in outcomes.items()]}
+
+
+def test_reports_of_the_suites_of_responses_are_read() -> None:
+    outcomes = outcomes_of(report(a="passed", b="pass", c="failed", d="fail", e="skipped", f="warn"))
+    assert [name for name, passed in outcomes.items() if passed] == ["a", "b"]
+
+
+def test_a_test_of_responses_surprises_that_is_not_documented_or_missing() -> None:
+    suite = ResponsesSuite(name="s", tests=4, expected={"scripted": frozenset({"image-input"})})
+    expected = report(a="passed", b="passed", c="passed", image_input="failed")
+    assert surprises_in(suite, "scripted", outcomes_of(expected)) == []
+    other = report(a="failed", image_input="passed")
+    assert surprises_in(suite, "scripted", outcomes_of(other)) == ["a fails", "image-input passes", "2 missing"]
+
+
+def test_documentation_names_each_test_of_responses_that_does_not_pass() -> None:
+    rows = RESPONSES_ROW.finditer(PAGE.read_text("utf-8"))
+    documented = {
+        (row["suite"], row["engine"]): (int(row["tests"]), frozenset(re.findall("`([a-z]+-[a-z]+)`", row["others"])))
+        for row in rows
+    }
+    suites = (OPEN_RESPONSES, *PACKAGED)
+    assert documented == {
+        (suite.name, engine): (suite.tests, names) for suite in suites for engine, names in suite.expected.items()
+    }

@@ -25,6 +25,8 @@ OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "
 OTHER_OPTIONS |= {"--duration-seconds", "--features", "--file", "--include-models", "--model-id", "--release"}
 OTHER_OPTIONS |= {"--session-id", "--start-server", "--tensor-parallel-size", "--tool"}
 OTHER_OPTIONS |= {"--cache-ram", "--kv-unified-per-slot"}  # of llama-server
+OTHER_OPTIONS |= {"--add-host", "--openai-api-base"}  # of docker and aider
+OTHER_OPTIONS |= {"--responses-suite"}  # of tests/conformance
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # What a metric is called in the text format, by its kind.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}

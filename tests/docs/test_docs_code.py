@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -67,6 +69,13 @@ SERVING = [block for block in PYTHON if "modelhost.run(" in block[1]]
 ENDING = [block for block in PYTHON if block not in SERVING]
 
 
+@pytest.fixture(scope="module")
+def documented_host() -> Iterator[ServedHost]:
+    """A host of these tests' own: what the pages say to do makes models, which other tests would meet."""
+    with ServedHost() as host:
+        yield host
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """That of the tests without settings of modelhost, and with the command that belongs to this Python first."""
@@ -84,8 +93,11 @@ def run_command(words: list[str], environment: dict[str, str], cwd: Path, *, std
         process = ForkedProcess(
             COMMAND, *words, environment=environment, cwd=cwd, stdin=given, stderr=complained.fileno()
         )
+        ending = threading.Timer(SECONDS, process.kill)  # one that never ends is a failure, not a test that hangs
+        ending.start()
         with process.stdout:
             said = process.stdout.read().decode()
+        ending.cancel()
         code = process.wait(SECONDS)
         complained.seek(0)
         assert code == 0, f"modelhost {shlex.join(words)} exited {code}\n{said}\n{complained.read().decode()}"
@@ -103,9 +115,9 @@ def run(argv: list[str], environment: dict[str, str], cwd: Path, *, stdin: str =
 
 @pytest.mark.parametrize("code", parameters(ENDING))
 def test_a_python_block_runs_and_prints_something(
-    code: str, nano_host: ServedHost, environment: dict[str, str], tmp_path: Path
+    code: str, documented_host: ServedHost, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    said = run([sys.executable, "-c", code.replace(ADDRESS, nano_host.url)], environment, tmp_path)
+    said = run([sys.executable, "-c", code.replace(ADDRESS, documented_host.url)], environment, tmp_path)
     assert said.strip()
 
 
@@ -131,10 +143,10 @@ def test_a_python_block_that_serves_answers_until_it_is_stopped(
 
 @pytest.mark.parametrize("words", parameters(commands()))
 def test_a_command_does_what_the_page_says(
-    words: list[str], nano_host: ServedHost, environment: dict[str, str], tmp_path: Path
+    words: list[str], documented_host: ServedHost, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    words = [word.replace(ADDRESS, nano_host.url) for word in words]
-    environment["MODELHOST_URL"] = nano_host.url
+    words = [word.replace(ADDRESS, documented_host.url) for word in words]
+    environment["MODELHOST_URL"] = documented_host.url
     for example in (ROOT / "examples").glob("*.yaml"):
         shutil.copy(example, tmp_path)
     shutil.copy(ROOT / "examples" / "llm-server" / "config.json", tmp_path)

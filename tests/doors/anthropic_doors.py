@@ -42,6 +42,8 @@ class AnthropicDoor(HttpDoor):
         }
         if ask.tools:
             body["tools"] = [{"name": name, "input_schema": CITY} for name in ask.tools]
+        if ask.has_host_tools:
+            body["mcp"] = {}
         if ask.choice is not None:
             kinds = {"none": {"type": "none"}, "required": {"type": "any"}}
             body["tool_choice"] = kinds.get(ask.choice, {"type": "tool", "name": ask.choice})

@@ -60,6 +60,10 @@ class Door(ABC):
     """What it cannot do: how it refuses it, or why there is nothing to refuse."""
     tells_place: ClassVar[bool] = True
     """Whether it says at which place a request waits, and not only that it does."""
+    refused_limit: ClassVar[tuple[int, str]] = (-1, "max_tokens")
+    """A limit of tokens that cannot be, and the door's name for the field."""
+    takes_same_names: ClassVar[bool] = False
+    """Whether two tools of a request may have one name."""
     needs_llm: ClassVar[bool] = False
     """Whether its world is that of ``modelhost.LLM``."""
 

@@ -10,9 +10,17 @@ import pytest
 from tests.doors.anthropic_doors import AnthropicStreamed, AnthropicWhole
 from tests.doors.door import Ability, Door, HttpDoor
 from tests.doors.mcp_doors import McpClient, McpHandshake, McpPlain
+from tests.doors.ollama_doors import (
+    OllamaChatStreamed,
+    OllamaChatWhole,
+    OllamaGenerateStreamed,
+    OllamaGenerateWhole,
+)
 from tests.doors.openai_doors import ChatEvents, ChatRelayed, ChatWhole, CompletionsStreamed, CompletionsWhole
 from tests.doors.prompt_door import Prompt
 from tests.doors.python_doors import HostStreamed, HostWhole, LLMStreamed, LLMWhole
+from tests.doors.responses_doors import ResponsesStreamed, ResponsesWhole
+from tests.doors.responses_socket import ResponsesSocket
 
 DOORS: tuple[type[Door], ...] = (
     ChatWhole,
@@ -20,8 +28,15 @@ DOORS: tuple[type[Door], ...] = (
     ChatEvents,
     CompletionsWhole,
     CompletionsStreamed,
+    ResponsesWhole,
+    ResponsesStreamed,
+    ResponsesSocket,
     AnthropicWhole,
     AnthropicStreamed,
+    OllamaChatWhole,
+    OllamaChatStreamed,
+    OllamaGenerateWhole,
+    OllamaGenerateStreamed,
     Prompt,
     McpClient,
     McpHandshake,

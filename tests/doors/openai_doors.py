@@ -31,6 +31,8 @@ def chat_fields_of(ask: Ask) -> dict[str, Any]:
     fields = fields_of(ask)
     if ask.tools:
         fields["tools"] = [{"type": "function", "function": {"name": name, "parameters": CITY}} for name in ask.tools]
+    if ask.has_host_tools:
+        fields["mcp"] = {}
     if ask.choice in ("none", "required"):
         fields["tool_choice"] = ask.choice
     elif ask.choice is not None:

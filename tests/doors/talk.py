@@ -28,6 +28,8 @@ class Ask:
     stop: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     """Names; each takes a ``city``."""
+    has_host_tools: bool = False
+    """Whether it demands the host's tools, too."""
     choice: str | None = None
     """``none``, ``required``, or the tool that has to be called."""
     schema: Mapping[str, Any] | None = None

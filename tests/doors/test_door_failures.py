@@ -70,7 +70,8 @@ async def test_an_unknown_model_is_refused_with_those_that_there_are(door: Door)
 
 @over("limit")
 async def test_a_value_that_cannot_be_is_refused_by_its_name(door: Door) -> None:
-    check(door, await door.ask(Ask(said="hello", max_tokens=-1)), "invalid_request", "max_tokens")
+    limit, name = door.refused_limit
+    check(door, await door.ask(Ask(said="hello", max_tokens=limit)), "invalid_request", name)
 
 
 @over()

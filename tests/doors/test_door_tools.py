@@ -88,6 +88,17 @@ async def test_a_choice_that_cannot_be_met_is_the_callers_fault(door: Door) -> N
         assert "tool_choice" in got.failure.message
 
 
+@over("tools")
+async def test_two_tools_of_one_name_are_refused(door: Door) -> None:
+    got = await door.ask(Ask(said=CALL, tools=(*TOOLS, "weather")))
+    if door.takes_same_names:
+        assert [call.name for call in got.calls] == ["weather"]
+        return
+    assert got.failure is not None
+    assert got.failure.code == "invalid_request"
+    assert 'another tool is called "weather"' in got.failure.message
+
+
 # Of the host.
 
 
@@ -117,6 +128,19 @@ async def test_tools_of_the_client_stand_in_for_those_of_the_host(door: Door) ->
     got = await door.ask(Ask(said=CALL, tools=TOOLS))
     assert ([call.name for call in got.calls], got.ran, got.finish) == (["weather"], [], "tool_calls")
     assert (await shown(door))[0] == list(TOOLS)
+
+
+@over("tools", "host tools", tools=True)
+async def test_tools_of_the_client_and_of_the_host_come_together_where_both_are_demanded(door: Door) -> None:
+    before, _ = door.world.tool_calls
+    got = await door.ask(Ask(said=ECHO, tools=TOOLS, has_host_tools=True))
+    assert (got.calls, got.failure) == ([], None)
+    assert got.text.startswith(SAID)
+    assert door.world.tool_calls == (before + 1, 0)
+    assert (await shown(door))[0][: len(TOOLS) + 1] == [*TOOLS, "stub_echo"]
+    got = await door.ask(Ask(said=CALL, tools=TOOLS, has_host_tools=True))
+    assert ([call.name for call in got.calls], got.ran, got.finish) == (["weather"], [], "tool_calls")
+    assert door.world.tool_calls == (before + 1, 0)
 
 
 @over("host tools", "questions", tools=True)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import httpx2
+from starlette.types import ASGIApp
 
 from modelhost.errors import SessionNotFound
 from modelhost.exchange.events import Relayed
@@ -35,6 +36,7 @@ class World:
         """For each answer that was opened by HTTP: whether its bytes went through."""
         self._llm = llm
         self._things = AsyncExitStack()
+        self._apps: dict[bool, ASGIApp] = {}
         self._clients: dict[bool, httpx2.AsyncClient] = {}
         self._of_socket: httpx2.AsyncClient | None = None
 
@@ -49,11 +51,16 @@ class World:
         assert self._llm is not None
         return self._llm
 
+    def app(self, *, relays: bool) -> ASGIApp:
+        """The application itself; without ``relays`` all its answers are made of events."""
+        if relays not in self._apps:
+            self._apps[relays] = build_app(cast("Host", _Observed(self, relays=relays)))
+        return self._apps[relays]
+
     def client_in_memory(self, *, relays: bool) -> httpx2.AsyncClient:
         """A client of the application itself; without ``relays`` all its answers are made of events."""
         if relays not in self._clients:
-            app = build_app(cast("Host", _Observed(self, relays=relays)))
-            self._clients[relays] = _client(MemoryTransport(app), "http://127.0.0.1")
+            self._clients[relays] = _client(MemoryTransport(self.app(relays=relays)), "http://127.0.0.1")
             self._things.push_async_callback(self._clients[relays].aclose)
         return self._clients[relays]
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from string import Template
 from typing import Any, Final, Literal
@@ -28,6 +29,7 @@ from modelhost.cli.main import main
 from tests.goldens.json_text import json_text
 from tests.goldens.normalising import Normaliser
 from tests.goldens.surroundings import Surroundings
+from tests.support.eventually import eventually
 
 SECONDS: Final = 60.0
 COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -60,6 +62,8 @@ class Command:
     """The code of the error that ends it; commands print messages and no codes."""
     hides: str | None = None
     """A regular expression for what is measured in a table."""
+    awaits: str | None = None
+    """A regular expression: it is run again until it prints that, since when the host says so is a matter of time."""
     may_miss: str | None = None
     """A text: lines that end with it are left out, since whether they come is a matter of time."""
 
@@ -85,10 +89,23 @@ def record_commands(
         arguments = [Template(word).substitute(values) for word in shlex.split(command.line)]
         run: Callable[..., Ended] = _in_a_process if _needs_process(command) else _in_this_process
         variables = {name: Template(value).substitute(values) for name, value in command.variables.items()}
-        ended = run(arguments, command, {**surroundings.variables, **variables}, surroundings)
+        once = partial(run, arguments, command, {**surroundings.variables, **variables}, surroundings)
+        ended = once() if command.awaits is None else _ended_with(command.awaits, once)
         assert command.provokes is None or ended.status == 1, ended
         parts.append(_written(command, ended, normaliser))
     return "\n".join(parts)
+
+
+def _ended_with(pattern: str, once: Callable[[], Ended]) -> Ended:
+    """Run a command until it prints what ``pattern`` finds."""
+    tries: list[Ended] = []
+
+    def is_printed() -> bool:
+        tries.append(once())
+        return re.search(pattern, tries[-1].stdout) is not None
+
+    eventually(is_printed, seconds=SECONDS)
+    return tries[-1]
 
 
 def _needs_process(command: Command) -> bool:

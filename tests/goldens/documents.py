@@ -22,6 +22,8 @@ from tools.reference.metrics import DeclaredMetric, declared_metrics
 LEVELS: Final = ("debug", "info", "warning", "error", "exception")
 UNPROVOKED: Final = {
     "internal_error": "It needs a fault of the host that nobody has foreseen.",
+    "disk_full": "It needs a disk that is full.",
+    "websocket_connection_limit_reached": "It needs a WebSocket that has been open for an hour.",
     "system_library_missing": "It needs a machine on which a shared library of the operating system is missing.",
 }
 """Codes that no test can provoke through a door, each with the reason; ``error_answers.txt`` shows them, too."""
@@ -51,7 +53,8 @@ def error_answers() -> str:
 
 def metrics(exposition: str) -> str:
     """Every metric with its type, labels and buckets, and those that ``/metrics`` shows, without their values."""
-    shown = [line for line in exposition.splitlines() if line.startswith("#")]
+    # The metrics of engines are there once they have been read, which is a matter of time.
+    shown = [line for line in exposition.splitlines() if line.startswith(("# HELP modelhost_", "# TYPE modelhost_"))]
     return "\n".join(["=== declared", *map(_declared, declared_metrics()), "", "=== shown by /metrics", *shown, ""])
 
 

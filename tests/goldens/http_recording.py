@@ -35,6 +35,7 @@ from tests.support.serving import ServedHost
 SECONDS: Final = 60.0
 EVENTS: Final = "text/event-stream"
 JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
 HIDDEN_HEADERS: Final[Mapping[str, str]] = {"content-length": "<bytes>", "date": "<time>"}
 Hosts = Mapping[str, ServedHost]
 
@@ -202,7 +203,7 @@ class _Playing:
         if isinstance(request.body, bytes):
             lines.append(f"> {_shortened(request.body.decode(errors='backslashreplace'))}")
         elif isinstance(request.body, str):
-            lines.append(f"> {_shortened(self._filled(request.body))}")
+            lines += [f"> {line}" for line in _shortened(self._filled(request.body)).splitlines() or [""]]
         elif request.body is not None:
             lines.append(f"> {_shortened(self._filled(on_a_line(request.body)))}")
         return [self._normaliser.text(line) for line in lines]
@@ -221,6 +222,8 @@ class _Playing:
             return ["(the body is not recorded here)"]
         if answer.media_type == EVENTS:
             return event_lines(answer.text, self._normaliser)
+        if answer.media_type == NDJSON:
+            return [on_a_line(self._normaliser.value(json.loads(line))) for line in answer.text.splitlines()]
         if answer.media_type == JSON:
             return [json_text(self._normaliser.value(json.loads(answer.body)))]
         return [self._normaliser.text(answer.text)]

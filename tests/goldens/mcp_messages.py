@@ -116,6 +116,17 @@ STATE: Final = (
     call("clear-state", session_id="label", include_models=True),
     call("clear-state", session_id="anna"),
 )
+MONITOR: Final = (
+    call("get-metrics", duration_seconds=3600, metrics=["throughput", "latency", "memory"], model="one"),
+    call("get-metrics", duration_seconds=999999999),
+    call("get-gpu-stats"),
+    call("get-gpu-stats", gpu_ids=[99]),
+    call("get-memory-stats"),
+    read("metrics://current"),
+    read("metrics://history/6h"),
+    read("metrics://history/long"),
+    read("alerts://active"),
+)
 MISTAKES: Final = (
     call("none"),
     read("none://of/these"),
@@ -123,9 +134,10 @@ MISTAKES: Final = (
     Message(method="tools/call", params={"name": "load-model", "arguments": {"colour": "red"}}),
 )
 FACES: Final[Mapping[str, tuple[Message, ...]]] = {
-    "all": (*LLM, *MODELS, *STATE, *MISTAKES),
+    "all": (*LLM, *MODELS, *STATE, *MONITOR, *MISTAKES),
     "llm": (LLM[0], LLM[-1]),
     "models": (call("list-models"), *MODELS[1:2], *MODELS[4:5], *MODELS[6:9], MODELS[-1]),
     "state": (*STATE[:2], *STATE[5:]),
+    "monitor": (MONITOR[0], MONITOR[2], *MONITOR[4:6]),
 }
 """What is sent to each server after its listings."""

@@ -6,6 +6,7 @@ Ids are numbered within one scenario, so that it stays visible which are the sam
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,6 +17,7 @@ TIME: Final = "<time>"
 SECONDS: Final = "<seconds>"
 SIZE: Final = "<size>"
 VERSION: Final = "<version>"
+MEASURED: Final = "<measured>"
 
 BY_KEY: Final[Mapping[str, str]] = {
     **dict.fromkeys(
@@ -27,6 +29,7 @@ BY_KEY: Final[Mapping[str, str]] = {
             "last_used_at",
             "switch_requested_at",
             "created_at",
+            "completed_at",
             "updated_at",
             "saved_at",
         ),
@@ -56,9 +59,11 @@ BY_KEY: Final[Mapping[str, str]] = {
         ),
         SIZE,
     ),
+    **dict.fromkeys(("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"), "<nanoseconds>"),
     **dict.fromkeys(
         ("latency_ms", "throughput_tokens_per_second", "tokens_per_second", "gpu_utilization"), "<measured>"
     ),
+    **dict.fromkeys(("size", "size_vram"), "<bytes>"),  # of Ollama's API
     "restarts": "<count>",  # a restart that was asked for is counted when it is over
     "pid": "<pid>",
     "port": "<port>",
@@ -73,6 +78,11 @@ BY_POOL: Final = frozenset(
     {"need_bytes", "memory_bytes", "need_mb", "missing_mb", "memory_required_bytes", "memory_freed_bytes"}
 )
 """Objects with a number for each pool of memory; which pools there are depends on the machine, and on when it is."""
+IN_REPORTS_OF_METRICS: Final = frozenset({"timestamp", "duration_seconds", "metrics"})
+IN_REPORTS_OF_MEMORY: Final = frozenset({"gpu_memory", "system_memory", "model_memory"})
+"""The keys by which reports of the performance monitor are known."""
+SHORT_SECONDS: Final = 3600
+"""What happened in a shorter window is a matter of time: of which model, and which errors."""
 ALL_BELOW: Final = frozenset({"timings", "holders", "need_bytes_by_context"})
 """Objects in which every number is measured."""
 TEXT_KEYS: Final = frozenset({"content", "text", "reasoning_content", "response", "delta_text"})
@@ -84,6 +94,7 @@ _IDS: Final = re.compile(
     r"(?P<chatcmpl>chatcmpl-[0-9a-zA-Z]{8,})"
     r"|(?P<cmpl>\bcmpl-[0-9a-zA-Z]{8,})"
     r"|(?P<msg>\bmsg_[0-9a-zA-Z]{8,})"
+    r"|(?P<item>\b(?:resp|conv|fc|fco|ctc|rs|mcp|mcpl|mcpr|mcpa|cmp)_[0-9a-f]{16,}(?:_[0-9a-zA-Z_-]+)?)"
     r"|(?P<toolu>\btoolu_[0-9a-f]{24}\b)"
     r"|(?P<call>\bcall_[0-9a-zA-Z]{6,})"
     r"|(?P<request>\breq-[0-9a-f]{6,}(?:-\d+)?)"
@@ -95,6 +106,7 @@ _IDS: Final = re.compile(
 )
 _TEXTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\bmh1\.[\w-]{43}="), "<signature>"),
+    (re.compile(r"\bmhs1\.[\w-]{38,}={0,2}"), "<sealed>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"), TIME),
     (re.compile(r"(?<![\d:])\d\d:\d\d:\d\d(?![\d:])"), TIME),
     (re.compile(r"\b(127\.0\.0\.1|localhost):\d{2,5}\b"), r"\1:<port>"),
@@ -154,9 +166,25 @@ class Normaliser:
     def _object(self, value: dict[str, Any], key: str) -> Any:
         if key in BY_POOL:
             return "<sizes>"
+        if value.keys() >= IN_REPORTS_OF_METRICS and isinstance(value["duration_seconds"], int):  # and no schema
+            return self._report(value)
+        if value.keys() >= IN_REPORTS_OF_MEMORY and isinstance(value["model_memory"], list):
+            groups = {name: _measured(value[name]) for name in ("gpu_memory", "system_memory")}
+            return {**value, **groups, "model_memory": "<of each loaded model>"}
         if key in ALL_BELOW:
             return {self.text(name): "<measured>" for name in value}
         return {self.text(name): self.value(each, name) for name, each in value.items()}
+
+    def _report(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """A report of metrics: which groups there are, and what is in each."""
+        is_short = report["duration_seconds"] < SHORT_SECONDS
+        found = {**report, "timestamp": TIME, "metrics": _groups(report["metrics"], is_short=is_short)}
+        if "models" in report:
+            models = {name: _groups(groups, is_short=is_short) for name, groups in report["models"].items()}
+            found["models"] = "<of each model>" if is_short else models
+        if report.get("history"):
+            found["history"] = [self._report(report["history"][0]), "(and maybe more of these)"]
+        return found
 
     def table(self, text: str) -> str:
         """A table for people, whose columns are as wide as what stands in them."""
@@ -166,6 +194,8 @@ class Normaliser:
     def _text_value(self, value: str, key: str) -> str:
         if self._hides_generated and key in TEXT_KEYS and value:
             return "<text>"
+        if key == "host" and value == platform.node():
+            return "<machine>"
         if key == "worker":
             return re.sub(r"/\d+$", "/<pid>", value)
         if key in BY_KEY and BY_KEY[key] in {VERSION, "<fingerprint>", TIME}:
@@ -180,6 +210,16 @@ class Normaliser:
             self._counts[kind] = self._counts.get(kind, 0) + 1
             self._ids[original] = f"<{kind}-{self._counts[kind]}>"
         return self._ids[original]
+
+
+def _groups(metrics: Mapping[str, Any], *, is_short: bool) -> dict[str, Any]:
+    """Groups of metrics without their numbers; one that was not requested is ``None``."""
+    found = {name: group if group is None else _measured(group) for name, group in metrics.items()}
+    return {**found, "errors": "<of each code>"} if is_short and found.get("errors") is not None else found
+
+
+def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(group, MEASURED)
 
 
 def _json_in(text: str) -> Any:

@@ -44,13 +44,17 @@ def routes() -> list[str]:
 def statuses() -> Mapping[str, list[str]]:
     """The statuses with which requests to each route were answered; of one that goes on, ``200``."""
     found: dict[str, list[str]] = defaultdict(list)
-    patterns = {route: re.compile(re.sub(r"\\\{\w+\\\}", "[^ ?]+", re.escape(route))) for route in routes()}
+    # A parameter is a part of a path, or else may have several.
+    patterns = [
+        {route: re.compile(re.sub(r"\\\{\w+\\\}", of_parameter, re.escape(route))) for route in routes()}
+        for of_parameter in ("[^ ?/]+", "[^ ?]+")
+    ]
     asked = re.compile(
         r"^> ([A-Z]+ [^ ?\n]+)(?:\?\S*)?(?:  \(to \w+\))?$\n(?:^> .*$\n)*(?:^< (\d+)|^  \(goes on)", re.MULTILINE
     )
     for request in asked.finditer(recorded("http")):
-        fitting = [route for route, pattern in patterns.items() if pattern.fullmatch(request[1])]
-        if fitting:  # to a path with fewer parameters, as the host chooses
+        fits = [[route for route, pattern in each.items() if pattern.fullmatch(request[1])] for each in patterns]
+        if fitting := fits[0] or fits[1]:  # to a path with fewer parameters, as the host chooses
             found[min(fitting, key=lambda route: (route.count("{"), -len(route)))].append(request[2] or "200")
     return found
 

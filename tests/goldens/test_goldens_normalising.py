@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import pytest
@@ -98,3 +99,35 @@ def test_json_that_fits_stands_on_a_line_and_the_rest_is_broken_up() -> None:
     assert json_text({"b": [1, 2], "a": {}}) == '{"b": [1, 2], "a": {}}'
     assert json_text({"a": ["x" * 60, "y" * 60]}) == f'{{\n  "a": [\n    "{"x" * 60}",\n    "{"y" * 60}"\n  ]\n}}'
     assert json_text({"b": 1, "a": 2}, sort_keys=True) == '{"a": 2, "b": 1}'
+
+
+def report(**more: Any) -> dict[str, Any]:
+    groups = {"latency": {"p50_ms": 1.5, "count": 2}, "queue": None, "errors": {"queue_full": 3}}
+    return {"timestamp": "2026-11-28T19:02:03Z", "duration_seconds": 60, "metrics": groups, "models": {}, **more}
+
+
+def test_reports_of_metrics_keep_their_groups_and_lose_their_numbers(normaliser: Normaliser) -> None:
+    normal = normaliser.value(report(duration_seconds=3600, models={"a": {"cache": {"hit_rate": None}}}))
+    assert normal == {
+        "timestamp": "<time>",
+        "duration_seconds": 3600,
+        "metrics": {
+            "latency": {"p50_ms": "<measured>", "count": "<measured>"},
+            "queue": None,
+            "errors": {"queue_full": "<measured>"},
+        },
+        "models": {"a": {"cache": {"hit_rate": "<measured>"}}},
+    }
+
+
+def test_what_happened_in_a_short_time_is_a_matter_of_speed(normaliser: Normaliser) -> None:
+    normal = normaliser.value(report(models={"a": {"requests": {"total": 1}}}, history=[report(), report()]))
+    assert normal["models"] == "<of each model>"
+    assert normal["metrics"]["errors"] == "<of each code>"
+    assert len(normal["history"]) == 2
+    assert normal["history"][0]["metrics"] == normal["metrics"]
+
+
+def test_the_name_of_the_machine_is_hidden_where_it_is_told_as_the_host(normaliser: Normaliser) -> None:
+    assert normaliser.value({"host": platform.node()}) == {"host": "<machine>"}
+    assert normaliser.value({"host": "127.0.0.1", "name": "of it"}) == {"host": "127.0.0.1", "name": "of it"}

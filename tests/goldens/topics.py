@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tests.goldens import documents
 from tests.goldens.command_recording import record_commands
@@ -22,9 +23,12 @@ from tests.goldens.scenarios import (
     commands,
     generation,
     models,
+    ollama,
+    ollama_models,
     plain_mcp,
     prompts,
     refusals,
+    responses,
     state,
     system,
     tools,
@@ -54,8 +58,13 @@ def _generation() -> Recorded:
             "http/system.txt": record_http(system.SYSTEM, hosts, Normaliser(place.places)),
             "http/chats.txt": record_http(generation.CHATS, hosts, Normaliser(place.places)),
             "http/generation.txt": record_http(generation.OTHERS, hosts, Normaliser(place.places)),
+            "http/responses.txt": record_http(responses.ANSWERS, hosts, Normaliser(place.places)),
+            "http/responses_refusals.txt": record_http(responses.REFUSALS, hosts, Normaliser(place.places)),
             "http/anthropic.txt": record_http(anthropic.ANSWERS, hosts, Normaliser(place.places)),
             "http/anthropic_refusals.txt": record_http(anthropic.REFUSALS, hosts, Normaliser(place.places)),
+            "http/ollama.txt": record_http(ollama.ANSWERS, hosts, Normaliser(place.places)),
+            "http/ollama_models.txt": record_http(ollama_models.MODELS, hosts, Normaliser(place.places)),
+            "http/ollama_refusals.txt": record_http(ollama.REFUSALS, hosts, Normaliser(place.places)),
             "http/refusals.txt": record_http(refusals.REFUSALS, hosts, Normaliser(place.places)),
             "openapi.json": _openapi(host, place),
             "metrics.txt": documents.metrics(host.http.get("/metrics").text),
@@ -78,6 +87,8 @@ def _limits() -> Recorded:
             "queue_size": 1,
             "request_timeout": 2.0,
             "header_timeout": 0.5,
+            "fetch_urls": True,
+            "fetch_hosts": [urlsplit(NOWHERE).netloc],
         }
         registry = write_registry(place.work / "models.yaml", nano("nano"))
         place.file("broken/modelhost.db", b"this is no database" * 1000)
@@ -92,7 +103,9 @@ def _limits() -> Recorded:
         found = {
             "http/keys.txt": record_http(refusals.KEYS, hosts, Normaliser(place.places)),
             "http/prompts.txt": record_http(prompts.PROMPTS, hosts, Normaliser(place.places)),
+            "http/responses_limits.txt": record_http(responses.LIMITS, hosts, Normaliser(place.places)),
             "http/anthropic_limits.txt": record_http(anthropic.LIMITS, hosts, Normaliser(place.places)),
+            "http/ollama_limits.txt": record_http(ollama.LIMITS, hosts, Normaliser(place.places)),
             "http/limits.txt": record_http(refusals.LIMITS, hosts, Normaliser(place.places)),
         }
         hosts["locked"].process.terminate()
@@ -111,6 +124,8 @@ def _state() -> Recorded:
             "http/sessions.txt": record_http(state.SESSIONS, hosts, Normaliser(place.places)),
             "http/states.txt": record_http(state.STATES, hosts, Normaliser(place.places)),
             "http/audit.txt": record_http(state.AUDIT, hosts, Normaliser(place.places)),
+            "http/alerts.txt": record_http(state.ALERTS, hosts, Normaliser(place.places)),
+            "http/monitor.txt": record_http(state.MONITOR, hosts, Normaliser(place.places)),
             "http/session_busy.txt": record_http(state.BUSY, hosts, Normaliser(place.places)),
         }
         file = Path(str(main.settings["data_dir"])) / "modelhost.db"
@@ -125,14 +140,17 @@ def _administration() -> Recorded:
         return {
             "http/models.txt": record_http(models.MODELS, hosts, Normaliser(place.places)),
             "http/tools.txt": record_http(tools.TOOLS, hosts, Normaliser(place.places)),
+            "http/responses_tools.txt": record_http(responses.TOOLS, hosts, Normaliser(place.places)),
             "http/anthropic_tools.txt": record_http(anthropic.TOOLS, hosts, Normaliser(place.places)),
+            "http/ollama_tools.txt": record_http(ollama.TOOLS, hosts, Normaliser(place.places)),
         }
 
 
 def _mcp() -> Recorded:
     with surroundings() as place:
         place.variables["HF_ENDPOINT"] = _hub(place)
-        host = place.host(models_config=_registry(place), memory_budget="30MB")
+        # Rules of alerts are evaluated later than all is over: at which message one fires would be a matter of time.
+        host = place.host(models_config=_registry(place), memory_budget="30MB", alert_interval=300.0)
         faces = {name: face for era in ERAS for name, face in stdio_names(era).items()}
         definitions = Definitions()
         found = {"mcp/http_plain.txt": record_http(plain_mcp.PLAIN, {"main": host}, Normaliser(place.places))}
@@ -147,7 +165,13 @@ def _mcp() -> Recorded:
 def _commands() -> Recorded:
     with surroundings() as place:
         _models_on_disk(place)
-        host = place.host(models_config=_registry(place), mcp_config=_mcp_servers(place), wait_for_tools=True)
+        host = place.host(
+            models_config=_registry(place),
+            mcp_config=_mcp_servers(place),
+            wait_for_tools=True,
+            alerts={"model-failed": {"for": 0}},
+            alert_interval=0.5,
+        )
         taken = place.enter(socket.create_server(("127.0.0.1", 0)))
         port = str(taken.getsockname()[1])
         values = {"host": host.url, "hub": _hub(place), "nowhere": NOWHERE, "taken": port}
@@ -199,6 +223,7 @@ def _models_on_disk(place: Surroundings) -> None:
     place.file("hf-model/model.safetensors", b"\x08\0\0\0\0\0\0\0{}      ")
     write_ollama(place.work / "ollama", "registry.ollama.ai/library/nano/latest", NANO.read_bytes())
     write_lm_studio(place.folder / "home" / ".lmstudio" / "models", "org/nano-GGUF/nano-Q8_0.gguf", NANO.read_bytes())
+    place.file("sound.wav", b"RIFF\0\0\0\0WAVE/echo one two")
     place.file("file", b"")
     place.file("good.yaml", "port: 9000\n")
     place.file("bad.yaml", "prot: 9000\nmax_models: many\n")

@@ -32,7 +32,9 @@ class FakeServer(types.ModuleType):
         assert progress.on_loading is not None
         progress.on_loading(0.5)
         known = types.SimpleNamespace(unused_gpu=self.unused_gpu)
-        nano = types.SimpleNamespace(name="nano", known=known, worker=None)
+        nano = types.SimpleNamespace(
+            name="nano", known=known, worker=None, engine=types.SimpleNamespace(name="llamacpp")
+        )
         host = types.SimpleNamespace(models=[nano], settings=settings)
         announce("http://127.0.0.1:8000", host)
         return self.exit_code

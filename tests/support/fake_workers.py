@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from modelhost.config.settings import Settings
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ModelFileMissing, WorkerStartFailed
 from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.registry.registry import Registry, parse_registry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
@@ -25,6 +29,8 @@ from modelhost.workers.worker import Worker
 from tests.support import fake_process
 
 CONTEXT = 4096
+
+SCRIPTED = Settings(engine="scripted")
 
 
 class FakeProcess(fake_process.FakeProcess):
@@ -238,3 +244,16 @@ async def turns(count: int = 8) -> None:
     """Let the event loop go round, without any time passing."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def waiting_and_running(scheduler: Scheduler, model: HostedModel) -> tuple[int, int]:
+    """Requests at work and waiting."""
+    status = scheduler.status(model)
+    return status.in_flight, status.queue_length
+
+
+def fake_registry(*entries: str | dict[str, Any], **more: Any) -> Registry:
+    """A registry file with these entries, which the scripted engine serves."""
+    models = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    content = yaml.safe_dump({"models": models, **more}).encode()
+    return parse_registry(content, Path("models.yaml"), SCRIPTED)

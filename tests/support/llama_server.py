@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelhost.config.environment import SERVER_VARIABLE
 
-OURS = "MODELHOST_TEST_LLAMA_SERVER"
+OURS = "LLAMA_SERVER_OF_TESTS"  # not MODELHOST_...: modelhost refuses such variables if a setting has a similar name
 BUILT = Path(__file__).parents[2] / ".venv-llama-server" / "llama-server"
 NONE_HERE = f"there is no llama-server: make llama-server builds one, or {SERVER_VARIABLE} names one"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -16,9 +16,11 @@ from modelhost.exchange.bodies import body_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Pieces
-from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import AS_USUAL, Approval, ChatRequest, HostCalls
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.tools.callbacks import CallContext
+from modelhost.tools.catalogue import OfferedTool
 from modelhost.tools.outcome import ToolOutcome
 
 Chunk = dict[str, Any]
@@ -107,12 +109,19 @@ class Model:
 class Tools:
     """Runs what it was given under a name; ``calls`` are those that began, ``cancelled`` those that were ended."""
 
-    def __init__(self, **tools: Tool) -> None:
+    def __init__(self, approvals: Mapping[str, Approval] = NOTHING, **tools: Tool) -> None:
         self._tools = tools
+        self.approvals = approvals
         self.calls: list[tuple[str, Any]] = []
         self.cancelled: list[str] = []
         self.running = 0
         self.most_running = 0
+
+    def find(self, name: str) -> OfferedTool | None:
+        return offered(name, self.approvals.get(name, "auto")) if name in self._tools else None
+
+    def needs_approval(self, name: str, arguments: Mapping[str, Any] | str, context: CallContext) -> bool:
+        return "ask" in (self.approvals.get(name), context.approval)
 
     async def call(self, name: str, arguments: Mapping[str, Any] | str, context: CallContext) -> ToolOutcome:
         self.calls.append((name, arguments))
@@ -132,6 +141,19 @@ class Tools:
         return replace(found, name=name)
 
 
+def offered(name: str, approval: Approval = "auto") -> OfferedTool:
+    function = {"type": "function", "function": {"name": name}}
+    return OfferedTool(
+        name=name,
+        server="s",
+        tool=f"own-{name}",
+        function=function,
+        annotations={},
+        is_read_only=name.startswith("read"),
+        approval=approval,
+    )
+
+
 def takes(seconds: float, text: str = "done") -> Tool:
     async def tool(_: Any, __: CallContext) -> str:
         await asyncio.sleep(seconds)
@@ -147,13 +169,15 @@ def fails(code: Any, text: str = "no") -> Tool:
     return tool
 
 
-def loop_of(
+def loop_of(  # noqa: PLR0913 (as the loop)
     model: Model,
     tools: Tools | None = None,
     *,
     questions: Questions | None = None,
     context: CallContext | None = None,
     sees_images: bool = False,
+    client_tools: Collection[str] = (),
+    policy: HostCalls = AS_USUAL,
     **limits: Any,
 ) -> ToolLoop:
     return ToolLoop(
@@ -163,6 +187,8 @@ def loop_of(
         context or CallContext(),
         questions,
         lambda: sees_images,
+        client_tools,
+        policy,
     )
 
 
@@ -203,3 +229,13 @@ def told(chunks: Iterable[Chunk], kind: str) -> list[Any]:
 
 def reasons(chunks: Iterable[Chunk]) -> list[str]:
     return [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
+
+
+async def ran(model: Model, tools: Tools | None = None, **options: Any) -> list[Chunk]:
+    """The chunks of an answer without anything special about the request."""
+    return await chunks_of(loop_of(model, tools, **options))
+
+
+def details(chunks: list[Chunk]) -> str | None:
+    found = told(chunks, "finish_details")
+    return found[0]["type"] if found else None

@@ -44,6 +44,8 @@ class HttpStub:
     calls: list[str] = field(default_factory=list)
     """The tools whose calls were let in."""
     handshakes: int = 0
+    authorizations: set[str | None] = field(default_factory=set)
+    """What the messages had in this header."""
     url: str = ""
 
     def forget(self) -> None:
@@ -56,6 +58,7 @@ class HttpStub:
                 request, *lines = head.decode().strip().split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.authorizations.add(headers.get("authorization"))
                 self._answer(writer, request.split()[0], headers.get("mcp-session-id"), body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

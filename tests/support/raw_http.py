@@ -13,6 +13,12 @@ TIMEOUT_SECONDS = 30.0
 
 def send_chat(url: str, content: str, *, small_buffer: bool = False, **parameters: Any) -> socket.socket:
     """Send a chat request to the host at ``url`` and return the socket, from which nothing has been read."""
+    body = {"messages": [{"role": "user", "content": content}], **parameters}
+    return send_post(url, "/v1/chat/completions", body, small_buffer=small_buffer)
+
+
+def send_post(url: str, path: str, body: Any, *, small_buffer: bool = False) -> socket.socket:
+    """As :func:`send_chat`, with ``body`` as JSON to ``path``."""
     address = urlsplit(url)
     assert address.hostname is not None
     connection = socket.socket()
@@ -20,9 +26,9 @@ def send_chat(url: str, content: str, *, small_buffer: bool = False, **parameter
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     connection.settimeout(TIMEOUT_SECONDS)
     connection.connect((address.hostname, address.port))
-    body = json.dumps({"messages": [{"role": "user", "content": content}], **parameters}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n"
-    connection.sendall(head.encode() + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(data)}\r\n"
+    connection.sendall(head.encode() + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + data)
     return connection
 
 

@@ -11,6 +11,9 @@ import pytest
 from modelhost.lazy import without
 
 KEPT_AWAY = "import modelhost.logs, sys; print({'rich', 'pygments', 'greenlet'} & sys.modules.keys())"
+FLAGS_ALONE = (
+    "import modelhost.cli.serve.command, modelhost.http.server, sys; print({'yaml', 'dotenv'} & sys.modules.keys())"
+)
 STILL_THERE = "import modelhost.logs, rich.traceback, greenlet; print('both')"
 
 
@@ -29,3 +32,8 @@ def test_package_that_is_kept_away_is_not_found_meanwhile_and_found_again_afterw
 def test_logs_bring_no_formatter_of_tracebacks_that_they_do_not_use(code: str, printed: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == printed
+
+
+def test_a_start_by_flags_alone_does_without_the_libraries_of_files() -> None:
+    done = subprocess.run([sys.executable, "-c", FLAGS_ALONE], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

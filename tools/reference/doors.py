@@ -12,6 +12,10 @@ from modelhost.http.anthropic import bodies as anthropic
 from modelhost.http.anthropic.effects import EFFECTS as ANTHROPIC_EFFECTS
 from modelhost.http.anthropic.openapi import REQUESTS as ANTHROPIC_REQUESTS
 from modelhost.http.effects import WHO, Effects
+from modelhost.http.ollama.effects import EFFECTS as OLLAMA_EFFECTS
+from modelhost.http.ollama.openapi import REQUESTS as OLLAMA_REQUESTS
+from modelhost.http.responses.effects import EFFECTS as RESPONSES_EFFECTS
+from modelhost.http.responses.openapi import REQUESTS as RESPONSES_REQUESTS
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
 
@@ -30,12 +34,26 @@ class DoorReference:
 
 DOORS: Final = (
     DoorReference(
+        title="OpenAI's Responses API",
+        requests=RESPONSES_REQUESTS,
+        effects=RESPONSES_EFFECTS,
+        remarks="Items and tools of unknown types are ignored and noted. Unknown fields of a request are ignored and "
+        "noted; unknown fields of the objects in it are ignored.",
+    ),
+    DoorReference(
         title="Anthropic's Messages API",
         requests=ANTHROPIC_REQUESTS,
         effects=ANTHROPIC_EFFECTS,
         remarks="Blocks of these types are ignored and noted: "
         + ", ".join(f"`{kind}`" for kind in sorted(anthropic.IGNORED_BLOCKS))
         + ".\n\nUnknown fields of a request are ignored and noted; unknown fields of the objects in it are ignored.",
+    ),
+    DoorReference(
+        title="Ollama's API",
+        requests=OLLAMA_REQUESTS,
+        effects=OLLAMA_EFFECTS,
+        remarks="Unknown fields of a request and unknown `options` are ignored and noted; unknown fields of the other "
+        "objects in it are ignored.",
     ),
 )
 """A line for each door."""
@@ -45,10 +63,10 @@ def doors_page() -> str:
     """Every field of the doors' requests, with who acts on it."""
     return f"""# Fields of other APIs
 
-Besides OpenAI's API, the host has the following ones. The tables list every field and who acts on it: the engine,
-whatever the name of the field is there; the host itself; or nobody, where the field is accepted without effect. What is
-"noted" is named in the header `x-modelhost-notes`, as `ignored=NAME`. [Endpoints](endpoints.md) lists the fields of
-OpenAI's API, and [the API](../api.md) explains each of the others.
+Besides OpenAI's chats and completions, the host has the following APIs. The tables list every field and who acts on it:
+the engine, whatever the name of the field is there; the host itself; or nobody, where the field is accepted without
+effect. What is "noted" is named in the header `x-modelhost-notes`, as `ignored=NAME`. [Endpoints](endpoints.md) lists
+the fields of the others of OpenAI's API, and [the API](../api.md) explains each of the others.
 {"".join(map(_door, DOORS))}"""
 
 

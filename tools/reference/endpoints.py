@@ -14,6 +14,7 @@ from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.http.edge import OPEN_PATHS
+from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.openapi import SUMMARIES
 from tools.reference.operations import administration_sections, tool_sections
@@ -66,7 +67,7 @@ message names the field to send instead.
 
 
 def _request_section(task: Task, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    path, *others = PATHS[task]
+    path, *others = PATHS.get(task, (SPEECH,))
     described = document["paths"][path]["post"]
     schema = schemas[described["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
     required = schema.get("required", [])

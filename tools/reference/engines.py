@@ -24,6 +24,9 @@ TASKS: Final[Mapping[Task, str]] = {
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     name: traits.capabilities for name, traits in TRAITS.items() if traits.capabilities is not None
 }
+FOR_SOUND: Final = [
+    name for name, traits in TRAITS.items() if traits.serves == "files" and {"speech", "transcription"} & {*traits.can}
+]
 SAFETENSORS: Final = sorted(
     (name for name, traits in TRAITS.items() if "safetensors" in traits.formats),
     key=lambda name: TRAITS[name].fallback_rank,
@@ -95,7 +98,13 @@ answers are checked in the same way.
 
 For `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
 
-{"".join(_options_section(name) for name in names)}"""
+{"".join(_options_section(name, CAPABILITIES[name].title) for name in names)}
+## Engines for sound
+
+Their models are recognized by their files. [Speech and transcription](../audio.md) explains them.
+
+{table(("`engine`", "Reads", "Can"), map(_of_sound, FOR_SOUND))}
+{"".join(_options_section(name, f"`{name}`") for name in FOR_SOUND)}"""
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -105,6 +114,10 @@ def _listed(names: Iterable[str]) -> str:
 def _about(name: str) -> Sequence[str]:
     found = CAPABILITIES[name]
     return found.title, f"`{name}`", found.reads, found.runs_on
+
+
+def _of_sound(name: str) -> Sequence[str]:
+    return f"`{name}`", TRAITS[name].reads, ", ".join(TRAITS[name].can)
 
 
 def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
@@ -140,11 +153,11 @@ def _fields(name: str) -> Iterable[Sequence[str]]:
             yield CAPABILITIES[name].title, words, ", ".join(f"`{field}`" for field in fields)
 
 
-def _options_section(name: str) -> str:
+def _options_section(name: str, title: str) -> str:
     rows = [row for module in OPTION_PLACES.get(name, (f"{name}.engine",)) for row in _options(_module(module))]
     if not rows:
         return ""
-    return f"### {CAPABILITIES[name].title}\n\n{table(('Option', 'Default', 'Meaning'), rows)}\n"
+    return f"### {title}\n\n{table(('Option', 'Default', 'Meaning'), rows)}\n"
 
 
 def _module(name: str) -> ModuleType:

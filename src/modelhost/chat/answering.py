@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,31 +10,38 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from modelhost import lazy
+from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.notes import Notes
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
+from modelhost.chat.speech import Speaking
 from modelhost.chat.structured_output import checked, output_schema_of, retried
 from modelhost.chat.task_answers import check_dimensions, with_token_strings
 from modelhost.chat.tools import context_budget, host_tools
+from modelhost.chat.tools.answer_calls import ToolRunner, server_of
 from modelhost.chat.tools.context_budget import tools_by_server, with_tool_tokens
-from modelhost.chat.tools.host_tools import note_missing, waiting_piece, with_missing_servers
+from modelhost.chat.tools.host_tools import GrantedTools, first_events, note_missing, waiting_piece, with_first_events
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.mcp_context import with_context
 from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
+from modelhost.chat.transcription import Transcribing
 from modelhost.chat.turn import adapted, check_can, turn_of
+from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
-from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
+from modelhost.errors import ContextLengthExceeded, FetchRefused, ModelhostError
 from modelhost.exchange.caller import NOBODY, Caller
-from modelhost.exchange.events import Pieces, PieceStream, Relayed
+from modelhost.exchange.events import HostEvent, Pieces, PieceStream, Relayed
 from modelhost.exchange.requests import (
     AnyRequest,
     ChatRequest,
     CompletionRequest,
     EmbeddingsRequest,
+    RemoteMcpServer,
     TokenizeRequest,
 )
 from modelhost.exchange.tasks import Task
@@ -43,6 +50,7 @@ from modelhost.logs import get_logger
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
+from modelhost.monitor import measure
 from modelhost.state.store import StateStore
 from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
@@ -50,7 +58,8 @@ from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.worker import Worker
 
 if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every host has tools
-    from modelhost.tools.restarts import StartingServers
+    from modelhost.tools.failures import StartingServers
+    from modelhost.tools.hub import ToolHub
 
 log = get_logger(__name__)
 
@@ -65,10 +74,12 @@ class _Context(Struct, frozen=True, kw_only=True):
     on_queued: OnQueued | None
     may_relay: bool = False
     is_streamed: bool = True
-    """Whether the client reads the answer as it comes, and can be asked questions."""
+    """Whether the client reads the answer as it comes, and can answer questions."""
     may_wait: bool = True
     """Whether to wait for MCP servers that are starting."""
     turn: SessionTurn | None = None
+    own_servers: ToolHub | None = None
+    """Those that the request names by their addresses, connected."""
 
 
 class Answering:
@@ -81,8 +92,11 @@ class Answering:
         self._collection = collection
         self._toolbox = toolbox
         self._state = state
+        self._addresses = Addresses(settings)
         self.questions = Questions(settings.question_timeout)
         """The open questions of tool calls."""
+        self.speaking = Speaking(collection)
+        self.transcribing = Transcribing(collection)
 
     def open(
         self,
@@ -96,8 +110,8 @@ class Answering:
         """Answer ``request`` piece by piece; leaving the context cancels the generation.
 
         ``on_queued`` gets the position in the queue, if the request waits. With ``may_relay``, an answer that needs no
-        changes is relayed as bytes. Without ``is_streamed``, the client gets the answer when it is complete: it is
-        asked no questions, and an answer that violates its schema is generated again. In a session, the messages
+        changes is relayed as bytes. Without ``is_streamed``, the client gets the answer when it is complete: it gets
+        no questions, and an answer that violates its schema is generated again. In a session, the messages
         continue the stored conversation, and the exchange is stored before the last piece
         (:mod:`modelhost.chat.sessions`).
 
@@ -123,13 +137,18 @@ class Answering:
         """Run a task that generates nothing; return the answer as JSON. Errors as in :meth:`open`."""
         CALL_DEPTH.set(caller.depth)
         model = self._collection().find(request.model)
+        if isinstance(request, TokenizeRequest) and request.chat is not None:
+            request = replace(request, chat=await self._addresses.with_contents(request.chat, model))
         prepared, engine = adapted(model, task, request), model.engine
         async with self._lease(model, on_queued) as worker:
             if model.engine is not engine:
                 prepared = adapted(model, task, request)
             check_can(worker, task, request)
-            answer: dict[str, Any] = await worker.call(task, prepared)
+            with task_span(model, task) as span:
+                answer: dict[str, Any] = await worker.call(task, prepared)
+                note_usage(span, answer.get("usage"))
         model.meters.count_usage(answer.get("usage"))
+        measure.add_usage(model.name, answer.get("usage"))
         if isinstance(request, TokenizeRequest) and request.token_strings:
             return with_token_strings(answer, with_pieces=bool(request.extra.get("with_pieces")))
         if isinstance(request, EmbeddingsRequest) and request.dimensions is not None:
@@ -142,7 +161,14 @@ class Answering:
         assert isinstance(body, ChatRequest)
         return sampling_answer(await self.whole(body))
 
+    def with_injected_tools(self, request: ChatRequest) -> ChatRequest:
+        """Return ``request`` with the tools that the host adds by itself; one that selects tools stays as it is."""
+        given = host_tools.NONE if request.mcp is not None else host_tools.granted_tools(request, self._toolbox)
+        return host_tools.with_tools(request, given.tools) if given.tools else request
+
     def _opened(self, request: ChatOrCompletion, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
+        if isinstance(request, ChatRequest) and has_addresses(request.messages):
+            return self._with_contents(request, context)
         if request.include_progress and context.is_streamed:
             return self._with_waits(replace(request, include_progress=False), context)
         if isinstance(request, ChatRequest) and request.session_id is not None:
@@ -150,8 +176,15 @@ class Answering:
         return self._open(request, context)
 
     @asynccontextmanager
+    async def _with_contents(self, request: ChatRequest, context: _Context) -> AsyncIterator[OpenedAnswer]:
+        """Answer a request that has addresses, with what is there."""
+        model = self._collection().find(request.model)
+        async with self._opened(await self._addresses.with_contents(request, model), context) as opened:
+            yield opened
+
+    @asynccontextmanager
     async def _with_waits(self, request: ChatOrCompletion, context: _Context) -> AsyncIterator[OpenedAnswer]:
-        """Answer with wait events, as the request asks for."""
+        """Answer with wait events, as the request specifies."""
         collection = self._collection()
 
         @asynccontextmanager
@@ -189,6 +222,11 @@ class Answering:
     async def _open(self, request: ChatOrCompletion, context: _Context) -> AsyncIterator[OpenedAnswer]:
         CALL_DEPTH.set(context.caller.depth)
         model = self._collection().find(request.model)
+        if context.own_servers is None and (servers := host_tools.remote_servers(request, self._toolbox)):
+            own = self._connected(servers)
+            async with own as hub, self._open(request, replace(context, own_servers=hub)) as opened:
+                yield opened
+            return
         if context.may_wait and (starting := self._starting(request)) is not None:
             begin = partial(self._open, request, replace(context, may_wait=False, may_relay=False))
             async with aclosing(self._later(model, starting, begin, context)) as pieces:
@@ -196,38 +234,37 @@ class Answering:
             return
         schema = output_schema_of(request)
         request = with_plain_schemas(request)
-        given = host_tools.NONE
+        first: Sequence[HostEvent] = ()
         if isinstance(request, ChatRequest):
             if request.mcp is not None:
                 request = await with_context(request, self._toolbox.reading)
-            given = host_tools.granted_tools(request, self._toolbox)
+            given = host_tools.granted_tools(request, self._toolbox, context.own_servers)
             note_missing(model.name, given.missing)
-            if given.tools:
-                loop = self._loop(model, request, context)
+            first = first_events(request, given)
+            if given.tools or request.host_calls.pending:
+                loop = self._loop(model, request, context, given)
                 with_tools = host_tools.with_tools(request, given.tools)
-                async with aclosing(with_missing_servers(loop.run(with_tools), given.missing)) as pieces:
+                async with aclosing(with_first_events(loop.run(with_tools), first)) as pieces:
                     yield pieces
                 return
             if model.engine.has_own_tools:
                 request = host_tools.without_tools(request, self._toolbox)
         if schema is not None and not context.is_streamed and _may_differ(model, request):
             attempt = partial(self._one_turn, model, request, context)
-            async with aclosing(
-                with_missing_servers(retried(attempt, schema, model=model.name), given.missing)
-            ) as pieces:
+            async with aclosing(with_first_events(retried(attempt, schema, model=model.name), first)) as pieces:
                 yield pieces
             return
         turn_with = turn_of(model, request, self._lease(model, context.on_queued), Notes(model.name))
         async with turn_with as (generation, worker):
             # Only then is nothing of the answer decoded.
-            is_unchanged = context.turn is None and schema is None and not given.missing
+            is_unchanged = context.turn is None and schema is None and not first
             if context.may_relay and is_unchanged and generation.can_be_relayed:
                 async with generation.relayed(worker, include_usage=request.include_usage) as blocks:
                     yield Relayed(blocks)
                 return
             async with aclosing(generation.pieces(worker)) as written:
                 judged = written if schema is None else checked(written, schema)
-                async with aclosing(with_missing_servers(judged, given.missing)) as pieces:
+                async with aclosing(with_first_events(judged, first)) as pieces:
                     yield pieces
 
     @asynccontextmanager
@@ -261,8 +298,9 @@ class Answering:
         selection = host_tools.selection_for(request, self._toolbox)
         return None if selection is None else self._toolbox.hub.starting(selection)
 
-    def _loop(self, model: HostedModel, request: ChatRequest, context: _Context) -> ToolLoop:
+    def _loop(self, model: HostedModel, request: ChatRequest, context: _Context, given: GrantedTools) -> ToolLoop:
         options, notes, depth = request.mcp, Notes(model.name), context.caller.depth
+        tools = given.runner or self._toolbox.hub
 
         @asynccontextmanager
         async def open_turn(of_turn: ChatRequest) -> AsyncIterator[Pieces]:
@@ -273,34 +311,57 @@ class Answering:
             except ContextLengthExceeded as error:
                 if len(of_turn.messages) > len(request.messages):
                     raise  # because of tool results
-                raise await self._with_tool_tokens(error, model, of_turn, context.caller) from None
+                with_host_tools = replace(of_turn, tools=(of_turn.tools or ())[len(request.tools or ()) :])
+                raise await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools) from None
 
         most = self._settings.max_tool_turns
         wanted = options.max_turns if options and options.max_turns else most
         limits = LoopLimits(
             turns=min(wanted, most), seconds=self._settings.tool_loop_timeout, depth=self._settings.max_tool_depth
         )
-        call_context = CallContext(approval=options.approval if options else None, depth=depth)
+        call_context = CallContext(
+            approval=options.approval if options else None,
+            granted=frozenset(tool.name for tool in given.tools),
+            depth=depth,
+        )
         questions = self.questions if context.is_streamed else None
-        loop = ToolLoop(open_turn, self._toolbox.hub, limits, call_context, questions, lambda: bool(model.sees_images))
+        loop = ToolLoop(
+            open_turn,
+            tools,
+            limits,
+            call_context,
+            questions,
+            lambda: bool(model.sees_images),
+            frozenset(tool.name for tool in request.tools or ()),
+            request.host_calls,
+        )
         if context.turn is not None:
             context.turn.follow(loop)
         return loop
 
     async def _with_tool_tokens(
-        self, error: ContextLengthExceeded, model: HostedModel, request: ChatRequest, caller: Caller
+        self, error: ContextLengthExceeded, model: HostedModel, request: ChatRequest, caller: Caller, runner: ToolRunner
     ) -> ContextLengthExceeded:
         """Return ``error`` with the tokens that tools take, and the servers to exclude."""
         text = context_budget.text_of(request.messages)
-        try:
-            tools = tools_by_server(request.tools or (), lambda name: self._toolbox.hub.tool(name).server)
-        except ToolNotFound:
-            return error  # the server was removed meanwhile
+        tools = tools_by_server(request.tools or (), partial(server_of, runner))
+        if not all(each.server for each in tools):
+            return error  # a server was removed meanwhile
         message_tokens: int | None = None
         with suppress(ModelhostError):  # not every engine can count tokens
             counted = await self.call("tokenize", TokenizeRequest(model=model.name, content=text), caller)
             message_tokens = len(counted["tokens"])
         return with_tool_tokens(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
+
+    def _connected(self, servers: Sequence[RemoteMcpServer]) -> AbstractAsyncContextManager[ToolHub]:
+        """Connect servers that a request names by their addresses, as long as the context is entered."""
+        if not self._settings.remote_mcp_servers:
+            raise FetchRefused(
+                f"{servers[0].param}: the host connects to no MCP servers but those of its own mcp.json. Whoever runs "
+                "the host can permit it with the setting remote_mcp_servers.",
+                param=servers[0].param,
+            )
+        return lazy.request_servers.connected(servers, lazy.fetch_guard.Guard(self._settings.fetch_hosts))
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self._collection().lease(model, on_queued)

@@ -18,7 +18,7 @@ from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStr
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import blocks_of_answer
 from modelhost.exchange.tasks import Task
-from modelhost.workers.wire import EventBlocks
+from modelhost.workers.wire import Body as Blocks
 from modelhost.workers.worker import Worker
 
 STRUCTURED = frozenset(
@@ -31,7 +31,7 @@ NewRewrite = Callable[[], Rewrite]
 
 
 class Generation:
-    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream."""
+    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and requests a stream."""
 
     def __init__(  # noqa: PLR0913 (all are facts of one request)
         self,
@@ -61,6 +61,9 @@ class Generation:
         self.at_once = MOST_AT_ONCE
         """How many of its choices and prompts are sent to the model at a time."""
         self.report = Report()
+        self.written: list[list[bytes]] | None = None
+        """The events of each stream, if they are kept."""
+        self._reports: Sequence[Report] = (self.report,)
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
@@ -85,6 +88,15 @@ class Generation:
         """Whether the answer is a single stream that the client gets unchanged."""
         return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites and self._echo is None
 
+    @property
+    def ends(self) -> list[bytes]:
+        """The last events of the choices, as far as they have ended."""
+        return [report.end for report in self._reports if report.end]
+
+    def keep_written(self) -> None:
+        """Keep what the model writes in :attr:`written`."""
+        self.written = []
+
     @asynccontextmanager
     async def relayed(self, model: Worker, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the answer as the engine writes it, in blocks of complete events with the end marker."""
@@ -93,8 +105,9 @@ class Generation:
             async with aclosing(relayed):
                 yield relayed
 
-    async def _relayed(self, model: Worker, blocks: EventBlocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+    async def _relayed(self, model: Worker, blocks: Blocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
         relay = self._relay(model, self.report, include_usage=include_usage)
+        blocks = self._kept(blocks)
         while block := await blocks.read():
             if passed := relay.pass_on(block):
                 yield passed
@@ -103,7 +116,7 @@ class Generation:
 
     async def pieces(self, model: Worker) -> PieceStream:
         """Yield the pieces of all parts of the answer, and the usage at the end; to be closed."""
-        reports = [Report() for _ in self._parts]
+        self._reports = reports = [Report() for _ in self._parts]
         part = self._part if self._echo is None else partial(self._echoed, self._echo)
         sources: list[Callable[[], PieceStream]] = [
             partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
@@ -140,19 +153,29 @@ class Generation:
     ) -> PieceStream:
         relay = self._relay(model, report, include_usage=False)
         if not self._is_streamed:
-            for piece in relay.read(blocks_of_answer(await model.call(self.task, body))):
+            answer = blocks_of_answer(await model.call(self.task, body))
+            if self.written is not None:
+                self.written.append([answer])
+            for piece in relay.read(answer):
                 yield _rewritten(piece, rewrites)
             self._note_times(report)
             if relay.failure is not None:
                 raise relay.failure
             return
-        async with model.stream(self.task, body) as blocks:
+        async with model.stream(self.task, body) as received:
+            blocks = self._kept(received)
             while block := await blocks.read():
                 for piece in relay.read(block):
                     yield _rewritten(piece, rewrites) if rewrites else piece
                 self._note_times(report)
                 if relay.failure is not None:
                     raise relay.failure
+
+    def _kept(self, blocks: Blocks) -> Blocks:
+        if self.written is None:
+            return blocks
+        self.written.append([])
+        return _KeptBlocks(blocks, self.written[-1])
 
     def _relay(self, model: Worker, report: Report, *, include_usage: bool) -> Relay:
         return Relay(
@@ -167,6 +190,19 @@ class Generation:
         if self.report.first_at is None:
             self.report.first_at = part.first_at
         self.report.last_at = part.last_at
+
+
+class _KeptBlocks:
+    """Reads ``blocks`` and keeps them in a list."""
+
+    def __init__(self, blocks: Blocks, kept: list[bytes]) -> None:
+        self._blocks = blocks
+        self._kept = kept
+
+    async def read(self) -> bytes:
+        block = await self._blocks.read()
+        self._kept.append(block)
+        return block
 
 
 def _rewritten(piece: Piece, rewrites: Sequence[Rewrite]) -> Piece:

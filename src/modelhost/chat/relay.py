@@ -38,6 +38,8 @@ class Report:
     usage: dict[str, Any] | None = None
     besides: Mapping[str, Any] = field(default_factory=dict)
     """What the engine sent together with the usage, such as ``timings``."""
+    end: bytes = b""
+    """The events right before the usage, or with it: the end of the choices."""
 
 
 def _are_sound(block: bytes) -> bool:
@@ -141,7 +143,7 @@ class Relay:
         payload = self._payload(data)
         if "error" in payload:
             return self._failed(payload)
-        self._last = raw
+        before, self._last = self._last, raw
         usage = payload.get("usage")
         if usage is None:
             return raw
@@ -150,6 +152,7 @@ class Relay:
         self._report.usage = usage
         self._report.besides = {name: value for name, value in payload.items() if name not in OF_USAGE}
         is_by_itself = not payload.get("choices")
+        self._report.end = before if is_by_itself else raw
         if is_by_itself or self._is_counting:
             return raw if self._include_usage or not is_by_itself else b""
         # llama.cpp's completions have the usage on the last piece; OpenAI sends it as a separate event, on request.

@@ -5,16 +5,17 @@ the stored conversation occurs in the request as a run of messages, and what fol
 as a client sees them: calls that the host ran itself between question and answer are in none of its messages.
 
 What is stored, in this order: the messages that the request added, the calls that the host ran with their results, and
-the answer (the first, if there are several choices). All of it is durable before the client receives the end of the
-answer. Nothing is stored of a request that fails or whose client disconnects first. Neither the model's reasoning nor
-what ``mcp`` brought in (resources, prompts) is kept.
+the answer (the first, if there are several choices), which may be calls that the client runs. All of it is durable
+before the client receives the end of the answer. Nothing is stored of a request that fails or whose client disconnects
+first. Neither the model's reasoning nor what ``mcp`` brought in (resources, prompts) is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,8 +84,10 @@ def _after(history: Sequence[Message], messages: Sequence[Message]) -> Sequence[
     """Return what follows the last run in ``messages`` that equals ``history``; without such a run, all messages."""
     if not history:
         return messages
-    waits_for_results = bool(history[-1].tool_calls)  # of calls that the client runs, so it knows them
-    for read in (_each,) if waits_for_results else (_each, _as_client_sees):
+    of_client = {call.id for message in messages for call in message.tool_calls or ()}
+    # The client knows calls whose results are awaited, since it runs them.
+    is_known = all(call.id in of_client for call in history[-1].tool_calls or ())
+    for read in (_each, partial(_as_client_sees, of_client)) if is_known else (_each,):
         known, given = read(history), read(messages)
         for start in range(len(given) - len(known), -1, -1):
             run = given[start : start + len(known)]
@@ -106,19 +109,25 @@ def _each(messages: Sequence[Message]) -> list[_Utterance]:
     return [_Utterance(_normal(message), at) for at, message in enumerate(messages, start=1)]
 
 
-def _as_client_sees(messages: Sequence[Message]) -> list[_Utterance]:
-    """Return what a client sees of the host's calls: all texts of the model between two of its own messages as one."""
+def _as_client_sees(of_client: Container[str | None], messages: Sequence[Message]) -> list[_Utterance]:
+    """Return what a client sees of the host's calls: nothing, and all texts of the model around them as one.
+
+    ``of_client`` are the ids of the calls that the client runs.
+    """
     found: list[_Utterance] = []
     texts: list[str] = []
     for at, message in enumerate(messages, start=1):
-        if message.role not in MODEL_ROLES:
+        if message.role not in MODEL_ROLES or message.tool_call_id in of_client:
             found.append(_Utterance(_normal(message), at))
             texts = []
             continue
         if texts:
             found.pop()
         texts.append(message.text if message.role == "assistant" else "")
-        found.append(_Utterance(("assistant", "".join("".join(texts).split())), at))
+        calls = tuple(_normal_call(call) for call in message.tool_calls or () if call.id in of_client)
+        found.append(_Utterance(("assistant", "".join("".join(texts).split()), calls), at))
+        if calls:
+            texts = []
     return found
 
 

@@ -14,7 +14,7 @@ TOKEN_STRS: Final = "token_strs"  # noqa: S105 (no password)
 def with_token_strings(answer: dict[str, Any], *, with_pieces: bool) -> dict[str, Any]:
     """Return the answer of an engine with the text of each token.
 
-    ``with_pieces``: the request also asks for llama.cpp's form, with the texts in the list of tokens.
+    ``with_pieces``: the request also selects llama.cpp's form, with the texts in the list of tokens.
     """
     tokens = answer["tokens"]
     if TOKEN_STRS in answer:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -14,15 +14,19 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import check_images
+from modelhost.chat.images import check_images, without_unseen_images
 from modelhost.chat.notes import NEUTRALISED, Notes
+from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
+from modelhost.chat.presets import with_preset
 from modelhost.chat.relay import Report
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
 from modelhost.chat.tools import custom_tools, tool_choice
 from modelhost.chat.tools.custom_calls import CustomCallRewriter, RawInputRewriter, call_opening
+from modelhost.chat.tools.single_call import SingleCallRewriter
 from modelhost.chat.tools.tool_choice import ForcedCallRewriter
+from modelhost.chat.turn_spans import turn_span
 from modelhost.chat.usage import UsageReader
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.special_tokens import without_server_marks
@@ -37,6 +41,7 @@ from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
 from modelhost.models.residency.hosted import HostedModel
+from modelhost.monitor import measure
 from modelhost.workers.worker import Worker
 
 COMPLETION_TOKENS: Final = 16
@@ -54,9 +59,12 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     Raises:
         UnsupportedParameter: the engine of ``model`` does not support a field.
         InvalidRequest: ``model`` does not have a token of ``logit_bias``.
+        ContextLengthExceeded: there are more messages than the context can hold.
     """
     if isinstance(request, CompletionRequest):
         return _completion(model, request)
+    request = with_preset(request, model.entry.preset)
+    check_number_of_messages(model, request)
     shown = custom_tools.adapted_to(
         tool_choice.enforce_tool_choice(_with_defaults(model, request, "chat")), model.engine
     )
@@ -80,6 +88,8 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         rewrites.append(lambda: ForcedCallRewriter().rewrite)
     if shown.grammar is None and shown.inputs:
         rewrites.append(lambda: CustomCallRewriter(shown.inputs).rewrite)
+    if chat.tools and chat.parallel_tool_calls is False:
+        rewrites.append(lambda: SingleCallRewriter().rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
     return Generation(
         "chat",
@@ -102,7 +112,7 @@ def _named_stops(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _usage_reader(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageReader:
-    return partial(model.engine.usage_in, asked=request.extra)
+    return partial(model.engine.usage_in, requested=request.extra)
 
 
 def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
@@ -160,17 +170,14 @@ async def turn_of(
     try:
         generation = generation_of(model, request, notes)
         async with lease as worker:
-            if model.resolved is not resolved:
-                generation = generation_of(model, request, notes)
-            began = time.perf_counter()
-            model.throughput.begin(began)
-            try:
+            shown = without_unseen_images(worker, request, notes) if isinstance(request, ChatRequest) else request
+            if model.resolved is not resolved or shown is not request:
+                generation = generation_of(model, shown, notes)
+            with turn_span(model, shown, generation), _measured(model, generation.report):
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
-                check_can(worker, "chat" if generation.task == "chat" else "completions", request)
+                check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
                 yield generation, worker
-            finally:
-                _measure(model, generation.report, began)
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):
             error.param = _prompt_field(request)
@@ -184,7 +191,8 @@ def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, An
     check_no_adapter(model, task, request)
     if isinstance(request, TokenizeRequest) and request.chat is not None:
         validation.check_fields("chat", request.chat, model.engine)
-        chat = custom_tools.adapted_to(with_plain_schemas(request.chat), model.engine).request
+        whole = with_preset(request.chat, model.entry.preset)
+        chat = custom_tools.adapted_to(with_plain_schemas(whole), model.engine).request
         request = replace(request, chat=chat)
         body = _with_contents_as_text(model, _body(model, task, request), Notes(model.name))
         return model.engine.adapt(task, body)
@@ -247,12 +255,26 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
     return TASKS["completions"].prompt_field if request.infill is None else request.infill.prompt_field
 
 
+@contextmanager
+def _measured(model: HostedModel, report: Report) -> Iterator[None]:
+    """Count and time the turn that is inside."""
+    began = time.perf_counter()
+    model.throughput.begin(began)
+    measure.turn_began(model.name, began)
+    try:
+        yield
+    finally:
+        _measure(model, report, began)
+
+
 def _measure(model: HostedModel, report: Report, began: float) -> None:
     """Count and time the answer of a turn that has ended."""
     model.meters.count_usage(report.usage)
     tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
     latency = None if report.first_at is None else report.first_at - began
-    model.throughput.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
+    now = time.perf_counter()
+    model.throughput.end(now, tokens=tokens, latency_seconds=latency)
+    measure.turn_ended(model.name, now, report)
     if report.first_at is not None and report.last_at is not None:
         model.meters.time_to_first_token.observe(report.first_at - report.began)
         if tokens is not None and tokens > 1:

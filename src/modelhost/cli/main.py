@@ -21,6 +21,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve.command",
     "ask": "talk.ask",
     "chat": "talk.chat",
+    "speak": "talk.speak",
+    "transcribe": "talk.transcribe",
+    "launch": "launch.command",
     "mcp": "mcp",
     "models": "models.commands",
     "engines": "engines.commands",
@@ -28,6 +31,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sessions": "state.sessions",
     "state": "state.states",
     "audit": "state.audit",
+    "stats": "monitor.stats",
+    "gpus": "monitor.gpus",
+    "alerts": "alerts",
     "config": "config",
 }
 """The commands in the order of ``modelhost --help``, each with the module of ``modelhost.cli`` that has its ``app``."""
@@ -41,7 +47,10 @@ class _OnDemand(TyperGroup):
     """Imports each command when it is used, so that none waits for the modules of the others."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._with_command(ctx, args) if bare_options.begins_with_option(args) else args)
+        with quick_imports():  # Typer imports pydantic for its first option
+            return super().parse_args(
+                ctx, self._with_command(ctx, args) if bare_options.begins_with_option(args) else args
+            )
 
     def _with_command(self, ctx: Any, args: list[str]) -> list[str]:
         """Return ``args``, which begin with an option, with ``serve`` in front if it is an option of that."""
@@ -93,6 +102,9 @@ app = typer.Typer(
     "  modelhost --port 1234 gguf -m DIR -f FILE  as mistral.rs is started: run, plain and -i too\n"
     '  modelhost ask "What is a llama?"         one question, one answer\n'
     "  modelhost chat                           a conversation\n"
+    '  modelhost speak "Hello!" -o hello.mp3    speech\n'
+    "  modelhost transcribe talk.mp3            its text\n"
+    "  modelhost launch claude                  Claude Code with the running host\n"
     "  modelhost models list                    the models on this machine\n"
     "  modelhost tools servers                  the MCP servers of the running host\n"
     "  modelhost mcp                            be an MCP server, for Claude Desktop and others",

@@ -32,6 +32,8 @@ from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
 if TYPE_CHECKING:
+    from modelhost.client.remote import RemoteClient
+    from modelhost.mcp_servers.chat_tool import ChatDefaults
     from modelhost.mcp_servers.own import OwnHost
 
 EXAMPLES: Final = (
@@ -46,6 +48,28 @@ EXAMPLES: Final = (
 )
 """For the command's help."""
 
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="The model for chats that do not name one: a model of the host, or a file, directory or "
+        "hub id. Default: VLLM_MODEL_NAME.",
+        show_default=False,
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Start a host with this configuration instead of attaching to a running one. Default: "
+        "modelhost.yaml, if it exists and no host is running.",
+        show_default=False,
+    ),
+]
+
 
 def mcp(
     face: Annotated[
@@ -55,16 +79,7 @@ def mcp(
             help="The tools to offer: llm (chat), models (loading), state (sessions and saved states), or all.",
         ),
     ] = "all",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="The model for chats that do not name one: a model of the host, or a file, directory or "
-            "hub id. Default: VLLM_MODEL_NAME.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelOption = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -76,17 +91,7 @@ def mcp(
     api_key: Annotated[
         str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="FILE",
-            help="Start a host with this configuration instead of attaching to a running one. Default: "
-            "modelhost.yaml, if it exists and no host is running.",
-            show_default=False,
-        ),
-    ] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Run an MCP server over standard input and output, for a client that starts it."""
     vllm = read_vllm_variables(read_dotenv_settings(Path()).merged_with(current()))
@@ -94,8 +99,21 @@ def mcp(
     host = running_host(wanted, url, api_key, config)
     backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
     lazy.preload("mcp_stdio", "mcp_server")
-    defaults = lazy.mcp_chat_tool.ChatDefaults(
-        model=wanted if host is not None else None,
+    defaults = _chat_defaults(vllm, None if host is None else wanted)
+    summary = ServerSummary(face=face, host="own" if host is None else host.url, model=wanted)
+    if sys.stdin is not None and sys.stdin.isatty():
+        console.note(
+            "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
+        )
+    with StdioLog(plan, nonblocking_stderr()) as log:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(_serve(backend, defaults, summary, log))
+        log.stopped()
+
+
+def _chat_defaults(vllm: VllmEnvironment, model: str | None) -> ChatDefaults:
+    return lazy.mcp_chat_tool.ChatDefaults(
+        model=model,
         temperature=vllm.temperature,
         max_tokens=vllm.max_tokens,
         top_p=vllm.top_p,
@@ -104,20 +122,14 @@ def mcp(
         max_model_len=vllm.max_model_len,
     )
 
-    async def serve(log: StdioLog) -> None:
-        with standard_streams(line_bytes=lazy.mcp_stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
-            async with backend:
-                log.started(ServerSummary(face=face, host="own" if host is None else host.url, model=wanted))
-                await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(face, backend, defaults), wire, log)
 
-    if sys.stdin is not None and sys.stdin.isatty():
-        console.note(
-            "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
-        )
-    with StdioLog(plan, nonblocking_stderr()) as log:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(serve(log))
-        log.stopped()
+async def _serve(
+    backend: OwnHost | RemoteClient, defaults: ChatDefaults, summary: ServerSummary, log: StdioLog
+) -> None:
+    with standard_streams(line_bytes=lazy.mcp_stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
+        async with backend:
+            log.started(summary)
+            await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(summary.face, backend, defaults), wire, log)
 
 
 def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RunningHost | None:

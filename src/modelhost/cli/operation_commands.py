@@ -11,11 +11,10 @@ from typing import Annotated, Any, Concatenate, Final, Union
 
 import typer
 from pydantic.fields import FieldInfo
-from rich.markup import escape
 
 from modelhost.cli import console
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, running_host
-from modelhost.cli.signature import option, with_signature
+from modelhost.cli.signature import literal, option, with_signature
 from modelhost.operations.operation import AnyOperation, Operation, P, R
 
 Command = tuple[AnyOperation, Callable[..., None], tuple[str, ...]]
@@ -72,7 +71,7 @@ def operation_command(
 
 def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parameter:
     kind = next((kind for kind in KINDS if kind in _types(field.annotation)), str)
-    text, default = escape(field.description or ""), None if field.is_required() else field.default
+    text, default = literal(field.description or ""), None if field.is_required() else field.default
     is_open = kind is bool and default is None and not field.is_required()
     annotation = kind if (kind is bool and not is_open) or field.is_required() else kind | None
     shows = default is not None

@@ -13,8 +13,9 @@ import typer
 
 from modelhost import json_text
 from modelhost.client.address import DEFAULT_URL, normalize_url
-from modelhost.client.host_client import Body, HostClient
+from modelhost.client.host_client import Body, SoundClient
 from modelhost.client.remote import RemoteClient
+from modelhost.client.transcript import Transcript
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
@@ -84,7 +85,7 @@ class BlockingRunner:
 class BlockingClient:
     """A blocking client of a host. Failures are raised as ``ModelhostError`` with a message for the user."""
 
-    def __init__(self, client: HostClient, loop: EventLoopRunner) -> None:
+    def __init__(self, client: SoundClient, loop: EventLoopRunner) -> None:
         self._client = client
         self._loop = loop
 
@@ -107,6 +108,19 @@ class BlockingClient:
         """
         return self._loop.wait_for(self._client.run(operation, parameters, on_progress))
 
+    def speak(self, body: Body) -> Generator[bytes]:
+        """Yield the audio as it is made; closing the generator ends the work."""
+        return self._loop.iterate(self._audio(body))
+
+    def transcribe(self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress) -> Transcript:
+        """Return the transcript of a sound file."""
+        return self._loop.wait_for(self._client.transcribe(file, fields, on_progress))
+
+    async def _audio(self, body: Body) -> AsyncGenerator[bytes, None]:
+        async with self._client.speak(body) as parts:
+            async for part in parts:
+                yield part
+
     async def _pieces(self, body: Body) -> AsyncGenerator[Piece, None]:
         async with self._client.chat(body) as pieces:
             async for piece in pieces:
@@ -118,12 +132,17 @@ class RunningHost(BlockingClient):
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = normalize_url(url)
+        self.api_key = api_key
         self.client = RemoteClient(self.url, api_key)
         super().__init__(self.client, BlockingRunner())
 
     def is_modelhost(self) -> bool:
         """Whether a modelhost answers there."""
         return self._loop.wait_for(self.client.is_modelhost())
+
+    def has_path(self, path: str) -> bool:
+        """Whether there is an endpoint at ``path``."""
+        return self._loop.wait_for(self.client.has_path(path))
 
     def model_events(self) -> Generator[EventReport]:
         """Yield the state of each model, then every change; ends when the host stops."""

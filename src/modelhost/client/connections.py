@@ -12,11 +12,12 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from modelhost import json_text, lazy
+from modelhost import json_text, lazy, trace_context
 from modelhost.client.errors import error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.workers.connection import ConnectionBroken
@@ -31,6 +32,14 @@ NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
 _NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
 _REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The body of a request that is no JSON."""
+
+    content_type: str
+    data: bytes
 
 
 class Connections:
@@ -61,18 +70,23 @@ class Connections:
     async def answer(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NO_HEADERS
     ) -> AsyncIterator[KeepAliveConnection]:
-        """Send a request with a JSON body and yield its answer, with a status below 400; leaving the context ends it.
+        """Send a request with a body, a :class:`Content` or a value that is sent as JSON, and yield its answer.
+
+        Its status is below 400; leaving the context ends it.
 
         Raises:
             ModelhostError: the host refused the request.
             HostUnreachable: there is no host, or no modelhost.
         """
-        content = None if body is None else json_text.encode(body)
+        content, content_type = _content(body)
         connection = self._kept() or await self._connected()
         try:
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+            sent = {**headers, "Content-Type": content_type}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items()).encode()
             try:
-                await connection.ask(method, self._base + path, self._head + lines, content)
+                await connection.ask(
+                    method, self._base + path, self._head + trace_context.header_lines() + lines, content
+                )
                 refused = await connection.read_all() if connection.status >= 400 else None
             except ConnectionBroken as error:
                 raise self._no_host(str(error)) from error
@@ -118,9 +132,15 @@ class Connections:
         return HostUnreachable(f"no modelhost answers at {self.url} ({why}); start one with: modelhost serve")
 
 
+def _content(body: Any) -> tuple[bytes | None, str]:
+    if isinstance(body, Content):
+        return body.data, body.content_type
+    return None if body is None else json_text.encode(body), "application/json"
+
+
 def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
     """Return the common headers of all requests."""
-    lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+    lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity"}
     if api_key is not None:
         lines["Authorization"] = f"Bearer {api_key}"
     lines["Host"] = parts.netloc.rpartition("@")[2]

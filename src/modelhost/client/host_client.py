@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modelhost.client.transcript import Transcript
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
@@ -44,4 +45,26 @@ class HostClient(Protocol):
 
         Raises:
             ModelhostError: the caller is not authorised.
+        """
+
+
+class SoundClient(HostClient, Protocol):
+    """Speaks and transcribes, too."""
+
+    def speak(self, body: Body) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
+        """Speak a text and yield the audio as it is made; leaving the context ends the work.
+
+        ``body`` is a request of ``/v1/audio/speech``, without ``stream_format``.
+
+        Raises:
+            ModelhostError: on entering, or out of the iterator in the middle of the audio.
+        """
+
+    async def transcribe(
+        self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
+    ) -> Transcript:
+        """Return the transcript of a sound file; cancelling ends the work.
+
+        ``fields`` are those of the form of ``/v1/audio/transcriptions``, without formats. ``on_progress`` gets the
+        part of the sound that is transcribed.
         """

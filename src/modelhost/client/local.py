@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
+from modelhost.client.transcript import Transcript, progress_at
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
-from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.requests import ChatRequest, SpeechRequest
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.perform import OperationCall, perform, performing
 
@@ -45,6 +46,25 @@ class LocalClient:
     async def complete(self, body: Body) -> Mapping[str, Any]:
         return await self.host.call("chat", dict(body))
 
+    @asynccontextmanager
+    async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        request = lazy.chat_parse.parsed("speech", body)
+        assert isinstance(request, SpeechRequest)
+        async with self.host.speak(request) as spoken, aclosing(_each(spoken.parts)) as parts:
+            yield parts
+
+    async def transcribe(
+        self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
+    ) -> Transcript:
+        form = lazy.transcription_form.parsed_form({name: (value,) for name, value in fields.items()})
+        segments: list[Mapping[str, Any]] = []
+        async with self.host.transcribe(form.request(file)) as heard:
+            async for segment in heard.segments:
+                segments.append({name: segment[name] for name in ("start", "end", "text")})
+                on_progress(progress_at(segment["end"], heard.seconds))
+        text = "".join(segment["text"] for segment in segments).strip()
+        return Transcript(text=text, language=heard.language, seconds=heard.seconds, segments=tuple(segments))
+
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         return self.host.find(model).defaults
 
@@ -52,3 +72,8 @@ class LocalClient:
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
         with performing(self.host, call):
             yield
+
+
+async def _each(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for part in parts:
+        yield part

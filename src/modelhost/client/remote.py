@@ -6,6 +6,7 @@ Every call is a separate request, so a host may be restarted between them.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -18,7 +19,8 @@ from modelhost.client.connections import NO_HEADERS, Connections
 from modelhost.client.errors import error_in
 from modelhost.client.event_stream import Event, EventReader
 from modelhost.client.host_client import Body
-from modelhost.errors import HostUnreachable
+from modelhost.client.transcript import Transcript, form_of, progress_at
+from modelhost.errors import HostUnreachable, MethodNotAllowed, NotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Pieces, PieceStream
@@ -36,6 +38,8 @@ if TYPE_CHECKING:  # a command does without its metrics, which take their time t
 CHAT_PATH: Final = "/v1/chat/completions"
 EVENTS_PATH: Final = "/v1/models/events"
 MODELS_PATH: Final = "/v1/models"
+SPEECH_PATH: Final = "/v1/audio/speech"
+TRANSCRIPTIONS_PATH: Final = "/v1/audio/transcriptions"
 DONE: Final = b"[DONE]"
 PROBE_SECONDS: Final = 1.0  # a host on this machine answers in milliseconds; without one the port refuses at once
 CACHE_SECONDS: Final = 1.0
@@ -68,6 +72,16 @@ class RemoteClient:
         except (HostUnreachable, TimeoutError):
             return False
         return isinstance(version, dict) and version.get("name") == "modelhost"
+
+    async def has_path(self, path: str) -> bool:
+        """Return whether there is an endpoint at ``path``, for any method; raises HostUnreachable."""
+        try:
+            async with self._connections.answer("GET", path):
+                return True
+        except MethodNotAllowed:
+            return True
+        except NotFound:
+            return False
 
     async def models(self) -> Sequence[str]:
         listed = await self._json("GET", MODELS_PATH)
@@ -127,6 +141,47 @@ class RemoteClient:
     async def complete(self, body: Body) -> Mapping[str, Any]:
         completion: Mapping[str, Any] = await self._json("POST", CHAT_PATH, body)
         return completion
+
+    @asynccontextmanager
+    async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        async with (
+            self._connections.answer("POST", SPEECH_PATH, {**body, "stream_format": "sse"}) as answer,
+            aclosing(self._audio(answer)) as parts,
+        ):
+            yield parts
+
+    async def _audio(self, answer: KeepAliveConnection) -> AsyncGenerator[bytes, None]:
+        async with aclosing(_events(answer)) as events:
+            async for event in events:
+                data = self._decoded(event)
+                if data.get("type") == "speech.audio.done":
+                    return
+                try:
+                    part = base64.b64decode(data["audio"])
+                except (KeyError, TypeError, ValueError):
+                    raise self._unexpected("audio") from None
+                yield part
+        raise HostUnreachable(f"the host at {self.url} went away in the middle of the audio")
+
+    async def transcribe(
+        self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
+    ) -> Transcript:
+        form = form_of(file, {**fields, "stream": "true"})
+        segments: list[Mapping[str, Any]] = []
+        async with (
+            self._connections.answer("POST", TRANSCRIPTIONS_PATH, form) as answer,
+            aclosing(_events(answer)) as events,
+        ):
+            async for event in events:
+                data = self._decoded(event)
+                try:
+                    if data["type"] == "transcript.text.done":
+                        return _transcript(data, segments)
+                    segments.append({"start": data["start"], "end": data["end"], "text": data["delta"]})
+                    on_progress(progress_at(data["end"], data["duration"]))
+                except (KeyError, TypeError):
+                    raise self._unexpected("a transcript with times") from None
+        raise HostUnreachable(f"the host at {self.url} went away in the middle of the transcript")
 
     async def model_events(self) -> AsyncGenerator[EventReport, None]:
         """Yield the state of each model, then every change, until the host stops."""
@@ -190,3 +245,10 @@ async def _events(answer: KeepAliveConnection) -> AsyncGenerator[Event, None]:
         while block := await answer.read():
             for event in reader.read(block):
                 yield event
+
+
+def _transcript(done: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> Transcript:
+    """Return the transcript that the last event completes."""
+    return Transcript(
+        text=done["text"], language=done["language"], seconds=done["usage"]["seconds"], segments=tuple(segments)
+    )

@@ -12,11 +12,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from modelhost import lazy
 from modelhost.config.paths import broken_link
@@ -75,7 +73,7 @@ def parse_any(content: bytes, *, is_json: bool = False) -> Any:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
-    return _json(text) if is_json and text.strip() else _yaml(text)
+    return _json(text) if is_json and text.strip() else lazy.yaml_document.parse_yaml(text)
 
 
 def _json(text: str) -> Any:
@@ -93,7 +91,7 @@ def _json(text: str) -> Any:
 
 def _json_or_json5(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=without_duplicates)
     except json.JSONDecodeError as error:
         if len(text) > MAX_JSON5_CHARS:
             where = f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -103,7 +101,7 @@ def _json_or_json5(text: str) -> Any:
 
 def _json5(text: str) -> Any:
     try:
-        return lazy.json5.loads(text, object_pairs_hook=_once)
+        return lazy.json5.loads(text, object_pairs_hook=without_duplicates)
     except ValueError as error:
         found = _JSON5_PROBLEM.fullmatch(str(error))
         if found is None:
@@ -118,19 +116,8 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{place}{error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {error}") from error
-
-
-def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return the pairs as a mapping.
+def without_duplicates(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return the pairs of an object as a mapping.
 
     Raises:
         ValueError: a key is duplicated, so that one value would silently be lost.
@@ -141,47 +128,3 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
             raise ValueError(f'"{key}" is given twice')
         found[key] = value
     return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads dates as text (a ``revision`` may look like one) and refuses duplicate keys and too large documents."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  (declared so by PyYAML)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-        self._sizes: dict[yaml.Node, int] = {}
-        """How many values each complete node expands to."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        is_alias = self.check_event(yaml.AliasEvent)
-        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if node is not None and not is_alias:
-            self._sizes[node] = 1 + sum(self._sizes[each] for each in _children(node))
-            if self._sizes[node] > MAX_VALUES:
-                raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=mark)
-        elif node not in self._sizes:
-            raise yaml.MarkedYAMLError(problem="a value that contains itself", problem_mark=mark)
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _once([(key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)])
-        return super().construct_mapping(node, deep=deep)
-
-
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
-    match node:
-        case yaml.MappingNode():
-            for pair in node.value:
-                yield from pair
-        case yaml.SequenceNode():
-            yield from node.value

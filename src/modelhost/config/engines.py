@@ -14,6 +14,8 @@ ENGINE_PACKAGES: Final[dict[str, str]] = {
     "transformers": "modelhost.engines.transformers",
     "vllm": "modelhost.engines.vllm",
     "mistralrs": "modelhost.engines.mistralrs",
+    "speech": "modelhost.engines.speech",
+    "whisper": "modelhost.engines.whisper",
     "remote": "modelhost.engines.remote",
     "scripted": "modelhost.engines.scripted",
 }

@@ -32,7 +32,7 @@ class RequestDefaults(BaseModel):
     ``min_tokens_to_keep`` at least. ``None`` is no default.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
     max_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
     temperature: Annotated[float, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None

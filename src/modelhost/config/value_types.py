@@ -1,4 +1,4 @@
-"""The types of values in settings and requests: sizes of memory, booleans, literals, ids of sessions, URL paths."""
+"""The types of values in settings and requests: sizes of memory, booleans, literals, ids of sessions, paths, hosts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
@@ -128,3 +129,36 @@ def url_path(text: str) -> str:
     if not _PATH.fullmatch(text):
         raise PydanticCustomError("url_path", "expected a path such as /ask")
     return text
+
+
+def http_url(text: str) -> str:
+    """Return ``text`` if it is a URL for HTTP without a query; raises as :func:`host_name`."""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.query or parts.fragment:
+        raise PydanticCustomError("http_url", "expected a URL such as http://127.0.0.1:4318")
+    return text
+
+
+def host_name(text: str) -> str:
+    """Return ``text`` if it is a host, with or without a port.
+
+    Raises:
+        PydanticCustomError: it is not; the message ends a sentence.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        is_host = bool(parts.hostname) and parts.netloc == text and "@" not in text and parts.port != 0
+    except ValueError:
+        is_host = False
+    if not is_host:
+        raise PydanticCustomError("host_name", "expected a host such as files.example.org or 10.1.2.3:9000")
+    return text
+
+
+UrlPath = Annotated[str, AfterValidator(url_path)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+HostName = Annotated[str, AfterValidator(host_name)]

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from dotenv import dotenv_values
-
+from modelhost import lazy
 from modelhost.config.paths import broken_link
 
 DOTENV: Final[Literal[".env"]] = ".env"
@@ -44,7 +43,7 @@ def parse_dotenv(content: bytes) -> dict[str, str]:
         ValueError: it is not UTF-8 text.
     """
     # Without interpolation: python-dotenv would read the process environment for it.
-    found = dotenv_values(stream=io.StringIO(content.decode("utf-8-sig")), interpolate=False)
+    found = lazy.dotenv.dotenv_values(stream=io.StringIO(content.decode("utf-8-sig")), interpolate=False)
     return {name: text for name, text in found.items() if text is not None}
 
 

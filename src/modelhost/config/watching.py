@@ -8,8 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from watchfiles import awatch
-
+from modelhost import lazy
 from modelhost.config.document import read_content
 
 SETTLE_SECONDS: Final = 0.1  # an editor that writes in two steps has finished by then
@@ -40,7 +39,7 @@ async def _contents(
     path: Path, directories: frozenset[Path], again: asyncio.Event | None
 ) -> AsyncGenerator[bytes | None, None]:
     yield await _settled(path)
-    changes = awatch(
+    changes = lazy.watchfiles.awatch(
         *directories,
         watch_filter=None,
         recursive=False,

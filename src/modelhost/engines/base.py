@@ -13,6 +13,7 @@ from modelhost.engines.launch import Launch, ModelSpec, Ready
 from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import TASKS, Task
+from modelhost.monitor.engine_reports import EngineMetrics
 
 OPENAI_PATHS: Final[Mapping[Task, str]] = {task: traits.path for task, traits in TASKS.items()}
 """The path of each task at workers with OpenAI's API and llama.cpp's additions to it."""
@@ -179,6 +180,9 @@ class Engine(ABC):
     prompt_scores: PromptScores | None = None
     """``None`` if it cannot score prompts, or does so itself (``echo``)."""
 
+    metrics: EngineMetrics | None = None
+    """``None`` if its workers report no metrics."""
+
     @abstractmethod
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         """Return the settings for ``params``, launch parameters of the registry that have been checked for type.
@@ -278,7 +282,7 @@ class Engine(ABC):
         return data
 
     def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
         """Return the usage so far that a chunk reports in fields of the engine, and its remaining fields.
 
@@ -287,7 +291,7 @@ class Engine(ABC):
 
         Args:
             chunk: the fields of the chunk that are not OpenAI's.
-            asked: the fields of the request that are specific to the engine.
+            requested: the fields of the request that are specific to the engine.
         """
         return None
 

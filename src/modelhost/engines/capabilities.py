@@ -1,6 +1,6 @@
 """What engines can do, and who does it: the engine itself, the host in its place, or nobody.
 
-``docs/reference/engines.md`` is written from this, and ``tests/integration/engines`` asks every engine for each of it.
+``docs/reference/engines.md`` is written from this, and ``tests/integration/engines`` tests all of it on every engine.
 
 Of a JSON schema an engine enforces some keywords token by token; an answer is checked against all of them anyway. That
 is said of the engines as modelhost sets them up: a ``llama-server`` or a build of llama.cpp without llguidance enforces

@@ -7,14 +7,15 @@ are started by :mod:`modelhost.engines.worker.foreign_start`, which uses the pac
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import orjson
 
 from modelhost.config.directories import make_private
 from modelhost.config.environment import current
@@ -40,6 +41,8 @@ class Recipe:
     """The arguments of each ``pip install``, one after the other."""
     module: str
     """Imported at the end as a check."""
+    voices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Voices in packages, by name: the arguments of the ``pip install`` that adds each."""
 
 
 def locked(name: str) -> tuple[str, ...]:
@@ -64,11 +67,22 @@ def python_of(engine: str, data_dir: Path) -> Path | None:
 
 
 def version_of(engine: str, data_dir: Path) -> str | None:
-    """Return the engine's version in its environment; ``None`` if it is not installed."""
+    """Return the engine's version in its environment; ``None`` if it is not installed, or its record is damaged."""
     if python_of(engine, data_dir) is None:
         return None
-    stored: Mapping[str, Any] = json.loads((folder_of(engine, data_dir) / FINISHED).read_bytes())
-    return str(stored["version"])
+    try:
+        stored = orjson.loads((folder_of(engine, data_dir) / FINISHED).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    version = stored.get("version") if isinstance(stored, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def why_unusable(engine: str, data_dir: Path) -> str | None:
+    """Return why the environment of ``engine`` is not used; ``None`` if it is, or if there is none."""
+    if python_of(engine, data_dir) is None or version_of(engine, data_dir) is not None:
+        return None
+    return f"{folder_of(engine, data_dir) / FINISHED} is damaged"
 
 
 def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path:
@@ -92,7 +106,7 @@ def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path
     for step in steps:
         run_step(engine, step, report)
     finished = {"engine": engine, "version": distribution_version(folder, recipe.distribution)}
-    (folder / FINISHED).write_text(json.dumps(finished, indent=2) + "\n")
+    (folder / FINISHED).write_bytes(orjson.dumps(finished, option=orjson.OPT_INDENT_2) + b"\n")
     return python
 
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.engines import TRAITS
-from modelhost.engines.environments import Recipe, python_of, version_of
+from modelhost.engines.environments import Recipe, python_of, version_of, why_unusable
 from modelhost.engines.traits import EngineFacts, EngineTraits, Machine, ModelFormat, Source
+from modelhost.exchange.tasks import Task
 
 TORCH_SECONDS: Final = 120.0
 
@@ -41,14 +43,19 @@ def environment_of(engine: str, data_dir: Path | None) -> Path | None:
     installation = TRAITS[engine].installation
     if data_dir is None or (installation.builds is None and installation.environment is None):
         return None
-    is_unused = not missing_modules(engine) if installation.builds is None else why_build_unused(engine, data_dir)
+    is_in_own_python = installation.builds is None and not missing_modules(engine)
+    is_unused = is_in_own_python or why_environment_unused(engine, data_dir) is not None
     return None if is_unused else python_of(engine, data_dir)
 
 
-def why_build_unused(engine: str, data_dir: Path) -> str | None:
-    """Return why the build of ``engine`` in its environment is not used; ``None`` if it is, or if there is none."""
+def why_environment_unused(engine: str, data_dir: Path) -> str | None:
+    """Return why the environment of ``engine`` is not used; ``None`` if it is, or if there is none."""
     builds = TRAITS[engine].installation.builds
-    return None if builds is None or python_of(engine, data_dir) is None else builds.why_unused(data_dir)
+    if python_of(engine, data_dir) is None:
+        return None
+    if builds is not None:
+        return builds.why_unused(data_dir)
+    return why_unusable(engine, data_dir) if missing_modules(engine) else None
 
 
 def with_environment() -> tuple[str, ...]:
@@ -94,6 +101,28 @@ def serves(engine: str | None, source: Source) -> bool:
 def serving(source: Source) -> str:
     """Return the first engine whose models are of ``source``."""
     return next(name for name, traits in TRAITS.items() if traits.serves == source)
+
+
+def engine_with_layout(names: Iterable[str]) -> str | None:
+    """Return the engine that alone reads a directory with files of these ``names``; ``None`` if there is none."""
+    found = frozenset(names)
+    return next((name for name, traits in TRAITS.items() if traits.recognises(found)), None)
+
+
+def engine_with_package(model: str | None, engine: str | None = None) -> str | None:
+    """Return the engine for which ``model`` is the name of a package; ``None`` if it is none.
+
+    Where ``engine`` has such models, no model means its first.
+    """
+    if model is None:
+        return engine if engine is not None and engine in TRAITS and TRAITS[engine].packaged else None
+    named = next((name for name, traits in TRAITS.items() if model in traits.packaged), None)
+    return named if engine in (None, named) else None
+
+
+def can_do(engine: str, task: Task) -> bool:
+    """Whether models of ``engine`` can do ``task``, as far as is known before one is loaded."""
+    return task in TRAITS[engine].can
 
 
 def quantizing_by(option: str) -> str:
@@ -148,10 +177,12 @@ def _facts(traits: EngineTraits, data_dir: Path | None) -> EngineFacts:
         version, location = version_of(engine, data_dir), str(python.parents[1])
         facts = replace(facts, is_installed=True, version=version, location=location)
         return facts if builds is None else builds.described(facts, data_dir)
+    unused = why_environment_unused(engine, data_dir) if data_dir is not None else None
     if builds is None:
+        if unused is not None:
+            return replace(facts, why_not=f"{unused}: {install_command(engine)}")
         return _in_own_python(facts, traits)
     facts = builds.packaged(facts) or _in_own_python(replace(facts, build="wheel"), traits)
-    unused = why_build_unused(engine, data_dir) if data_dir is not None else None
     remark = f"The build that is here is not used: {unused}. Anew: {install_command(engine)}" if unused else None
     return replace(facts, build=facts.build if facts.is_installed else None, remark=remark)
 

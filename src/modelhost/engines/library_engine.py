@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
@@ -38,6 +38,7 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 from modelhost.exchange.tasks import TOKEN_STRINGS, Task
+from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
     {"min_tokens_to_keep", "repetition_penalty", "ignore_eos", "structured_outputs", MIN_TOKENS, STOP_TOKEN_IDS}
@@ -130,8 +131,8 @@ OPTIONS: Mapping[str, Any] = {
     "batch_size": 512,  # tokens of new prompts processed between two steps of running answers
 }
 """Options of every such engine."""
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-"""Values of the option ``dtype``, of engines that have it."""
+CHOICES = {"dtype": ("auto", "float32", "bfloat16", "float16")}
+"""The values of an option that engines have which compute with torch or MLX."""
 FALLBACK_CONTEXT = 4096
 UNSUPPORTED_SETTINGS: Mapping[str, str] = {
     "lora": "serve a model that the adapter is merged into",
@@ -140,6 +141,16 @@ UNSUPPORTED_SETTINGS: Mapping[str, str] = {
     "gpu_layers": "the whole model is on one device",
 }
 """Settings that these engines do not support, and the alternatives."""
+
+
+METRICS: Final = EngineMetrics(
+    prefix="worker:",
+    kv_usage=("worker:kv_cache_usage",),
+    steps="worker:steps_total",
+    step_requests="worker:step_requests_total",
+    gpu_cached_bytes="worker:gpu_cached_bytes",
+    gpu_largest_free_bytes="worker:gpu_largest_free_bytes",
+)
 
 
 class LibraryEngine(LibraryDialect):
@@ -168,24 +179,15 @@ class LibraryEngine(LibraryDialect):
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         def problem_of(options: Mapping[str, Any]) -> str:
-            problem = problem_of_options(self.name, options, self._options)
-            return problem or self._problem_of_dtype(options)
+            return problem_of_options(self.name, options, self._options, choices=CHOICES)
 
         return accept_params(self.name, params, known_options=self._options, check_options=problem_of)
-
-    def _problem_of_dtype(self, options: Mapping[str, Any]) -> str:
-        dtype = options.get("dtype", "auto")
-        if dtype in DTYPES:
-            return ""
-        return f'engine option "dtype" of {self.name} takes {", ".join(DTYPES)}, not "{dtype}"'
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         return configure_load(field_handlers(self.name, self._options, prefixes="cache_ram_mib"), config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        options = check_options(self.name, spec.options, self._options)
-        if problem := self._problem_of_dtype(options):
-            raise ConfigError(problem, param="engine_options")
+        options = check_options(self.name, spec.options, self._options, choices=CHOICES)
         check_settings(self.name, spec, UNSUPPORTED_SETTINGS)
         if options["tool_call_parser"] not in (AUTO, *FORMS):
             raise ConfigError(
@@ -221,7 +223,7 @@ class LibraryEngine(LibraryDialect):
         return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
 
     def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS[task]
+        return FIELDS.get(task, frozenset())
 
 
 def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:

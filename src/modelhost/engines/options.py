@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,18 +12,24 @@ from modelhost.errors import ConfigError
 
 MOST_SLOTS: Final = 256
 """The largest number of requests that a worker runs at the same time."""
-NO_REFUSALS: Final[Mapping[str, str]] = MappingProxyType({})
+NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def check_options(
-    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NO_REFUSALS
+    engine: str,
+    given: Mapping[str, Any],
+    known: Mapping[str, Any],
+    *,
+    choices: Mapping[str, Collection[str]] = NONE,
+    refused: Mapping[str, str] = NONE,
 ) -> dict[str, Any]:
     """Return ``known`` (name to default) overlaid with ``given``; values are brought to the type of the default.
 
-    ``refused`` explains, for options of other engines, why this one does not have them and what helps.
+    ``choices`` has the values that an option may have, where there are few. ``refused`` explains, for options of other
+    engines, why this one does not have them and what helps.
 
     Raises:
-        ConfigError: an unknown option, or a value of the wrong type.
+        ConfigError: an unknown option, or a value of the wrong type, or none of its choices.
     """
     values = dict(known)
     for name, value in given.items():
@@ -34,15 +40,25 @@ def check_options(
             hint = f'; did you mean "{close[0]}"?' if close else f"; it has: {', '.join(sorted(known))}"
             raise ConfigError(f'engine option "{name}" is unknown to {engine}{hint}', param="engine_options")
         values[name] = _convert(engine, name, value, known[name])
+        if name in choices and values[name] not in choices[name]:
+            raise ConfigError(
+                f'engine option "{name}" of {engine} takes {", ".join(choices[name])}, not "{values[name]}"',
+                param="engine_options",
+            )
     return values
 
 
 def problem_of_options(
-    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NO_REFUSALS
+    engine: str,
+    given: Mapping[str, Any],
+    known: Mapping[str, Any],
+    *,
+    choices: Mapping[str, Collection[str]] = NONE,
+    refused: Mapping[str, str] = NONE,
 ) -> str:
     """Return what :func:`check_options` would raise as a sentence; empty if all is well."""
     try:
-        check_options(engine, given, known, refused=refused)
+        check_options(engine, given, known, choices=choices, refused=refused)
     except ConfigError as error:
         return error.message
     return ""

@@ -19,6 +19,7 @@ STOPS: Final[Mapping[str, tuple[str, ...]]] = {
     "llama3": ("<|eot_id|>",),
     "mistral": ("[INST]",),
     "phi3": ("<|end|>",),
+    "phi4": ("<|im_end|>",),
     PLAIN: ("\nuser:",),
     "vicuna": ("USER:",),
     "zephyr": ("<|user|>",),

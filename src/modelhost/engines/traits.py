@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +14,9 @@ ModelFormat = Literal["gguf", "safetensors"]
 Source = Literal["files", "server", "script"]
 Machine = Literal["apple_silicon", "cuda", "other"]
 """Kinds of machines, as far as they matter to the choice of an engine; ``cuda`` has a GPU of NVIDIA's."""
+
+Build = Literal["native", "cuda", "hip", "vulkan", "metal"]
+"""What an engine is built for: the processor of this machine, or a framework that computes on its GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,24 @@ class EngineFacts:
     """Advice for improvement."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BetterBuild:
+    """A build of an engine that would be faster on this machine than the current one."""
+
+    engine: str
+    """For people."""
+    build: Build
+    reason: str
+    """What the machine has that is not used: "this processor has AVX-512"."""
+    gain: str
+    """How much faster, as far as that was measured."""
+    command: str
+    """Makes the build."""
+
+    def __str__(self) -> str:
+        return f"{self.engine} could be faster here: {self.reason} ({self.gain}): {self.command}"
+
+
 class Builds(Protocol):
     """An engine of the host's Python that can be built for the machine, into an environment of its own."""
 
@@ -56,6 +77,18 @@ class Builds(Protocol):
 
     def packaged(self, facts: EngineFacts) -> EngineFacts | None:
         """Return the facts of an installed package that is used where there is no build; ``None`` if there is none."""
+        ...
+
+    def better(self, gpu: str | None, features: Collection[str], *, is_built: bool) -> BetterBuild | None:
+        """Return the build that suits this machine better than one with ``features``; ``None`` if there is none.
+
+        ``gpu`` is the framework that computes on the machine's GPU, if it has one. ``is_built``: the current one was
+        built on this machine.
+        """
+        ...
+
+    def advised(self, facts: EngineFacts, gpu: str | None) -> EngineFacts:
+        """Return ``facts`` with advice on a better build, if there is one; ``gpu`` as above."""
         ...
 
 
@@ -111,12 +144,16 @@ class EngineTraits:
     serves: Source = "files"
     """Where its models are: in files here, behind the URL of a server, or nowhere, for it plays a script."""
     formats: frozenset[ModelFormat] = frozenset()
+    recognises: Callable[[frozenset[str]], bool] = lambda _names: False
+    """Whether a directory with files of these names is a model in a layout that only this engine reads."""
+    packaged: tuple[str, ...] = ()
+    """Names of models that come in packages of its environment, without files to name."""
     best_on: frozenset[Machine] = frozenset()
     """Where it is the first choice for its formats."""
     fallback_rank: int = 0
     """Its place among the engines for a format where the first choice is not installed."""
     capabilities: Capabilities | None = None
-    """``None``: it plays scripts, for tests."""
+    """``None``: it plays scripts, for tests, or writes no text."""
     reads: str
     """The formats, for a person."""
     can: tuple[str, ...]
@@ -136,6 +173,8 @@ class EngineTraits:
     """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
     has_vision_file: bool = False
     """Whether a model's vision encoder is a separate file, which the host looks for."""
+    unknown_statements: frozenset[str] = frozenset()
+    """Statements of Jinja that its chat templates cannot have, beyond those that load other templates."""
 
 
 TEXT: tuple[str, ...] = ("chat", "completions", "tool calls", "JSON schema")

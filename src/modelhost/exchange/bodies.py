@@ -22,6 +22,7 @@ from modelhost.exchange.requests import (
     RerankRequest,
     Sampling,
     SelectedAdapter,
+    SpeechRequest,
     TokenizeRequest,
     Tool,
 )
@@ -140,6 +141,12 @@ def _body_of_detokenize(request: DetokenizeRequest) -> dict[str, Any]:
     return {"tokens": list(request.tokens)}
 
 
+def _body_of_speech(request: SpeechRequest) -> dict[str, Any]:
+    body = {"input": request.input, "response_format": request.format, "speed": request.speed}
+    given = {"voice": request.voice, "seed": request.seed}
+    return body | {name: value for name, value in given.items() if value is not None}
+
+
 _WRITERS: Final[Mapping[type[Request], Callable[[Any], dict[str, Any]]]] = {
     ChatRequest: _body_of_chat,
     CompletionRequest: _body_of_completion,
@@ -147,6 +154,7 @@ _WRITERS: Final[Mapping[type[Request], Callable[[Any], dict[str, Any]]]] = {
     RerankRequest: _body_of_rerank,
     TokenizeRequest: _body_of_tokenize,
     DetokenizeRequest: _body_of_detokenize,
+    SpeechRequest: _body_of_speech,
 }
 
 

@@ -225,7 +225,10 @@ def extension_fields(event: HostEvent) -> Mapping[str, Any]:
             return {"servers": list(event.servers), "seconds": event.seconds}
         case ToolsMissing():
             return {"missing": [{"server": server, "state": state} for server, state in event.servers]}
-    return {name: getattr(event, name) for name in event.__struct_fields__ if name not in Event.__struct_fields__}
+    shown = set(event.__struct_fields__) - set(Event.__struct_fields__)
+    if isinstance(event, CallStarted):
+        shown = {"id", "name", "arguments"}
+    return {name: getattr(event, name) for name in event.__struct_fields__ if name in shown}
 
 
 _WRITERS: Final[Mapping[type[Event], Callable[[_ChunkWriter, Any], None]]] = {

@@ -125,14 +125,23 @@ class FinishDetails(Struct, frozen=True, kw_only=True):
 # Events of the whole answer.
 
 
+class EvalTimes(Struct, frozen=True, kw_only=True):
+    """How long the model computed."""
+
+    prompt_seconds: float = 0.0
+    answer_seconds: float = 0.0
+
+
 class Usage(Event, frozen=True, kw_only=True):
     """The final usage of all choices."""
 
     usage: Mapping[str, Any] | None
+    times: EvalTimes | None = None
+    """Of an answer in several turns; that of one turn has in :attr:`extra` what its engine reports."""
 
 
 class PartialUsage(Event, frozen=True, kw_only=True):
-    """The usage so far of the choice in the same piece; only if the request asks for it."""
+    """The usage so far of the choice in the same piece; only if the request enables it."""
 
     usage: Mapping[str, Any]
 
@@ -156,6 +165,15 @@ class CallStarted(HostEvent, frozen=True, kw_only=True):
     id: str
     name: str
     arguments: Any = None
+    server: str = ""
+    """Empty if no server has such a tool. Not in OpenAI's chunks, as the fields below: they tell it when the call is
+    over."""
+    tool: str = ""
+    """The tool's own name; empty if there is no such tool."""
+    written: str = ""
+    """The arguments as the model wrote them: with them, a later prompt begins with the same tokens."""
+    turn: int = 0
+    """The turn of the model that requested it, from 1; 0 for a call that a previous answer left to be approved."""
 
 
 class CallProgressed(HostEvent, frozen=True, kw_only=True):
@@ -192,6 +210,45 @@ class CallCancelled(HostEvent, frozen=True, kw_only=True):
 
     id: str
     name: str
+
+
+class ListedTool(Struct, frozen=True, kw_only=True):
+    """A tool of a server, as the model gets it."""
+
+    name: str
+    """Its name for the model."""
+    tool: str
+    """Its own name."""
+    description: str | None
+    schema: Mapping[str, Any]
+    """Of its arguments."""
+    annotations: Mapping[str, Any] = NOTHING
+    """Its own hints, such as ``readOnlyHint``."""
+
+
+class ToolsListed(HostEvent, frozen=True, kw_only=True):
+    """The tools of one server that the model gets; only if the request asks for it."""
+
+    server: str
+    tools: tuple[ListedTool, ...] = ()
+    error: str | None = None
+    """Why the server's tools are missing."""
+
+
+class ApprovalNeeded(HostEvent, frozen=True, kw_only=True):
+    """A call that was not made, since it needs approval; the answer ends with it.
+
+    Only if the request defers approvals. Another request may continue with the decision.
+    """
+
+    id: str
+    name: str
+    server: str
+    tool: str
+    """The tool's own name."""
+    written: str
+    """The arguments as the model wrote them."""
+    turn: int
 
 
 class Question(HostEvent, frozen=True, kw_only=True):

@@ -37,9 +37,19 @@ class MediaPart(Struct, frozen=True):
     kind: Literal["image_url", "input_audio", "file"]
     extra: Mapping[str, Any] = NOTHING
     """All other fields, as given."""
+    place: str | None = None
+    """Its path in the request, where that is not the one of a part of a message in OpenAI's API."""
 
 
-Part = TextPart | RefusalPart | MediaPart
+class LinkedText(Struct, frozen=True):
+    """The text of a document at an address; the host fetches it before an engine gets the message."""
+
+    url: str
+    place: str | None = None
+    """As that of media."""
+
+
+Part = TextPart | RefusalPart | MediaPart | LinkedText
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -177,6 +187,8 @@ def part_json(part: Part) -> dict[str, Any]:
         return {"type": "text", "text": part.text, **part.extra}
     if isinstance(part, RefusalPart):
         return {"type": "refusal", "refusal": part.refusal, **part.extra}
+    if isinstance(part, LinkedText):
+        return {"type": "file", "file": {"file_url": part.url}}
     return {"type": part.kind, **part.extra}
 
 

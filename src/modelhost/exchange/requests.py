@@ -7,7 +7,7 @@ A changed request (with a model's defaults, a session's history, contents of MCP
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -88,6 +88,27 @@ class SelectedPrompt(Struct, frozen=True, kw_only=True):
     arguments: Mapping[str, str] = NOTHING
 
 
+class RemoteMcpServer(Struct, frozen=True, kw_only=True):
+    """An MCP server that is none of the host's; it is connected while the request is answered."""
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = NOTHING
+    """Of each request to it, such as ``Authorization``."""
+    allowed_tools: frozenset[str] | None = None
+    """By their own names; ``None``: all."""
+    denied_tools: frozenset[str] = frozenset()
+    read_only: bool | None = None
+    """Only tools that declare that they only read, or only the others; ``None``: both."""
+    approval: Approval = "auto"
+    param: str = ""
+    """The path of its address in the request, for errors."""
+
+    def __repr__(self) -> str:
+        """Return it without its address and its headers, which may be secret."""
+        return f"RemoteMcpServer(name={self.name!r})"
+
+
 class McpOptions(Struct, frozen=True, kw_only=True):
     """Which of the host's tools a request gets; without it, all of them, up to the limits."""
 
@@ -95,8 +116,74 @@ class McpOptions(Struct, frozen=True, kw_only=True):
     prompts: tuple[SelectedPrompt, ...] = ()
     servers: frozenset[str] | None = None
     tools: frozenset[str] | None = None
+    denied_tools: frozenset[str] = frozenset()
+    """Tools that it does not get in any case, each as ``server.tool``."""
     max_turns: int | None = None
     approval: Approval | None = None
+    remote: tuple[RemoteMcpServer, ...] = ()
+    """Servers whose tools it gets besides those of the host."""
+    field: str = "mcp"
+    """The field of the request in which these options are."""
+
+
+class ToolFilter(Struct, frozen=True, kw_only=True):
+    """Some tools of a server: those for which both hold."""
+
+    names: frozenset[str] | None = None
+    """Their own names; ``None``: any."""
+    read_only: bool | None = None
+    """Whether they declare that they only read; ``None``: either."""
+
+    def includes(self, tool: str, *, is_read_only: bool) -> bool:
+        """Whether the tool of that name is one of them."""
+        return (self.names is None or tool in self.names) and self.read_only in (None, is_read_only)
+
+
+class ApprovalRule(Struct, frozen=True, kw_only=True):
+    """Which tools of a server the request wants to approve call by call."""
+
+    always: ToolFilter | None = None
+    never: ToolFilter | None = None
+    otherwise: bool = True
+    """For the tools of neither filter."""
+
+    def applies(self, tool: str, *, is_read_only: bool) -> bool:
+        """Whether a call of the tool needs approval."""
+        for rule, is_needed in ((self.always, True), (self.never, False)):
+            if rule is not None and rule.includes(tool, is_read_only=is_read_only):
+                return is_needed
+        return self.otherwise
+
+
+class PendingCall(Struct, frozen=True, kw_only=True):
+    """A call that a previous answer left to be approved, and the decision about it."""
+
+    id: str
+    name: str
+    """The tool's name for the model."""
+    arguments: str
+    """As the model wrote them."""
+    is_approved: bool
+    reason: str | None = None
+    """Why it is not approved, for the model."""
+
+
+class HostCalls(Struct, frozen=True, kw_only=True):
+    """How the host calls its tools for one answer, whichever tools the model gets."""
+
+    lists_tools: bool = False
+    """Whether the answer begins with the tools of each server."""
+    max_calls: int | None = None
+    """Calls in the answer. Those beyond it are not made, and the model goes on without the host's tools."""
+    defers_approvals: bool = False
+    """Whether a call that needs approval ends the answer, instead of asking the user meanwhile."""
+    rules: Mapping[str, ApprovalRule] = NOTHING
+    """By server: which approvals the request wants besides those of ``mcp.json``."""
+    pending: tuple[PendingCall, ...] = ()
+    """To be made or denied before the model goes on: calls of the last turn in the messages."""
+
+
+AS_USUAL: Final = HostCalls()
 
 
 class SelectedAdapter(Struct, frozen=True, kw_only=True):
@@ -157,6 +244,7 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     output: OutputFormat | None = None
     mcp: McpOptions | None = None
+    host_calls: HostCalls = AS_USUAL
     session_id: str | None = None
     """The stored conversation that the messages continue."""
 
@@ -223,4 +311,45 @@ class DetokenizeRequest(Request, frozen=True, kw_only=True):
     tokens: tuple[int, ...]
 
 
-AnyRequest = ChatRequest | CompletionRequest | EmbeddingsRequest | RerankRequest | TokenizeRequest | DetokenizeRequest
+AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+
+
+class SpeechRequest(Request, frozen=True, kw_only=True):
+    """A text to speak."""
+
+    input: str
+    voice: str | None = None
+    """``None``: the model's first one."""
+    format: AudioFormat = "mp3"
+    speed: float = 1.0
+    seed: int | None = None
+    is_event_stream: bool = False
+    """Whether the audio is streamed as events, not as bytes."""
+
+
+class TranscriptionRequest(Request, frozen=True, kw_only=True):
+    """Sound to write down."""
+
+    file: bytes
+    """As the client sent it, in any container that is known."""
+    language: str | None = None
+    """``None``: recognised."""
+    prompt: str | None = None
+    temperature: float = 0.0
+    is_translation: bool = False
+    """Whether the text is in English, whatever the language of the sound."""
+    word_timestamps: bool = False
+    vad: bool = False
+    """Whether silence is left out."""
+
+
+AnyRequest = (
+    ChatRequest
+    | CompletionRequest
+    | EmbeddingsRequest
+    | RerankRequest
+    | TokenizeRequest
+    | DetokenizeRequest
+    | SpeechRequest
+    | TranscriptionRequest
+)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Task = Literal["chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize"]
+Task = Literal[
+    "chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize", "speech", "transcription"
+]
 BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 
@@ -23,9 +25,9 @@ class TaskTraits:
     path: str
     """The path at workers, as in OpenAI's API or else in llama.cpp's."""
     body: BodyKind = "json"
-    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.payloads`."""
+    """Of its requests at the workers: :mod:`modelhost.exchange.payloads`."""
     answer: AnswerKind = "json"
-    """``sse`` and ``ndjson``: as events, if the request asks for a stream."""
+    """``sse`` and ``ndjson``: as events, if the request enables streaming."""
     is_silent: bool = False
     """Whether a worker may be silent for long, so that silence is not a sign of a fault."""
     prompt_field: str | None = None
@@ -40,4 +42,6 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
     "rerank": TaskTraits(path="/v1/rerank", is_silent=True),
     "tokenize": TaskTraits(path="/tokenize"),
     "detokenize": TaskTraits(path="/detokenize"),
+    "speech": TaskTraits(path="/v1/audio/speech", answer="bytes", is_silent=True),
+    "transcription": TaskTraits(path="/v1/audio/transcriptions", body="bytes", answer="sse", is_silent=True),
 }

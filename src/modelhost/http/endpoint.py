@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller
-from modelhost.http.exchange import OPENAI, DoorFormat, Exchange
+from modelhost.exchange.events import Piece, Relayed
+from modelhost.exchange.requests import ChatRequest, CompletionRequest
+from modelhost.http.edge import ACTOR, REQUEST_ID
+from modelhost.http.exchange import CLIENT_DISCONNECTED_STATUS, OPENAI, DoorFormat, Exchange
 from modelhost.http.measuring import model_label, note_cancelled, note_request
+from modelhost.http.traced import note_outcome
 from modelhost.logs import get_logger
+from modelhost.monitor import measure
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 if TYPE_CHECKING:
@@ -30,6 +36,14 @@ SESSION_HEADERS: Final[Mapping[bytes, str]] = {
 }
 
 
+class WholeWriter(Protocol):
+    """Puts a complete answer together."""
+
+    def add(self, piece: Piece) -> None: ...
+
+    def json(self) -> dict[str, Any]: ...
+
+
 class Endpoint:
     """An ASGI application that answers one operation of a door; its subclasses define :meth:`respond`."""
 
@@ -43,10 +57,10 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         interval = self.host.settings.keep_alive_interval
         exchange = Exchange(scope, receive, send, keep_alive_seconds=interval, form=self._form)
-        began = time.perf_counter()
+        request = measure.begin(self.host.monitor)
         status, code = await exchange.settle(self.work(exchange, scope))
         model = model_label(self.host, exchange.model)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - request.began
         note_request(
             "request",
             self.log_of(scope),
@@ -57,6 +71,9 @@ class Endpoint:
             seconds=seconds,
         )
         note_cancelled(model, status)
+        note_outcome(scope, operation=self.operation, model=model, status=status, code=code)
+        is_cancelled = status == CLIENT_DISCONNECTED_STATUS
+        self.host.monitor.record(request, model=model, seconds=seconds, code=code, is_cancelled=is_cancelled)
 
     def log_of(self, _scope: Scope) -> Any:
         """Return the log for the line of a request."""
@@ -68,9 +85,12 @@ class Endpoint:
         async with exchange.until_disconnected():
             await self.respond(exchange, scope, body)
 
-    async def body(self, exchange: Exchange) -> Any:
-        """Return the body, decoded JSON; from now on, notes on the request become headers of the answer."""
-        body = await exchange.json(self._limit_bytes)
+    async def body(self, exchange: Exchange, *, if_empty: Any = None) -> Any:
+        """Return the body, decoded JSON; from now on, notes on the request become headers of the answer.
+
+        An empty one is ``if_empty``, if that is given.
+        """
+        body = await exchange.json(self._limit_bytes, if_empty=if_empty)
         if isinstance(body, dict):
             exchange.model = body.get("model")
         ON_NOTE.set(exchange.add_note)
@@ -79,6 +99,30 @@ class Endpoint:
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
         """Answer ``body``, decoded JSON; errors are sent in the format of the door."""
         raise NotImplementedError
+
+    async def generate(
+        self,
+        exchange: Exchange,
+        request: ChatRequest | CompletionRequest,
+        caller: Caller,
+        *,
+        block: Callable[[Piece], bytes],
+        whole: WholeWriter,
+    ) -> None:
+        """Answer ``request`` in the format of the door: with what ``block`` makes of each piece, or with ``whole``."""
+        opened = self.host.open(request, caller, exchange.add_queue_position, is_streamed=request.is_streamed)
+        if not request.is_streamed:
+            async with opened as pieces:
+                assert not isinstance(pieces, Relayed)
+                async for piece in pieces:
+                    whole.add(piece)
+            await exchange.answer_json(whole.json())
+            return
+        async with exchange.event_stream(), opened as pieces:
+            assert not isinstance(pieces, Relayed)
+            async for piece in pieces:
+                if written := block(piece):
+                    await exchange.write(written)
 
 
 def with_session(exchange: Exchange, scope: Scope, body: Any) -> Any:
@@ -117,6 +161,11 @@ def caller_of(scope: Scope) -> Caller:
     """Return the caller of the request; raises like :func:`depth_of`."""
     client = scope.get("client")
     return Caller(address=client[0] if client else None, depth=depth_of(scope))
+
+
+def operator_of(scope: Scope) -> Caller:
+    """Return the caller of an operation, as the audit log names it; raises like :func:`depth_of`."""
+    return replace(caller_of(scope), key_name=scope.get(ACTOR, ""), face="http", request_id=scope.get(REQUEST_ID))
 
 
 def depth_of(scope: Scope) -> int:

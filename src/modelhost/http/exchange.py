@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +23,10 @@ log = get_logger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
 CLIENT_DISCONNECTED_STATUS = 499  # nginx's number for it; only logs and metrics see it
+NOTES: Final = b"x-modelhost-notes"
+MOST_NOTES: Final = 32
+"""In the headers of an answer: Python's ``http.client`` accepts 100 headers in all, and proxies often 8 KB."""
+MORE_NOTES: Final = b"more-left-out"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
@@ -69,11 +73,14 @@ class Exchange:
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
+        self._byte_type: bytes | None = None  # of an answer in bytes
         self._is_complete = False  # the answer, as far as the client can see
         self.has_begun = False
         self._was_queued = False
         self.headers: Headers = []
         """Further headers of the answer."""
+        self.error_block = form.error_block
+        """Writes the last block of a stream that fails."""
         self.model: Any = None
         """The model that the request names, as it names it; for metrics and logs."""
 
@@ -84,18 +91,31 @@ class Exchange:
             self.headers.append((b"x-queue-position", str(position).encode()))
 
     def add_note(self, note: str) -> None:
-        """Add a note on the request to the headers, as long as the answer has not begun."""
-        self.headers.append((b"x-modelhost-notes", note.encode()))
+        """Add a note on the request to the headers, as long as the answer has not begun.
 
-    async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
-        """Return the decoded body, or ``if_empty`` for an empty one.
+        Each is sent once, and of more than :data:`MOST_NOTES` only that there are more.
+        """
+        header = (NOTES, note.encode())
+        count = sum(name == NOTES for name, _ in self.headers)
+        if header in self.headers or count > MOST_NOTES:
+            return
+        self.headers.append(header if count < MOST_NOTES else (NOTES, MORE_NOTES))
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body; empty if the head does not say."""
+        found = next((value for name, value in self._scope["headers"] if name == b"content-type"), b"")
+        return bytes(found).decode("latin-1")
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """Return the body.
 
         Raises:
-            RequestTooLarge, InvalidJson: the body cannot be used.
-            ClientDisconnected: before the end of the body.
+            RequestTooLarge: it is larger than ``limit_bytes``.
+            ClientDisconnected: before its end.
         """
         parts, size = [], 0
-        _check_size(self._declared_length(), limit_bytes)
+        _check_size(self.declared_length, limit_bytes)
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -106,18 +126,40 @@ class Exchange:
             parts.append(part)
             if not message.get("more_body", False):
                 break
-        if not size and if_empty is not None:
+        return b"".join(parts)
+
+    async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
+        """Return the decoded body, or ``if_empty`` for an empty one.
+
+        Raises:
+            RequestTooLarge, InvalidJson: the body cannot be used.
+            ClientDisconnected: before the end of the body.
+        """
+        data = await self.body(limit_bytes)
+        if not data and if_empty is not None:
             return if_empty
         try:
-            return orjson.loads(b"".join(parts).removeprefix(BOM_UTF8))  # as programs on Windows begin a text
+            return orjson.loads(data.removeprefix(BOM_UTF8))  # as programs on Windows begin a text
         except orjson.JSONDecodeError as error:
             raise InvalidJson(f"The body is not valid JSON: {error}.") from None
+
+    async def body_parts(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives, whatever its size; raises ClientDisconnected before its end."""
+        is_last = False
+        while not is_last:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            yield message.get("body", b"")
+            is_last = not message.get("more_body", False)
 
     async def _disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    def _declared_length(self) -> int:
+    @property
+    def declared_length(self) -> int:
+        """The bytes of the body that the head announces; 0 if it does not say."""
         for name, value in self._scope["headers"]:
             if name == b"content-length":
                 return int(value)
@@ -179,27 +221,42 @@ class Exchange:
         await self._begin_stream()
         await self._send({"type": "http.response.body", "body": b""})
 
+    @asynccontextmanager
+    async def byte_stream(self, content_type: bytes) -> AsyncIterator[None]:
+        """Send the answer as bytes with :meth:`write`.
+
+        Nothing among them can name an error: one after the first bytes breaks the connection.
+        """
+        self._byte_type = content_type
+        yield
+        await self._begin_stream()
+        self._is_complete = True
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def write(self, block: bytes) -> None:
-        """Send complete events."""
+        """Send complete events, or bytes."""
         if not self.has_begun:
             await self._begin_stream()
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        self._is_complete = block.endswith(self._form.end)
+        self._is_complete = self._byte_type is None and block.endswith(self._form.end)
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error`` as an answer, or as the last event of a stream that has begun."""
         if not self.has_begun:
             await self.answer(*_in_order(self._form.error_answer(error)))
             return
-        await self._send({"type": "http.response.body", "body": self._form.error_block(error), "more_body": True})
+        if self._byte_type is not None:
+            log.warning("answer_broken_off", path=self._scope["path"], code=error.code, error=error.message)
+            return  # the server closes a connection whose answer has no end
+        await self._send({"type": "http.response.body", "body": self.error_block(error), "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _begin_stream(self) -> None:
         if not self.has_begun:
             self.has_begun = True
             headers = [
-                (b"content-type", self._form.content_type),
+                (b"content-type", self._byte_type or self._form.content_type),
                 (b"cache-control", b"no-cache"),
                 (b"x-accel-buffering", b"no"),
             ]

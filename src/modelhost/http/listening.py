@@ -8,11 +8,11 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
 
-from modelhost import logs
+from modelhost import lazy, logs
 from modelhost.config.settings import Settings
 from modelhost.http.app import build_app
 from modelhost.http.door_errors import error_answer_at
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # at run time it imports the operations, which answers do not
 
 log = logs.get_logger(__name__)
 
+BYTES_PER_MB: Final = 1_000_000
 CHECK_SECONDS: Final = 1.0
 """The interval of checking connections, and the precision of their timeouts."""
 
@@ -31,13 +32,22 @@ CHECK_SECONDS: Final = 1.0
 class Server(uvicorn.Server):
     """uvicorn's server for ``host``, without its signal handlers, which :mod:`modelhost.http.signals` replaces."""
 
-    def __init__(self, host: Host, *, mcp_port: int | None, backlog: int, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        mcp_port: int | None,
+        ollama_port: int | None = None,
+        backlog: int,
+        on_listening: Callable[[], None],
+    ) -> None:
         """Take the host; raises ConfigError if a path for prompts is taken."""
         self._stopping = asyncio.Event()  # ends endless answers
         self._on_listening = on_listening
         settings = host.settings
-        self._app = build_app(host, stopping=self._stopping, mcp_port=mcp_port)
-        protocol = partial(Connection, Limits.of(settings), error_answer_at(settings))
+        self._app = build_app(host, stopping=self._stopping, mcp_port=mcp_port, ollama_port=ollama_port)
+        limits = Limits.of(settings)
+        protocol = partial(Connection, limits, error_answer_at(settings))
         super().__init__(
             uvicorn.Config(
                 self._app,
@@ -47,7 +57,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 lifespan="off",
-                ws="none",
+                ws=cast("type[asyncio.Protocol]", partial(_web_socket, limits)),
+                ws_max_size=int(settings.max_body_mb * BYTES_PER_MB),
+                ws_per_message_deflate=False,  # events are small, and most clients are near
                 backlog=backlog,
                 timeout_keep_alive=settings.idle_timeout,
                 timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
@@ -92,3 +104,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(CHECK_SECONDS)
             for connection in tuple(self.server_state.connections):
                 cast("Connection", connection).check(loop.time())
+
+
+def _web_socket(limits: Limits, **arguments: Any) -> asyncio.Protocol:
+    """Return the protocol of a connection that becomes a WebSocket; its library is imported with the first."""
+    return lazy.http_web_sockets.WebSocketConnection(limits, **arguments)

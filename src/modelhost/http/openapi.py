@@ -17,9 +17,17 @@ from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.anthropic.openapi import add_versions, anthropic_paths, anthropic_schemas
 from modelhost.http.edge import OPEN_PATHS
+from modelhost.http.ollama.model_openapi import ollama_model_paths, ollama_model_schemas
+from modelhost.http.ollama.openapi import ollama_paths, ollama_schemas
+from modelhost.http.openai.audio.openapi import audio_paths
+from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.prompt import openapi as prompt_openapi
+from modelhost.http.responses.openapi import responses_paths, responses_schemas
+from modelhost.http.responses.stored_openapi import stored_paths, stored_schemas
 
+AUDIO_TYPES: Final = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
+BYTES: Final = {"type": "string", "format": "binary"}
 REF = "#/components/schemas/{model}"
 
 
@@ -31,6 +39,7 @@ SUMMARIES: Final[Mapping[Task, str]] = {
     "rerank": "Rank documents by relevance to a query",
     "tokenize": "Turn a text into tokens",
     "detokenize": "Turn tokens into a text",
+    "speech": "Speak a text",
 }
 STATUSES = {
     "400": "The request cannot be served as it is",
@@ -104,7 +113,8 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     _, definitions = models_json_schema(
         [*((model, "validation") for model in MODELS.values()), *administration_models()], ref_template=REF
     )
-    schemas.update(definitions["$defs"] | anthropic_schemas())
+    schemas.update(definitions["$defs"] | responses_schemas() | stored_schemas() | anthropic_schemas())
+    schemas.update(ollama_model_schemas() | ollama_schemas())
     schemas["Error"] = ERROR_SCHEMA
     schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": REF.format(model="Message")}
     for model in UNUSED_SCHEMAS:
@@ -113,10 +123,15 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
         described = document["paths"][path]["get"]["responses"]
         document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
     for task in SUMMARIES:
-        for number, path in enumerate(PATHS[task], 1):
+        for number, path in enumerate(PATHS.get(task, (SPEECH,)), 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
+    document["paths"].update(audio_paths(_refusals(STATUSES)))
+    document["paths"].update(responses_paths(SESSION_PARAMETERS))
+    document["paths"].update(stored_paths())
     document["paths"].update(anthropic_paths(SESSION_PARAMETERS))
     add_versions(document["paths"])
+    document["paths"].update(ollama_paths(SESSION_PARAMETERS))
+    document["paths"].update(ollama_model_paths())
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())
     if needs_key:
@@ -129,9 +144,11 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
 
 def _post(task: Task, operation_id: str) -> dict[str, Any]:
     request = {"$ref": REF.format(model=MODELS[task].__name__)}
-    error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     statuses = STATUSES | SESSION_STATUSES if task == "chat" else STATUSES
+    if TASKS[task].answer == "bytes":
+        answer = {media_type: {"schema": BYTES} for media_type in AUDIO_TYPES}
+        answer["text/event-stream"] = {"schema": {"type": "string"}}
     if TASKS[task].answer == "sse":
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
@@ -142,9 +159,14 @@ def _post(task: Task, operation_id: str) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
             "200": {"description": "The answer", "content": answer},
-            **{status: {"description": text, "content": error} for status, text in sorted(statuses.items())},
+            **_refusals(statuses),
         },
     }
+
+
+def _refusals(statuses: Mapping[str, str]) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
+    return {status: {"description": text, "content": error} for status, text in sorted(statuses.items())}
 
 
 TEXT: Final[Mapping[str, Any]] = {"type": "string"}
@@ -157,11 +179,30 @@ READINESS: Final[Mapping[str, Any]] = {
     "required": ["status", "models"],
 }
 
+CHECK: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {"status": {"enum": ["ok", "degraded", "failed"]}, "reason": {"type": ["string", "null"]}},
+    "required": ["status", "reason"],
+}
+CHECKS: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": CHECK}
+HEALTH: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ok", "degraded", "failed"]},
+        "reasons": {"type": "array", "items": TEXT, "description": "What is wrong, in sentences."},
+        "models": CHECKS,
+        "mcp_servers": CHECKS,
+        "database": CHECK,
+        "disk": CHECK,
+    },
+    "required": ["status"],
+}
+
 
 def system_paths() -> dict[str, Any]:
     """Return the part of the document."""
     return {
-        "/health": _get("health", "Check that the process is alive", {"200": _json("It does", _object("status"))}),
+        "/health": _health(),
         "/ready": _get(
             "ready",
             "Check that a model can answer",
@@ -181,6 +222,27 @@ def system_paths() -> dict[str, Any]:
             },
         ),
     }
+
+
+def _health() -> dict[str, Any]:
+    described = _get(
+        "health",
+        "Check that the process is alive, or with `deep=true` everything that it needs",
+        {
+            "200": _json("It is; with `deep=true`, a model can answer", HEALTH),
+            "503": _json("With `deep=true`: no model can answer, or the database or the disk fails", HEALTH),
+            **refusals([Unauthorized]),
+        },
+    )
+    described["get"]["parameters"] = [
+        {
+            "name": "deep",
+            "in": "query",
+            "description": "Check models, MCP servers, the database, the disk and remote endpoints; this needs a key.",
+            "schema": {"type": "boolean", "default": False},
+        }
+    ]
+    return described
 
 
 def _get(operation_id: str, summary: str, responses: Mapping[str, Any]) -> dict[str, Any]:

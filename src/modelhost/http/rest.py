@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi_offline import FastAPIOffline
 from starlette.applications import Starlette
@@ -21,13 +21,18 @@ from modelhost.http.anthropic.models import anthropic_model_routes
 from modelhost.http.door_errors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
 from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
+from modelhost.http.ollama.routes import ollama_model_routes
 from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
+from modelhost.http.responses.paths import STORED as STORED_RESPONSES
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+
+OWN_TELEMETRY: Final[Any] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""The host records the spans of requests itself, for all of its paths; older versions of FastAPI record none."""
 
 
 def build_rest(
@@ -36,9 +41,11 @@ def build_rest(
     direct: Direct,
     prompts: Mapping[str, PromptEndpoint],
     stopping: asyncio.Event,
-    mcp: Iterable[BaseRoute],
+    besides: Iterable[BaseRoute],
 ) -> ASGIApp:
     """Return the application. Paths of ``direct`` get here with other methods only, which are answered with 405.
+
+    ``besides`` are further routes, such as those of the MCP servers.
 
     Raises:
         ConfigError: a path of ``prompts`` is taken.
@@ -50,6 +57,7 @@ def build_rest(
         description="Language models behind OpenAI's API. The POST endpoints also accept llama.cpp's sampling fields.",
         redoc_url=None,
         static_url=DOCS_FILES,
+        telemetry=OWN_TELEMETRY,
     )
     app.router.routes.extend(Route(path, endpoint, methods=[method]) for (method, path), endpoint in direct.items())
     # Before the route that matches every path below /v1/models.
@@ -58,11 +66,12 @@ def build_rest(
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
     app.router.routes.extend(anthropic_model_routes(host))
     app.router.routes.extend(models_router(host).routes)
+    app.router.routes.extend(ollama_model_routes(host))
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
     app.add_exception_handler(Exception, _answer_fault)
     describe(app, needs_key=bool(host.settings.api_keys), prompt_paths=tuple(prompts))
-    app.router.routes.extend(mcp)
+    app.router.routes.extend(besides)
     check_paths(prompts, app.router.routes)
     app.router.routes.extend(routes_of(prompts))
     return app
@@ -74,6 +83,11 @@ def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
     return [Route(path, endpoint, methods=METHODS) for path in PATHS]
 
 
+def stored_routes(responses: ASGIApp) -> list[BaseRoute]:
+    """Return the routes of what is stored of the Responses API, for which ``responses`` answers."""
+    return [Route(path, responses, methods=[method]) for method, path in STORED_RESPONSES]
+
+
 def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application with the MCP servers only."""
     routes = mcp_routes(host, stopping=stopping)
@@ -83,22 +97,21 @@ def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ModelhostError)
-    return _response(request.url.path, error)
+    return _response(request, error)
 
 
 async def _answer_fault(request: Request, _error: Exception) -> Response:
-    return _response(request.url.path, HostFault())  # the server logs the fault
+    return _response(request, HostFault())  # the server logs the fault
 
 
-async def _answer_routing_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _answer_routing_error(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
     path = request.url.path
-    if error.status_code == 405:
+    if problem.status_code == 405:
         allowed = ", ".join(_methods_at(request))
-        return _response(
-            path, MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed
-        )
-    return _response(path, NotFound(f"There is nothing at {path}. /docs lists what there is."))
+        error = MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}.")
+        return _response(request, error, allow=allowed)
+    return _response(request, NotFound(f"There is nothing at {path}. /docs lists what there is."))
 
 
 def _methods_at(request: Request) -> list[str]:
@@ -109,7 +122,7 @@ def _methods_at(request: Request) -> list[str]:
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
-def _response(path: str, error: ModelhostError, **more_headers: Any) -> Response:
-    status, headers, body = answer_at(path, error)
+def _response(request: Request, error: ModelhostError, **more_headers: Any) -> Response:
+    status, headers, body = answer_at(request.url.path, error, dict(request.headers.raw))
     texts = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status, headers={**texts, **more_headers})

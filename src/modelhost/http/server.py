@@ -16,9 +16,9 @@ import uvloop
 
 from modelhost import lazy, logs
 from modelhost.config.settings import Settings
-from modelhost.errors import PortInUse
+from modelhost.errors import ConfigError, PortInUse
 from modelhost.host import Host, log_to_file
-from modelhost.http.exposure import check_exposure
+from modelhost.http.keys import check_exposure
 from modelhost.http.signals import ConfigReloader, signals
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
@@ -43,6 +43,22 @@ class Progress:
 NOT_SHOWN: Final = Progress()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """The sockets of a host."""
+
+    main: socket.socket
+    mcp: socket.socket | None = None
+    """For its MCP servers alone."""
+    ollama: socket.socket | None = None
+    """Where clients look for Ollama."""
+
+    @property
+    def all(self) -> list[socket.socket]:
+        """Those that there are."""
+        return [each for each in (self.main, self.mcp, self.ollama) if each is not None]
+
+
 def serve(
     settings: Settings,
     *,
@@ -60,60 +76,81 @@ def serve(
         WorkerStartFailed: the engine could not load the model.
     """
     logs.setup(settings.log_level, settings.log_format)
+    check_ports(settings)
     # Before the model is loaded, so that a taken port is reported at once.
     with (
         log_to_file(settings, clock),
         logs.log_fatal_error(),
         _bound_socket(settings.host, settings.port) as listener,
-        _bound_socket(settings.host, settings.mcp_port) if settings.mcp_port is not None else nullcontext() as apart,
+        _bound_socket(settings.host, settings.mcp_port) if settings.mcp_port is not None else nullcontext() as mcp,
+        _bound_as_ollama(settings) if settings.ollama else nullcontext() as ollama,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         _allow_open_files(settings.max_connections * FILES_PER_CONNECTION)
         check_exposure(settings, listener.getsockname()[0])
-        listeners = [listener] if apart is None else [listener, apart]
+        listeners = Listeners(main=listener, mcp=mcp, ollama=ollama)
         return runner.run(_serve(settings, listeners, announce, progress, reread))
 
 
 async def _serve(
     settings: Settings,
-    listeners: list[socket.socket],
+    listeners: Listeners,
     announce: Announce,
     progress: Progress,
     reread: Callable[[], Settings] | None,
 ) -> int:
     host = Host(settings)
-    starting = asyncio.ensure_future(host.start(on_download=progress.on_download, on_progress=progress.on_loading))
+    starting = asyncio.ensure_future(
+        host.start(
+            on_download=progress.on_download,
+            on_progress=progress.on_loading,
+            while_loading=lambda: lazy.preload("http_listening"),
+        )
+    )
     with signals(asyncio.get_running_loop(), starting.cancel) as taken:
         try:
-            await host.waiting.wait()
-            lazy.preload("http_listening")
             await starting
         except asyncio.CancelledError:
             log.info("stopped_while_starting")
             return 0
         try:
-            url, mcp_url = _url(settings.host, listeners[0]), f"{_url(settings.host, listeners[-1])}/mcp"
-            mcp_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
             server = lazy.http_listening.Server(
                 host,
-                mcp_port=mcp_port,
+                mcp_port=_port(listeners.mcp),
+                ollama_port=_port(listeners.ollama),
                 backlog=BACKLOG,
-                on_listening=lambda: _listening(url, mcp_url, host, announce),
+                on_listening=lambda: _listening(listeners, host, announce),
             )
-            rereading = ConfigReloader(host, listeners[0].getsockname()[0], read=reread, admit=server.admit)
+            rereading = ConfigReloader(host, listeners.main.getsockname()[0], read=reread, admit=server.admit)
             taken.end, taken.drain, taken.reread = server.stop_gracefully, server.drain, rereading.begin
-            for listener in listeners:
+            for listener in listeners.all:
                 _listen(listener)
-            await server.serve(sockets=listeners)
+            await server.serve(sockets=listeners.all)
         finally:
             await host.stop(drain_seconds=FINAL_SECONDS)
     log.info("stopped")
     return 0
 
 
-def _listening(url: str, mcp_url: str, host: Host, announce: Announce) -> None:
+def _listening(listeners: Listeners, host: Host, announce: Announce) -> None:
+    name = host.settings.host
+    url, mcp_url = _url(name, listeners.main), f"{_url(name, listeners.mcp or listeners.main)}/mcp"
     log.info("listening", url=url, mcp=mcp_url, models=[model.name for model in host.models], pid=os.getpid())
+    if listeners.ollama is not None:
+        log.info("listening_as_ollama", url=_url(name, listeners.ollama))
     announce(url, host)
+    lazy.time_slices.shorten_slices()
+
+
+def check_ports(settings: Settings) -> None:
+    """Check that no two listeners have the same port, which two sockets could be bound to; raises ConfigError."""
+    given = {"port": settings.port, "mcp_port": settings.mcp_port}
+    if settings.ollama:
+        given["ollama_port"] = settings.ollama_port
+    names: dict[int, str] = {}
+    for name, port in given.items():
+        if port and (other := names.setdefault(port, name)) != name:
+            raise ConfigError(f"{other} and {name} are both {port}; give each a port of its own.")
 
 
 def _allow_open_files(wanted: int) -> None:
@@ -144,6 +181,32 @@ def _bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _bound_as_ollama(settings: Settings) -> socket.socket:
+    """Return a socket that is bound to the port of Ollama.
+
+    Raises:
+        PortInUse: Ollama, or something else, has that port.
+        ConfigError: the host has nothing for the clients of Ollama.
+    """
+    if settings.only_prompt:
+        raise ConfigError(
+            "ollama: with only_prompt the host answers prompts alone; leave one of them out", param="ollama"
+        )
+    try:
+        return _bound_socket(settings.host, settings.ollama_port)
+    except PortInUse as error:
+        raise PortInUse(
+            f"Cannot listen on {settings.host}:{settings.ollama_port}, where --ollama has this host answer: "
+            f"{error.details['reason']}. Ollama itself may be running: stop it, or choose another --ollama-port and "
+            "have its clients use that (OLLAMA_HOST).",
+            **error.details,
+        ) from None
+
+
+def _port(listener: socket.socket | None) -> int | None:
+    return None if listener is None else int(listener.getsockname()[1])
+
+
 def _listen(listener: socket.socket) -> None:
     """Listen; two hosts can be bound to the same address until one of them listens.
 
@@ -163,6 +226,7 @@ def _port_in_use(host: str, port: int, error: OSError) -> PortInUse:
         "Choose another with --port (0 picks a free one) or --host.",
         host=host,
         port=port,
+        reason=error.strerror or str(error),
     )
 
 

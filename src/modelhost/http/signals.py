@@ -14,7 +14,7 @@ from modelhost import logs
 from modelhost.config.fields import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
-from modelhost.http.exposure import check_exposure
+from modelhost.http.keys import check_exposure
 from modelhost.redaction import hide
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def has_terminal() -> bool:
 
 log = logs.get_logger(__name__)
 
-LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_models")
+LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_models", "alerts")
 """Settings that a reload applies; all others require a restart."""
 
 

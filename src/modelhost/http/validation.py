@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from modelhost.chat.notes import ON_NOTE
+from modelhost.chat.parsing.problems import invalid_request
 from modelhost.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 IGNORED: Final = "ignored"
 """The note on what a request holds in vain: ``ignored=name``."""
-INVALID_TAG: Final = "union_tag_invalid"
-TAG_ERRORS: Final = frozenset({INVALID_TAG, "union_tag_not_found"})
-MISSING: Final = frozenset({"missing", "union_tag_not_found"})
-UNKNOWN_TYPE: Final = "this type is unknown here"
 
 
 class Lenient(BaseModel):
@@ -37,7 +32,7 @@ def checked(model: type[M], body: Any) -> M:
     try:
         request = model.model_validate(body)
     except ValidationError as error:
-        raise _invalid_request(error, body) from None
+        raise invalid_request(error, body) from None
     for name in request.model_extra or ():
         note_ignored(name)
     return request
@@ -46,38 +41,4 @@ def checked(model: type[M], body: Any) -> M:
 def note_ignored(what: str) -> None:
     """Note on the current request that ``what`` has no effect."""
     if (on_note := ON_NOTE.get()) is not None:
-        on_note(f"{IGNORED}={what.encode('ascii', 'backslashreplace').decode()[:60]}")
-
-
-def _invalid_request(error: ValidationError, body: Mapping[str, Any]) -> InvalidRequest:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    # Each branch of a union reports an error; the one with the longest path describes the actual mistake.
-    errors = [(_path(each, body), each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
-    param = max((path for path, _ in errors), key=len)
-    reasons = dict.fromkeys(_reason(each) for path, each in errors if path == param)
-    return InvalidRequest(f"{param or 'body'}: {'; or: '.join(reasons)}.", param=param or None)
-
-
-def _reason(error: ErrorDetails) -> str:
-    if error["type"] in MISSING:
-        return "Field required"
-    return UNKNOWN_TYPE if error["type"] == INVALID_TAG else error["msg"]
-
-
-def _path(error: ErrorDetails, body: Any) -> str:
-    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(error, body))
-    return (f"{parts}.type" if error["type"] in TAG_ERRORS else parts).lstrip(".")
-
-
-def _parts(error: ErrorDetails, body: Any) -> Iterator[int | str]:
-    """Yield the parts of an error's place that ``body`` has, or lacks, without the branches of unions in between."""
-    at, location = body, error["loc"]
-    missing = len(location) - 1 if error["type"] == "missing" else None
-    for place, part in enumerate(location):
-        if isinstance(at, list) and isinstance(part, int):
-            at = at[part]
-        elif isinstance(at, dict) and isinstance(part, str) and (part in at or place == missing):
-            at = at.get(part)
-        else:
-            continue
-        yield part
+        on_note(f"{IGNORED}={what.encode('unicode_escape').decode()[:60]}")  # fit for a header

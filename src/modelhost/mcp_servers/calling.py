@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
+from modelhost import trace_context
 from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller, Face
@@ -15,6 +16,7 @@ from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.operations.perform import OperationCall
 from modelhost.tools.attempts import DEPTH_META_KEY
+from modelhost.tracing import spans
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 log = get_logger(__name__)
@@ -54,6 +56,13 @@ def call_depth(ctx: Context) -> int:
     if not text.isdecimal():
         raise InvalidRequest(f"The depth of the call ({DEPTH_HEADER}) has to be a whole number, as the host sent it.")
     return int(text)
+
+
+def traced(ctx: Context) -> AbstractContextManager[None]:
+    """Return what has the call belong to the span that the SDK records of it, or else to the client's trace."""
+    if (tracer := spans.tracer()) is not None:
+        return tracer.foreign()
+    return trace_context.request(trace_context.read(ctx.meta) if ctx.meta else None)
 
 
 @asynccontextmanager

@@ -48,17 +48,17 @@ AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
 async def chat_completion(
     backend: HostClient,
     defaults: ChatDefaults,
-    asked: ChatParameters,
+    parameters: ChatParameters,
     *,
     depth: int = 0,
     tell: ReportPiece | None = None,
 ) -> ChatResult:
-    """Return the answer to ``asked``. Cancelling cancels the generation and leaves a session unchanged.
+    """Return the answer to ``parameters``. Cancelling cancels the generation and leaves a session unchanged.
 
     Raises:
         ModelhostError: as the chat of the backend does.
     """
-    body = await _body(backend, defaults, asked)
+    body = await _body(backend, defaults, parameters)
     body["stream_options"] = {"include_usage": True, "include_progress": tell is not None}
     answer, texts, waits = WholeAnswer(), 0, 0
     async with backend.chat(body, Caller(depth=depth)) as pieces:
@@ -74,12 +74,12 @@ async def chat_completion(
                     await tell(1 - 1 / (waits + 1), None)
                 elif isinstance(event, Question):
                     await _decline(backend, event)
-    return _result(answer, asked.session_id)
+    return _result(answer, parameters.session_id)
 
 
-async def _body(backend: HostClient, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:
+async def _body(backend: HostClient, defaults: ChatDefaults, parameters: ChatParameters) -> dict[str, Any]:
     """Return the request for the host, with defaults of this server, the model and the seed, in this order."""
-    given = {**asked.model_dump(exclude_unset=True, exclude_none=True)}
+    given = {**parameters.model_dump(exclude_unset=True, exclude_none=True)}
     model = given.get("model", defaults.model)
     if model is not None:
         given["model"] = model

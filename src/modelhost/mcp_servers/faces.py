@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-FaceName = Literal["all", "llm", "models", "state"]
-Area = Literal["llm", "models", "state"]
+FaceName = Literal["all", "llm", "models", "state", "monitor"]
+Area = Literal["llm", "models", "state", "monitor"]
 """A group of tools and resources; the server ``all`` has every group."""
 
 
@@ -33,17 +33,21 @@ class Face:
 
 
 _CHAT: Final = (
-    "chat_completion lets a language model answer; with a session_id the host remembers the conversation, so that "
-    "later calls bring only what is new. model_info tells which model that is."
+    "chat_completion generates the answer of a language model; with a session_id, the host stores the conversation, "
+    "and later calls contain only the new messages. model_info shows the model."
 )
 _MODELS: Final = (
-    "list-models shows what there is, load-model and unload-model change what is in memory, set-model-config sets what "
-    "requests get where they are silent. A model is loaded by its first request too. load-model also takes a model of "
-    "the hub (org/name), which is downloaded; pull-model downloads one and does not load it."
+    "list-models lists the models, load-model and unload-model load and unload them, set-model-config sets the default "
+    "request parameters of a model. The first request to a model also loads it. load-model also takes a model of the "
+    "hub (org/name) and downloads it; pull-model downloads a model without loading it."
 )
 _STATE: Final = (
-    "save-state keeps models and conversations under a session_id of your choice, load-state brings them back, "
-    "clear-state deletes."
+    "save-state saves models and conversations under a session_id of your choice, load-state restores them, "
+    "clear-state deletes them."
+)
+_MONITOR: Final = (
+    "get-metrics shows throughput, latencies and errors over any window up to the kept history, get-gpu-stats and "
+    "get-memory-stats what is in use now. The resources have the same, and the alerts that are active."
 )
 
 FACES: Final[Mapping[FaceName, Face]] = MappingProxyType(
@@ -53,12 +57,13 @@ FACES: Final[Mapping[FaceName, Face]] = MappingProxyType(
             Face(
                 name="all",
                 title="modelhost",
-                areas=frozenset({"llm", "models", "state"}),
-                instructions=f"{_CHAT} {_MODELS} {_STATE}",
+                areas=frozenset({"llm", "models", "state", "monitor"}),
+                instructions=f"{_CHAT} {_MODELS} {_STATE} {_MONITOR}",
             ),
             Face(name="llm", title="modelhost: chat", areas=frozenset({"llm"}), instructions=_CHAT),
             Face(name="models", title="modelhost: models", areas=frozenset({"models"}), instructions=_MODELS),
             Face(name="state", title="modelhost: state", areas=frozenset({"state"}), instructions=_STATE),
+            Face(name="monitor", title="modelhost: monitor", areas=frozenset({"monitor"}), instructions=_MONITOR),
         )
     }
 )

@@ -158,6 +158,8 @@ class _Served:
             refusal = types.ErrorData(code=types.INVALID_REQUEST, message=f"Invalid Request: {problem}")
             await _send(send, 400, plain.error_answer(lenient.message_id(message), refusal))
             return
+        if isinstance(message, dict) and message.get("method") == lenient.LISTENING:
+            client.ends = self._stopping  # it would never end by itself
         client.give_back(body)
         session = request.headers.get(plain.SESSION_HEADER)
         if session is None and _is_greeting(message):
@@ -236,7 +238,7 @@ class _Client:
     def __init__(self, receive: Receive, ends: asyncio.Event | None) -> None:
         """``ends``: an event after which the client counts as disconnected."""
         self._receive = receive
-        self._ends = ends
+        self.ends = ends
         self._given_back: deque[Message] = deque()
         self.left = asyncio.Event()
 
@@ -261,7 +263,7 @@ class _Client:
         """Receive the next message."""
         if self._given_back:
             return self._given_back.popleft()
-        message = await (self._receive() if self._ends is None else self._until(self._ends))
+        message = await (self._receive() if self.ends is None else self._until(self.ends))
         if message["type"] == "http.disconnect":
             self.left.set()
         return message

@@ -1,6 +1,6 @@
 """Requests over HTTP without a handshake, as ``curl`` sends them: one request, one JSON answer.
 
-Neither a session nor an ``Accept`` or ``Content-Type`` header is asked for, and neither ``jsonrpc`` nor ``id`` need be
+Neither a session nor an ``Accept`` or ``Content-Type`` header is required, and neither ``jsonrpc`` nor ``id`` need be
 there. Requests of clients that keep to the protocol are the SDK's.
 """
 

@@ -13,8 +13,10 @@ import orjson
 
 from modelhost.client.host_client import HostClient
 from modelhost.mcp_servers.faces import Area
-from modelhost.operations import models, state
+from modelhost.operations import models, monitor, state
+from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.models import LogParameters, OneModel
+from modelhost.operations.monitor import MetricParameters, seconds_in
 from modelhost.operations.operation import NoParameters
 from modelhost.operations.state import OneLabel
 
@@ -36,6 +38,8 @@ class Kind:
     """Reads the resource of a name; raises a :class:`ModelhostError`."""
     listed: Callable[[HostClient], Awaitable[tuple[str, ...]]]
     """Returns the names of the resources to list."""
+    changing: Callable[[Mapping[str, Any]], Any] | None = None
+    """Returns what of its contents makes them others than before; ``None``: it cannot be subscribed to."""
 
     @property
     def seed_address(self) -> str:
@@ -83,6 +87,29 @@ async def _summary(backend: HostClient, session_id: str) -> Mapping[str, Any]:
     return (await backend.run(state.STATE_SUMMARY, OneLabel(session_id=session_id))).model_dump(mode="json")
 
 
+async def _current_metrics(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
+    return (await backend.run(monitor.GET_METRICS, MetricParameters())).model_dump(mode="json")
+
+
+async def _past_metrics(backend: HostClient, duration: str) -> Mapping[str, Any]:
+    parameters = MetricParameters(duration_seconds=seconds_in(duration), include_history=True)
+    return (await backend.run(monitor.GET_METRICS, parameters)).model_dump(mode="json")
+
+
+async def _active_alerts(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
+    return {"alerts": (await backend.run(GET_ALERTS, AlertParameters(limit=0))).model_dump(mode="json")["active"]}
+
+
+def _figures(report: Mapping[str, Any]) -> Any:
+    """Return what requests and models did, without the time of the report and what the machine does besides."""
+    own = {name: value for name, value in report["metrics"].items() if name not in {"memory", "gpu"}}
+    return own, report["models"]
+
+
+def _alerts(listed: Mapping[str, Any]) -> Any:
+    return listed["alerts"]
+
+
 async def _one(_backend: HostClient) -> tuple[str, ...]:
     return ("",)  # a single resource without a name
 
@@ -123,6 +150,33 @@ KINDS: Final = (
         description="The saved states and the session of a name.",
         read=_summary,
         listed=_none,
+    ),
+    Kind(
+        area="monitor",
+        address="metrics://current",
+        title="Current metrics",
+        description="The performance of the host and of its models in the last minute.",
+        read=_current_metrics,
+        listed=_one,
+        changing=_figures,
+    ),
+    Kind(
+        area="monitor",
+        address="metrics://history/{duration}",
+        title="History of metrics",
+        description="Their performance over a time, such as `300` (seconds), `15m`, `6h` or `7d`, with its course.",
+        read=_past_metrics,
+        listed=_none,
+        changing=_figures,
+    ),
+    Kind(
+        area="monitor",
+        address="alerts://active",
+        title="Active alerts",
+        description="The alerts that are pending or firing.",
+        read=_active_alerts,
+        listed=_one,
+        changing=_alerts,
     ),
 )
 
@@ -170,8 +224,33 @@ class Resources:
 
     async def read(self, uri: str) -> types.TextResourceContents | None:
         """Return the contents of ``uri``, nothing if it is no address of here; raises a :class:`ModelhostError`."""
+        if (found := self._find(uri)) is None:
+            return None
+        kind, name = found
+        text = orjson.dumps(await kind.read(self._backend, name)).decode()
+        return types.TextResourceContents(uri=uri, mime_type=JSON, text=text)
+
+    @property
+    def have_changes(self) -> bool:
+        """Whether any of them can be subscribed to."""
+        return any(kind.changing is not None for kind in self._kinds)
+
+    def can_change(self, uri: str) -> bool:
+        """Whether ``uri`` can be subscribed to."""
+        found = self._find(uri)
+        return found is not None and found[0].changing is not None
+
+    async def changing_contents(self, uri: str) -> Any:
+        """Return what is compared to find out whether ``uri`` has changed; raises a :class:`ModelhostError`."""
+        found = self._find(uri)
+        assert found is not None
+        kind, name = found
+        assert kind.changing is not None
+        return kind.changing(await kind.read(self._backend, name))
+
+    def _find(self, uri: str) -> tuple[Kind, str] | None:
+        """Return the kind of ``uri`` and the name in it."""
         for kind in self._kinds:
             if (name := kind.named_in(uri)) is not None:
-                text = orjson.dumps(await kind.read(self._backend, name)).decode()
-                return types.TextResourceContents(uri=uri, mime_type=JSON, text=text)
+                return kind, name
         return None

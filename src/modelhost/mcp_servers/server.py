@@ -16,15 +16,16 @@ from mcp.shared.exceptions import MCPError
 
 from modelhost import json_text
 from modelhost.client.host_client import HostClient
-from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
+from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.exchange.caller import Face
 from modelhost.logs import get_logger
-from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call
+from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call, traced
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
-from modelhost.mcp_servers.lenient import parse_values
+from modelhost.mcp_servers.lenient import LISTENING, parse_values
 from modelhost.mcp_servers.resources import Resources
+from modelhost.mcp_servers.subscriptions import Subscriptions
 from modelhost.mcp_servers.tools import CallContext, HostTool, ToolOutcome, make_tools
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS
 from modelhost.operations.operation import Progress, ignore_progress
@@ -38,7 +39,8 @@ Context = ServerRequestContext[Any, Any]
 Extend = Callable[[Server[Any]], None]
 """Extends a finished server by wrapping its handlers."""
 
-NOT_FOUND: Final = (ModelNotFound, SessionNotFound, StateNotFound)
+INVALID: Final = (ModelNotFound, SessionNotFound, StateNotFound, InvalidRequest)
+"""What is wrong with the URI of a resource, and not with the host."""
 READING: Final = "read-resource"
 CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
     # The tools are part of the program; the models and what is saved may change at any time.
@@ -65,10 +67,10 @@ def build_server(
     """
     # What the SDK logs repeats what clients send, and is known here already.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
-    shown = FACES[face]
+    shown, resources = FACES[face], Resources(FACES[face].areas, backend)
     answers = _Answers(
         make_tools(shown.areas, backend, defaults or ChatDefaults()),
-        Resources(shown.areas, backend),
+        resources,
         backend,
         defaults or ChatDefaults(),
         door,
@@ -86,10 +88,19 @@ def build_server(
         on_list_resource_templates=answers.list_templates,
         on_read_resource=answers.read_resource,
     )
+    if resources.have_changes:
+        _add_subscriptions(server, Subscriptions(resources, door))
     server.middleware.append(answer_ping)
+    server.middleware.append(in_its_trace)
     if extend is not None:
         extend(server)
     return server
+
+
+def _add_subscriptions(server: Server[Any], subscriptions: Subscriptions) -> None:
+    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscriptions.subscribe)
+    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, subscriptions.unsubscribe)
+    server.add_request_handler(LISTENING, types.SubscriptionsListenRequestParams, subscriptions.listen)
 
 
 async def answer_ping(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -97,6 +108,12 @@ async def answer_ping(ctx: Context, call_next: CallNext) -> HandlerResult:
     if ctx.method != "ping" or ctx.request_id is None:
         return await call_next(ctx)
     return {"resultType": "complete"} if ctx.protocol_version in types.version.MODERN_PROTOCOL_VERSIONS else {}
+
+
+async def in_its_trace(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Have log lines, and requests to workers, belong to the trace of the message."""
+    with traced(ctx):
+        return await call_next(ctx)
 
 
 class _Answers:
@@ -123,14 +140,14 @@ class _Answers:
     async def list_tools(self, _ctx: Context, _asked: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[tool.definition for tool in self._tools.values()])
 
-    async def call_tool(self, ctx: Context, asked: types.CallToolRequestParams) -> types.CallToolResult:
-        tool = self._tools.get(asked.name)
+    async def call_tool(self, ctx: Context, request: types.CallToolRequestParams) -> types.CallToolResult:
+        tool = self._tools.get(request.name)
         if tool is None:
             names = ", ".join(self._tools)
-            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. Available: {names}.")
-        arguments = parse_values(asked.arguments or {}, tool.definition.input_schema)
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {request.name}. Available: {names}.")
+        arguments = parse_values(request.arguments or {}, tool.definition.input_schema)
         call = OperationCall(
-            operation=asked.name, caller=find_caller(ctx, self._door), kept=tool.kept, values=arguments
+            operation=request.name, caller=find_caller(ctx, self._door), kept=tool.kept, values=arguments
         )
         try:
             async with cancel_when_client_leaves(ctx):
@@ -140,10 +157,10 @@ class _Answers:
                 return _shown(outcome)
             return _refused(ANSWER_TO_UNKNOWN)  # the client has disconnected
         except ModelhostError as error:
-            return _refused(error_result(error, self._memory(arguments), tool=asked.name))
+            return _refused(error_result(error, self._memory(arguments), tool=request.name))
         except Exception:
             # A tool that breaks is the caller's to see as such, and ours to find in the log.
-            log.exception("mcp_call_failed", operation=asked.name)
+            log.exception("mcp_call_failed", operation=request.name)
             return _refused(ANSWER_TO_UNKNOWN)
         finally:
             record_call(call)
@@ -168,8 +185,8 @@ class _Answers:
     async def list_templates(self, _ctx: Context, _asked: Any) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=self._resources.templates())
 
-    async def read_resource(self, ctx: Context, asked: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        uri = str(asked.uri)
+    async def read_resource(self, ctx: Context, request: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        uri = str(request.uri)
         reading = OperationCall(operation=READING, caller=find_caller(ctx, self._door), kept=dict, values={"uri": uri})
         try:
             async with self._backend.performing(reading):
@@ -186,10 +203,12 @@ class _Answers:
 
     def _memory(self, arguments: Mapping[str, Any]) -> MemoryValues:
         defaults = self._defaults
-        asked = arguments.get("max_tokens")
+        requested = arguments.get("max_tokens")
         return MemoryValues(
             gpu_memory_utilization=defaults.gpu_memory_utilization or UTILIZATION,
-            max_tokens=asked if isinstance(asked, int) else defaults.max_tokens or int(VLLM_MCP_DEFAULTS["max_tokens"]),
+            max_tokens=requested
+            if isinstance(requested, int)
+            else defaults.max_tokens or int(VLLM_MCP_DEFAULTS["max_tokens"]),
             max_model_len=defaults.max_model_len,
         )
 
@@ -228,4 +247,4 @@ def _protocol_error(error: ModelhostError, uri: str | None = None) -> MCPError:
     data = error_result(error)["error"]
     if uri is not None:
         data["uri"] = uri
-    return MCPError(types.INVALID_PARAMS if isinstance(error, NOT_FOUND) else types.INTERNAL_ERROR, error.message, data)
+    return MCPError(types.INVALID_PARAMS if isinstance(error, INVALID) else types.INTERNAL_ERROR, error.message, data)

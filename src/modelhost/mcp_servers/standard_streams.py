@@ -245,10 +245,10 @@ class UnreadableOutput(io.RawIOBase):
         return self._enough_bytes is None or self._written_bytes + count <= 2 * self._enough_bytes
 
     def _note_enough(self) -> None:
-        told = self._on_enough
-        if told is not None and self._enough_bytes is not None and self._written_bytes >= self._enough_bytes:
+        on_enough = self._on_enough
+        if on_enough is not None and self._enough_bytes is not None and self._written_bytes >= self._enough_bytes:
             self._on_enough = None
-            told()
+            on_enough()
 
 
 def nonblocking_stderr() -> UnreadableOutput | None:

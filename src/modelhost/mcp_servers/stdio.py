@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import anyio
 import mcp_types as types
 import orjson
+from anyio.abc import AsyncResource, ObjectReceiveStream, ObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
@@ -102,7 +102,7 @@ class _Client:
         await self._wire.write(line + b"\n")
 
 
-class _Stream:
+class _Stream(AsyncResource):
     """What the SDK requires of both streams besides messages."""
 
     def __init__(self, client: _Client) -> None:
@@ -112,16 +112,8 @@ class _Stream:
     async def aclose(self) -> None:
         self._is_closed = True
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class Incoming(_Stream):
+class Incoming(_Stream, ObjectReceiveStream[SessionMessage | Exception]):
     """The SDK's read stream: messages of the client."""
 
     async def receive(self) -> SessionMessage | Exception:
@@ -138,17 +130,8 @@ class Incoming(_Stream):
                 break
         raise anyio.EndOfStream
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-
-class Outgoing(_Stream):
+class Outgoing(_Stream, ObjectSendStream[SessionMessage]):
     """The SDK's write stream: messages to the client."""
 
     async def send(self, item: SessionMessage) -> None:

@@ -1,7 +1,7 @@
 """The log of a server over standard input and output: start, client, messages and end.
 
-FluidMCP keeps the standard error of its servers and never reads it. It is told what happened from "info" on, as it
-expects, and little enough that the pipe never fills: the log then goes on in a file, and its last line there says so.
+FluidMCP keeps the standard error of its servers and never reads it. It gets events from "info" on, as it expects,
+and few enough that the pipe never fills: the log then continues in a file, as its last line there states.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from modelhost import logs
 from modelhost.config.directories import make_private
 from modelhost.config.settings import LogFormat, LogLevel
 from modelhost.errors import ConfigError
+from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.standard_streams import UnreadableOutput
 
 FLUIDMCP: Final = "fluidmcp-client"
@@ -47,7 +48,7 @@ class LogPlan:
 class ServerSummary:
     """The log entry of a server's start."""
 
-    face: str
+    face: FaceName
     host: str
     """The address of the host, or "own"."""
     model: str | None

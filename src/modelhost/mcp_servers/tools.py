@@ -16,7 +16,7 @@ from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, ReportPiece, 
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
-from modelhost.operations import llm, model_loading, models, state
+from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
 from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
 from modelhost.operations.progress import CombinedProgress
 
@@ -31,8 +31,11 @@ OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
         model_loading.PULL,
     ),
     "state": (state.SAVE, state.LOAD, state.CLEAR),
+    "monitor": (monitor.GET_METRICS, machine_stats.GET_GPU_STATS, machine_stats.GET_MEMORY_STATS),
 }
-SEVERAL: Final = frozenset({model_loading.LOAD.name, model_loading.UNLOAD.name, models.INFO.name})
+SEVERAL: Final = frozenset(
+    {model_loading.LOAD.name, model_loading.UNLOAD.name, models.INFO.name, model_loading.CONFIGURE.name}
+)
 """Operations that take several models at once."""
 
 
@@ -161,8 +164,8 @@ def _made(
 
 def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
     async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
-        asked = parsed(llm.CHAT, llm.ChatParameters, arguments)
-        result = await chat_completion(backend, defaults, asked, depth=reader.depth, tell=reader.tell)
+        parameters = parsed(llm.CHAT, llm.ChatParameters, arguments)
+        result = await chat_completion(backend, defaults, parameters, depth=reader.depth, tell=reader.tell)
         return ToolOutcome(structured=result.model_dump(mode="json"), text=result.content)
 
     return HostTool(
@@ -193,8 +196,8 @@ def _with_defaults(
     """Return ``model_info`` with the defaults of this server."""
 
     async def work(arguments: Mapping[str, Any], _reader: CallContext) -> ToolOutcome:
-        asked = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
-        info = await _run(llm.MODEL_INFO, backend, asked)
+        given = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
+        info = await _run(llm.MODEL_INFO, backend, given)
         own = {
             "default_temperature": defaults.temperature,
             "default_max_tokens": defaults.max_tokens,

@@ -18,6 +18,9 @@ from modelhost.operations.reports import (
     TEMPORARY_HELP,
     THROUGHPUT_HELP,
     Condition,
+    Dtype,
+    IdleUnloadSeconds,
+    Quantization,
     condition_of,
     error_of,
     megabytes,
@@ -48,14 +51,8 @@ class ModelCard(Result):
     )
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
-    dtype: str | None = Field(
-        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
-    )
-    quantization: str | None = Field(
-        default=None,
-        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
-        "files are not on this machine.",
-    )
+    dtype: Dtype = None
+    quantization: Quantization = None
     load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that the model can process at the same time.")
@@ -77,21 +74,13 @@ class ModelConfig(Result):
     max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
-    dtype: str | None = Field(
-        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
-    )
-    quantization: str | None = Field(
-        default=None,
-        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
-        "files are not on this machine.",
-    )
+    dtype: Dtype = None
+    quantization: Quantization = None
     load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that the model can process at the same time.")
     is_pinned: bool = Field(description="Whether the model is pinned: it is never evicted.")
-    idle_unload_seconds: float | None = Field(
-        description="Seconds without a request after which the model is unloaded."
-    )
+    idle_unload_seconds: IdleUnloadSeconds
     defaults: dict[str, Any] = Field(description="The model's request defaults.")
 
 

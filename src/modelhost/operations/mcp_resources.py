@@ -74,7 +74,7 @@ class ResourceContents(Result):
 
 
 class PromptField(Result):
-    """What a prompt has to be told."""
+    """An argument of a prompt."""
 
     name: str
     description: str | None

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from modelhost.errors import InvalidRequest, ModelhostError, UnsupportedParameter
 
@@ -18,10 +18,28 @@ LONGEST_AUDITED: Final = 1000
 """Limit in characters of JSON for a parameter in the audit log."""
 
 
+def split_list(value: Any) -> Any:
+    """Return the elements of a list that is given as text, as in a query: commas separate them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class TextList(BeforeValidator):
+    """The mark of a list that may be given as text, too; a query may repeat its name instead."""
+
+    func: Callable[[Any], Any] = split_list
+
+
 class Parameters(BaseModel):
     """The parameters of an operation. Strict: ``"0.5"`` is not a number, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def has_list(cls, name: str) -> bool:
+        """Return whether the parameter ``name`` is a list that text can hold, too (:func:`split_list`)."""
+        field = cls.model_fields.get(name)
+        return field is not None and any(isinstance(each, TextList) for each in field.metadata)
 
 
 class NoParameters(Parameters):
@@ -76,7 +94,7 @@ class HttpRoute:
         return _IN_BRACES.sub(lambda named: fill(named[1]), self.path)
 
 
-Area = Literal["llm", "models", "tools", "sessions", "state"]
+Area = Literal["llm", "models", "tools", "sessions", "state", "monitor"]
 """The subject of an operation, and the name of its group of commands."""
 
 

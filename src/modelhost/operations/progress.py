@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from modelhost.operations.operation import OnProgress, Progress
 
+Step = TypeVar("Step")
+
 
 @asynccontextmanager
-async def sending_progress(send: Callable[[Progress], Awaitable[None]]) -> AsyncIterator[OnProgress]:
+async def sending_progress(send: Callable[[Step], Awaitable[None]]) -> AsyncIterator[Callable[[Step], None]]:
     """Yield a callback, for any thread, whose progress ``send`` sends in order.
 
     All of it has been sent when the context ends; nothing is sent any more after an error.
     """
     loop = asyncio.get_running_loop()
-    steps: asyncio.Queue[Progress | None] = asyncio.Queue()
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
     async def send_all() -> None:
         while (progress := await steps.get()) is not None:
@@ -31,7 +34,7 @@ async def sending_progress(send: Callable[[Progress], Awaitable[None]]) -> Async
         sending.cancel()
 
 
-def _put(loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[Progress | None], progress: Progress | None) -> None:
+def _put(loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[Step | None], progress: Step | None) -> None:
     loop.call_soon_threadsafe(steps.put_nowait, progress)
 
 

@@ -68,4 +68,6 @@ def _route_of(operation: AnyOperation) -> HttpRoute:
 
 
 def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else value

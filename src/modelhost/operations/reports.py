@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -53,6 +52,21 @@ THROUGHPUT_HELP: Final = (
 LATENCY_HELP: Final = (
     "from a request's turn to the first token, averaged over the last five minutes, without loading and waiting."
 )
+
+Dtype = Annotated[
+    str | None,
+    Field(description="Number format in force; `null` if the engine chooses it, or the files are quantized."),
+]
+Quantization = Annotated[
+    str | None,
+    Field(
+        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its files are not on "
+        "this machine."
+    ),
+]
+IdleUnloadSeconds = Annotated[
+    float | None, Field(description="Seconds without a request after which the model is unloaded.")
+]
 
 
 def condition_of(model: ModelStatus) -> Condition:
@@ -100,9 +114,7 @@ class ModelReport(Result):
     loads: int = Field(description="Number of loads.")
     evictions: int = Field(description="Number of evictions.")
     is_pinned: bool = Field(description="Whether the model is pinned: it is never evicted.")
-    idle_unload_seconds: float | None = Field(
-        description="Seconds without a request after which the model is unloaded."
-    )
+    idle_unload_seconds: IdleUnloadSeconds
     loaded_at: float | None
     last_used_at: float | None
     operations: list[str] = Field(description="Supported operations; empty before the first load.")
@@ -110,14 +122,8 @@ class ModelReport(Result):
     engine_version: str | None = Field(
         default=None, description="The version of its engine, as reported by the worker."
     )
-    dtype: str | None = Field(
-        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
-    )
-    quantization: str | None = Field(
-        default=None,
-        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
-        "files are not on this machine.",
-    )
+    dtype: Dtype = None
+    quantization: Quantization = None
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="Engine options that are set and matter to clients."
     )
@@ -155,7 +161,7 @@ class HostReport(Result):
     registry_error: str | None = Field(description="Why the current contents of that file are not in force.")
 
 
-KNOWN: Final = tuple(field.name for field in fields(ModelStatus))
+KNOWN: Final = ModelStatus.__struct_fields__
 _known: Final = attrgetter(*KNOWN)
 
 

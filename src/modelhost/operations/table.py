@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tool_servers, tools
+from modelhost.operations.alerts import GET_ALERTS
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.llm import MODEL_INFO
+from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
+from modelhost.operations.monitor import GET_METRICS
 from modelhost.operations.operation import AnyOperation
 
 Operations = tuple[AnyOperation, ...]
@@ -44,6 +47,7 @@ SESSION_OPERATIONS: Final[Operations] = (
     sessions.IMPORT_SESSIONS,
 )
 STATE_OPERATIONS: Final[Operations] = (state.SAVE, state.LOAD, state.CLEAR, state.LIST_STATES, state.STATE_SUMMARY)
+MONITOR_OPERATIONS: Final[Operations] = (GET_METRICS, GET_GPU_STATS, GET_MEMORY_STATS)
 OPERATIONS: Final[Operations] = (
     *MODEL_OPERATIONS,
     MODEL_INFO,
@@ -51,4 +55,6 @@ OPERATIONS: Final[Operations] = (
     *SESSION_OPERATIONS,
     *STATE_OPERATIONS,
     GET_AUDIT,
+    *MONITOR_OPERATIONS,
+    GET_ALERTS,
 )

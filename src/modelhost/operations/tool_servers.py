@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
-from modelhost.errors import McpServerNotFound, ToolServerUnavailable
+from modelhost.errors import McpServerNotFound, ModelhostError, ToolServerUnavailable
 from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
 from modelhost.tools.status import ServerState, ServerStatus
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+    from modelhost.tools.hub import ToolHub
 
 ServerName = Annotated[str, Field(min_length=1, description="An MCP server: its name in `mcp.json`.")]
 
@@ -81,21 +83,6 @@ def _report(status: ServerStatus) -> ServerReport:
     return ServerReport.model_validate(status, from_attributes=True)
 
 
-async def _restart(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.restart(parameters.name)
-    return _report(host.tools.status(parameters.name))
-
-
-async def _enable(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.enable(parameters.name)
-    return _report(host.tools.status(parameters.name))
-
-
-async def _disable(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.disable(parameters.name)
-    return _report(host.tools.status(parameters.name))
-
-
 _EXAMPLE: Final = {
     "name": "weather",
     "state": "ready",
@@ -147,45 +134,46 @@ LIST_SERVERS: Final = Operation(
     example={},
     answer={"object": "list", "data": [_EXAMPLE], "config": "/srv/mcp.json", "config_error": None},
 )
-RESTART: Final = Operation(
-    name="restart-tool-server",
-    summary="Reconnect an MCP server",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_restart,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/restart"),
-    command="restart",
-    area="tools",
-    errors=(McpServerNotFound, ToolServerUnavailable),
-    audited=("name",),
-    example={"name": "weather"},
-    answer={**_EXAMPLE_DISCONNECTED, "state": "connecting"},
+
+
+def _on_one_server(
+    command: str,
+    summary: str,
+    change: Callable[[ToolHub, str], Awaitable[None]],
+    *,
+    state: ServerState = ServerState.CONNECTING,
+    errors: tuple[type[ModelhostError], ...] = (McpServerNotFound, ToolServerUnavailable),
+) -> Operation[OneServer, ServerReport]:
+    """Return the operation that makes ``change`` to a server and reports on it; ``state`` is that of the example."""
+
+    async def work(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
+        await change(host.tools, parameters.name)
+        return _report(host.tools.status(parameters.name))
+
+    return Operation(
+        name=f"{command}-tool-server",
+        summary=summary,
+        parameters=OneServer,
+        result=ServerReport,
+        work=work,
+        route=HttpRoute(method="POST", path=f"/v1/mcp/servers/{{name}}/{command}"),
+        command=command,
+        area="tools",
+        errors=errors,
+        audited=("name",),
+        example={"name": "weather"},
+        answer={**_EXAMPLE_DISCONNECTED, "state": state.value},
+    )
+
+
+RESTART: Final = _on_one_server("restart", "Reconnect an MCP server", lambda hub, name: hub.restart(name))
+ENABLE: Final = _on_one_server(
+    "enable", "Enable an MCP server until its entry in the file changes", lambda hub, name: hub.enable(name)
 )
-ENABLE: Final = Operation(
-    name="enable-tool-server",
-    summary="Enable an MCP server until its entry in the file changes",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_enable,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/enable"),
-    command="enable",
-    area="tools",
-    errors=(McpServerNotFound, ToolServerUnavailable),
-    audited=("name",),
-    example={"name": "weather"},
-    answer={**_EXAMPLE_DISCONNECTED, "state": "connecting"},
-)
-DISABLE: Final = Operation(
-    name="disable-tool-server",
-    summary="Disable an MCP server until its entry in the file changes",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_disable,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/disable"),
-    command="disable",
-    area="tools",
+DISABLE: Final = _on_one_server(
+    "disable",
+    "Disable an MCP server until its entry in the file changes",
+    lambda hub, name: hub.disable(name),
+    state=ServerState.DISABLED,
     errors=(McpServerNotFound,),
-    audited=("name",),
-    example={"name": "weather"},
-    answer={**_EXAMPLE_DISCONNECTED, "state": "disabled"},
 )

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +82,43 @@ LONGEST_PAUSE_SECONDS: Final = 0.25
 _log = get_logger(__name__)
 
 
+class Renewal:
+    """Renews the leases of all that is ``held`` with ``renew``, as long as there is anything.
+
+    ``task`` names that work in the log.
+    """
+
+    def __init__(self, held: Collection[str], renew: Callable[[Sequence[str]], Awaitable[None]], *, task: str) -> None:
+        self._held = held
+        self._renew = renew
+        self._task = task
+        self._running: asyncio.Task[None] | None = None
+
+    def keep_running(self, *, every_seconds: float) -> None:
+        """Renew from now on; to be called when something is held."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run(every_seconds))
+
+    async def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self, every_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            if not self._held:
+                return
+            with log_failures(self._task):
+                await self._renew_now(sorted(self._held))
+
+    async def _renew_now(self, held: Sequence[str]) -> None:
+        try:
+            await self._renew(held)
+        except DatabaseUnavailable as error:
+            _log.warning("leases_not_renewed", reason=error.message)
+
+
 class Leases:
     """The leases of this process. Only one of its tasks at a time may lease a session."""
 
@@ -89,7 +126,7 @@ class Leases:
         self._database = database
         self._wait_seconds = wait_seconds
         self._held: set[str] = set()
-        self._renewing: asyncio.Task[None] | None = None
+        self._renewal = Renewal(self._held, self._renew, task="renewing session leases")
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self.holder: Final = this_process()
 
@@ -110,9 +147,7 @@ class Leases:
     async def close(self) -> None:
         """Wait for releases in progress, and stop renewing."""
         await asyncio.gather(*self._releasing.values())
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self._renewal.close()
 
     async def _acquire(self, session_id: str) -> StoredSession | None:
         if (releasing := self._releasing.get(session_id)) is not None:
@@ -130,7 +165,7 @@ class Leases:
                 self._held.discard(session_id)
                 raise
             if other is None:
-                self._keep_renewing()
+                self._renewal.keep_running(every_seconds=RENEW_SECONDS)
                 return stored
             self._held.discard(session_id)
             if other.nonce != gone and is_gone(other, self.holder):
@@ -167,26 +202,7 @@ class Leases:
                 lambda rows: rows.leases.release(session_id, self.holder), durable=False
             )
 
-    def _keep_renewing(self) -> None:
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._renew())
-
-    async def _renew(self) -> None:
-        """Renew the held leases until there are none."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            if not self._held:
-                return
-            held = sorted(self._held)
-            with log_failures("renewing session leases"):
-                await self._renew_now(held)
-
-    async def _renew_now(self, held: Sequence[str]) -> None:
-        try:
-            database = await self._database.get()
-            await database.write(partial(self._renew_all, held), durable=False)
-        except DatabaseUnavailable as error:
-            _log.warning("leases_not_renewed", reason=error.message)
-
-    def _renew_all(self, held: Sequence[str], rows: Rows) -> None:
-        rows.leases.renew(held, self.holder, LEASE_SECONDS)
+    async def _renew(self, held: Sequence[str]) -> None:
+        await (await self._database.get()).write(
+            lambda rows: rows.leases.renew(held, self.holder, LEASE_SECONDS), durable=False
+        )

@@ -1,15 +1,28 @@
-"""The state of a host: its sessions, saved states and audit log."""
+"""The state of a host: its sessions, saved states, responses and audit log."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
+from modelhost import lazy
 from modelhost.config.directories import data_directory, database_place
 from modelhost.config.settings import Settings
+from modelhost.state.alerts import AlertHistory
 from modelhost.state.audit import AuditLog
+from modelhost.state.conversations import ConversationStore
 from modelhost.state.lazy_database import LazyDatabase
+from modelhost.state.metrics import MetricStore
+from modelhost.state.responses import ResponseStore
+from modelhost.state.retention import ResponseLimits, Retention
 from modelhost.state.sessions import Limits, SessionStore
 from modelhost.state.snapshots import SnapshotStore
+
+if TYPE_CHECKING:
+    from modelhost.state.sealing import SealStore
+
+BYTES_PER_MB: Final = 1_000_000
 
 
 class StateStore:
@@ -29,7 +42,24 @@ class StateStore:
             ),
         )
         self.snapshots = SnapshotStore(self.database)
+        retention = Retention(
+            self.database,
+            ResponseLimits(
+                count=settings.max_responses,
+                size_bytes=int(settings.max_responses_mb * BYTES_PER_MB),
+                unused=timedelta(days=settings.response_retention_days),
+            ),
+        )
+        self.responses = ResponseStore(self.database, retention)
+        self.conversations = ConversationStore(self.database, retention)
+        self.metrics = MetricStore(self.database, self.data_dir)
         self.audit = AuditLog(self.database, retention=timedelta(days=settings.audit_retention_days))
+        self.alerts = AlertHistory(self.database)
+
+    @cached_property
+    def seals(self) -> SealStore:
+        """The seal of all hosts of this database."""
+        return lazy.state_sealing.SealStore(self.database)
 
     async def open(self) -> None:
         """Open the database, migrate its tables to this version, and delete old entries of the audit log.
@@ -42,8 +72,17 @@ class StateStore:
         await self.database.get()
         self.audit.start()
 
+    async def check(self) -> None:
+        """Do nothing in a transaction that may write.
+
+        Raises:
+            DatabaseUnavailable: as :meth:`open`.
+        """
+        await (await self.database.get()).write(lambda rows: rows.check(), durable=False)
+
     async def close(self) -> None:
         """Write the rest of the audit log, and close the database."""
         await self.audit.close()
         await self.sessions.close()
+        await self.responses.close()
         await self.database.close()

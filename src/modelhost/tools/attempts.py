@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
 from modelhost.tools.callbacks import CallContext
+from modelhost.tracing import spans
 
 CURRENT_ATTEMPT: Final[ContextVar[CallAttempt | None]] = ContextVar("modelhost_tool_call", default=None)
 """The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP and into
@@ -30,6 +31,7 @@ class CallAttempt:
         """Whether the server may have read it; set by the transport."""
         self.refusal: str | None = None
         """How the server refused it unread, in words; set by the transport."""
+        self._resume = spans.resumer()
         self._timeout: asyncio.Timeout | None = None
         self._pauses = 0
         self._left = 0.0
@@ -42,6 +44,10 @@ class CallAttempt:
             yield
         finally:
             CURRENT_ATTEMPT.reset(token)
+
+    def resumed(self) -> AbstractContextManager[None]:
+        """Return what has the code inside belong to the span of the call, to be entered."""
+        return self._resume()
 
     def limit(self, seconds: float) -> asyncio.Timeout:
         """Return a timeout after ``seconds``, or at the context's deadline if that is sooner; see :meth:`paused`."""

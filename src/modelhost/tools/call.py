@@ -17,12 +17,13 @@ from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.arguments import read_arguments
 from modelhost.tools.attempts import CallAttempt
+from modelhost.tools.call_spans import approval_span, note_decision
 from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
+from modelhost.tools.failures import innermost
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
-from modelhost.tools.reasons import innermost
 from modelhost.tools.repair import UNREADABLE
 
 log = get_logger(__name__)
@@ -64,6 +65,16 @@ async def call_tool(
     known = listed.known
     seconds = loop.time() - began
     return replace(outcome, server=known.server, tool=known.tool, was_retried=was_retried, seconds=seconds)
+
+
+def needs_approval(listed: CatalogueEntry, given: Mapping[str, Any] | str, context: CallContext) -> bool:
+    """Whether :func:`call_tool` would ask for approval: its arguments are right, and a rule wants it."""
+    try:
+        _arguments(listed, given)
+    except Failure:
+        return False
+    offered = listed.offered
+    return verdict(stricter(offered.approval, context.approval), is_read_only=offered.is_read_only) == "ask"
 
 
 def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
@@ -135,7 +146,9 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
     )
     try:
         async with asyncio.timeout_at(context.deadline):
-            is_approved = await context.approve(request)
+            with approval_span(offered) as span:
+                is_approved = await context.approve(request)
+                note_decision(span, is_approved)
     except TimeoutError:
         raise Failure(code="tool_timeout", text="The call did not run: it was not approved in time.") from None
     if is_approved is None:

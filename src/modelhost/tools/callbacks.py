@@ -100,8 +100,12 @@ class CallContext(Struct, frozen=True, kw_only=True):
     """In the time of the event loop."""
     approval: Approval | None = None
     """The rule of the request; the stricter of this and the entry's applies."""
+    granted: frozenset[str] | None = None
+    """The tools of the request, by their names for models; no others exist for it. ``None``: all."""
     depth: int = 0
     """The number of tool calls around the request that makes this one; the server gets one more."""
+    call_id: str | None = None
+    """The model's id of the call."""
 
 
 NO_CONTEXT = CallContext()

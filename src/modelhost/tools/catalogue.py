@@ -26,14 +26,14 @@ class OfferedTool:
     """Its original name."""
     function: Mapping[str, Any] = field(repr=False)
     """The element of ``tools`` in a chat request."""
-    asked: Tool = field(init=False, repr=False)
+    as_request_tool: Tool = field(init=False, repr=False)
     """The same in the form that requests have."""
     annotations: Mapping[str, Any]
     is_read_only: bool
     approval: Approval
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "asked", tool_of(self.function))  # shared by all requests
+        object.__setattr__(self, "as_request_tool", tool_of(self.function))  # shared by all requests
 
 
 def offered_tool(tool: ServerTool, name: str, entry: ServerEntry) -> OfferedTool:

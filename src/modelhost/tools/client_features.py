@@ -62,7 +62,8 @@ class ClientFeatures:
             if self._entry.sampling.mode == "ask" and not (agrees := await self._agrees(attempt, params)):
                 return types.ErrorData(code=REJECTED, message=UNANSWERED if agrees is None else REFUSED)
             try:
-                answer = await self._sampler.sample(request)
+                with attempt.resumed() if attempt is not None else nullcontext():
+                    answer = await self._sampler.sample(request)
             except ModelhostError as error:
                 log.warning("mcp_sampling_failed", server=self._entry.name, code=error.code)
                 return types.ErrorData(code=types.INTERNAL_ERROR, message=error.message)

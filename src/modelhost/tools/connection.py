@@ -17,12 +17,13 @@ from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from modelhost import trace_context
 from modelhost.logs import get_logger
 from modelhost.tools.attempts import DEPTH_META_KEY, CallAttempt
 from modelhost.tools.callbacks import ToolProgress
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.entry import ServerEntry, StdioTransport
-from modelhost.tools.reasons import ConnectionLostError
+from modelhost.tools.failures import ConnectionLostError
 from modelhost.tools.remote import ObservingHttpClient, Streams, reached
 from modelhost.tools.repair import repaired
 from modelhost.tools.status import ToolProblem
@@ -131,6 +132,8 @@ class Connection:
         meta: dict[str, Any] = {DEPTH_META_KEY: context.depth + 1}
         if context.on_log is not None and self.is_modern:
             meta[types.LOG_LEVEL_META_KEY] = "info"
+        if (trace := trace_context.current()) is not None:
+            meta |= trace.fields  # the SDK replaces it where it records a span of its own
         with attempt.current():
             return await self.client.call_tool(
                 attempt.tool,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:  # slow to import, and the command line uses the names below
     import httpx2
 
+    from modelhost.fetching.guard import Guard
+
 Approval = Literal["auto", "read_only", "ask", "deny"]
 """Whether a call runs: always; without approval if the tool declares that it only reads; after approval; never."""
 SamplingMode = Literal["off", "ask", "auto"]
@@ -42,6 +44,13 @@ class HttpTransport:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth: httpx2.Auth | None = field(default=None, repr=False)
     """Signs each request, such as an OAuth provider of the SDK; cannot be set in a file."""
+    guard: Guard | None = field(default=None, repr=False)
+    """Of a server that a request names: permits the addresses to connect to."""
+
+
+def kind_at(url: str) -> Literal["http", "sse"]:
+    """Return the transport at ``url``: by convention, the older one is served under ``/sse``."""
+    return "sse" if url.rstrip("/").endswith("/sse") else "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,16 @@ from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, labelled_counter, labelled_histogram
-from modelhost.tools.call import call_tool, failed
+from modelhost.monitor import measure
+from modelhost.tools.call import call_tool, failed, needs_approval
+from modelhost.tools.call_spans import call_span, note_outcome
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
-from modelhost.tools.catalogue import Catalogue, OfferedTool, catalogue_of
+from modelhost.tools.catalogue import Catalogue, CatalogueEntry, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
+from modelhost.tools.failures import StartingServers
 from modelhost.tools.names import ALL, ALL_OF_SERVER, Selection
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
 from modelhost.tools.reading import ResourceReader
-from modelhost.tools.restarts import StartingServers
 from modelhost.tools.server import ToolServer
 from modelhost.tools.status import MissingServer, ServerState, ServerStatus, ToolEvent
 
@@ -30,6 +32,8 @@ MAX_RESULT_CHARS: Final = 100_000
 """Of one result: some 25,000 tokens, more than most contexts have to spare."""
 MAX_IMAGE_BYTES: Final = 5_000_000
 """Of the images of one result together. Models see less: large images are scaled down for them."""
+OF_REQUESTS: Final = ("(of a request)", "")
+"""The labels of metrics for servers that requests name: anybody could add to them without end."""
 SDK_LOGGERS: Final = ("mcp.client", "mcp.shared", "client")
 
 
@@ -43,7 +47,10 @@ class ToolHub:
         sampler: Sampler | None = None,
         max_result_chars: int = MAX_RESULT_CHARS,
         max_image_bytes: int = MAX_IMAGE_BYTES,
+        is_of_request: bool = False,
     ) -> None:
+        """Take the servers; with ``is_of_request``, metrics name neither them nor their tools."""
+        self._is_of_request = is_of_request
         self._sampler = sampler
         self._limits = ResultLimits(chars=max_result_chars, image_bytes=max_image_bytes)
         self._servers: dict[str, ToolServer] = {}
@@ -179,10 +186,11 @@ class ToolHub:
         finally:
             self._events.unsubscribe(listener)
 
-    def _server(self, name: str) -> ToolServer:
+    def _server(self, name: str, field: str | None = None) -> ToolServer:
         server = self._servers.get(name)
         if server is None:
-            raise McpServerNotFound(f'no MCP server is called "{name}"', server=name, servers=list(self._servers))
+            known = list(self._servers)
+            raise McpServerNotFound(f'no MCP server is called "{name}"', param=field, server=name, servers=known)
         return server
 
     def server_names(self) -> tuple[str, ...]:
@@ -257,6 +265,16 @@ class ToolHub:
             raise self._not_found(name)
         return found[0].offered
 
+    def find(self, name: str) -> OfferedTool | None:
+        """Return the tool with that name for models, whether its server is ready or not."""
+        listed = self._current().listed.get(name)
+        return None if listed is None else listed.offered
+
+    def needs_approval(self, name: str, arguments: Mapping[str, Any] | str, context: CallContext) -> bool:
+        """Whether :meth:`call` would ask for approval: not of a call that it refuses anyway."""
+        listed = self._granted(name, context)
+        return listed is not None and needs_approval(listed, arguments, context)
+
     async def call(
         self, name: str, arguments: Mapping[str, Any] | str, context: CallContext = NO_CONTEXT
     ) -> ToolOutcome:
@@ -265,23 +283,32 @@ class ToolHub:
         A failure of the call, the tool or its server is an outcome for the model to read. If the caller is cancelled,
         the server is notified.
         """
-        listed = self._current().listed.get(name)
+        listed = self._granted(name, context)
         if listed is None:
-            near = self._current().suggestions(name)
+            granted = context.granted
+            near = [each for each in self._current().suggestions(name) if granted is None or each in granted]
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             METERS.tool_calls.labels("", "", "tool_not_found").inc()
             return failed(name, "tool_not_found", f'The call was not made: there is no tool "{name}".{hint}')
         known, began, became = listed.known, time.monotonic(), "cancelled"
+        labels = OF_REQUESTS if self._is_of_request else (known.server, known.tool)
         try:
-            outcome = await call_tool(listed, arguments, context, self._limits)
+            with call_span(listed.offered, arguments, context.call_id) as span:
+                outcome = await call_tool(listed, arguments, context, self._limits)
+                note_outcome(span, outcome)
             became = outcome.code or "ok"
         finally:
-            labelled_counter(METERS.tool_calls, known.server, known.tool, became).inc()
+            labelled_counter(METERS.tool_calls, *labels, became).inc()
             seconds = time.monotonic() - began
-            labelled_histogram(METERS.tool_call_seconds, known.server, known.tool).observe(seconds)
+            labelled_histogram(METERS.tool_call_seconds, *labels).observe(seconds)
+            measure.tool_called(seconds)
             if has_debug():
                 log.debug("tool_call", server=known.server, tool=known.tool, outcome=became, seconds=round(seconds, 4))
         return outcome
+
+    def _granted(self, name: str, context: CallContext) -> CatalogueEntry | None:
+        granted = context.granted
+        return self._current().listed.get(name) if granted is None or name in granted else None
 
     def _check(self, selection: Selection) -> None:
         self._check_servers(selection)
@@ -290,16 +317,16 @@ class ToolHub:
             return
         for name in selection.tools:
             if not name.endswith(ALL_OF_SERVER) and not self._current().meant_by(name):
-                raise self._not_found(name)
+                raise self._not_found(name, selection.field)
 
     def _check_servers(self, selection: Selection) -> None:
         for name in selection.servers or ():
-            self._server(name)
+            self._server(name, selection.field)
 
-    def _not_found(self, name: str) -> ToolNotFound:
+    def _not_found(self, name: str, field: str | None = None) -> ToolNotFound:
         near = self._current().suggestions(name)
         hint = f'; did you mean "{near[0]}"?' if near else ""
-        return ToolNotFound(f'no MCP server has a tool "{name}"{hint}', tool=name)
+        return ToolNotFound(f'no MCP server has a tool "{name}"{hint}', param=field, tool=name)
 
     def _current(self) -> Catalogue:
         if self._catalogue is None:

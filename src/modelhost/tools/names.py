@@ -88,9 +88,13 @@ class Selection:
 
     servers: frozenset[str] | None = None
     tools: frozenset[str] | None = None
+    denied: frozenset[str] = frozenset()
+    """Names of tools that it does not use, although it would otherwise; none has to exist."""
+    field: str | None = None
+    """The field of the request that selects; errors name it."""
 
     def includes(self, tool: OfferedTool) -> bool:
-        if not self.includes_server(tool.server):
+        if not self.includes_server(tool.server) or not self.denied.isdisjoint(_names(tool)):
             return False
         return self.tools is None or not self.tools.isdisjoint(_names(tool))
 

@@ -22,7 +22,7 @@ from modelhost.tools.content import (
     resource_info,
     template_info,
 )
-from modelhost.tools.reasons import ConnectionLostError, reason_of
+from modelhost.tools.failures import ConnectionLostError, reason_of
 from modelhost.tools.server import ToolServer
 
 Read = TypeVar("Read")

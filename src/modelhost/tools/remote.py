@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import anyio
 import httpx2
 import mcp_types as types
 import orjson
+from anyio.abc import ObjectReceiveStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared._httpx_utils import McpHttpClientFactory
@@ -24,15 +24,19 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from modelhost.config import network
+from modelhost.fetching.guard import GuardedTransport
 from modelhost.tools.attempts import CURRENT_ATTEMPT, CallAttempt
 from modelhost.tools.entry import HttpTransport
-from modelhost.tools.reasons import refusal_of
+from modelhost.tools.failures import FOREIGN, refusal_of
 from modelhost.tools.repair import message_of, unreadable
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; some results exceed the SDK's own limit of 1 MiB
 TIMEOUT: Final = httpx2.Timeout(30.0, read=None)
 """No timeout for reading: a call has its own, and a stream of notifications may be silent."""
+
+MAX_FOREIGN_BYTES: Final = 64 * 2**20
+"""All that a server may send that a request names, over one connection to it."""
 
 BAD_REQUEST: Final = 400
 UNAUTHORIZED: Final = 401
@@ -52,11 +56,11 @@ class ObservingHttpClient(httpx2.AsyncClient):
     def __init__(self, remote: HttpTransport, on_lost: OnConnectionLost) -> None:
         super().__init__(
             timeout=TIMEOUT,
-            headers=dict(remote.headers),
             auth=remote.auth,
-            trust_env=not network.is_loopback(remote.url),  # no proxy for this machine
-            verify=httpx2.create_ssl_context(),
+            trust_env=remote.guard is None and not network.is_loopback(remote.url),  # no proxy for this machine
+            **_way_to(remote),
         )
+        self._is_foreign = remote.guard is not None
         self._on_lost = on_lost
         self._is_sse = remote.kind == "sse"
         self.is_handshake_done = False
@@ -65,6 +69,7 @@ class ObservingHttpClient(httpx2.AsyncClient):
         """The latest HTTP error, in words."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        request.extensions[FOREIGN] = self._is_foreign
         attempt = CURRENT_ATTEMPT.get() if request.method == "POST" else None
         was_sent = attempt is not None and attempt.was_sent
         if attempt is not None:
@@ -120,7 +125,10 @@ async def reached(
         ConfigError: a proxy or certificates of the environment cannot be used.
         httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body.
     """
-    network.check_network(remote.url)
+    if remote.guard is None:
+        network.check_network(remote.url)
+    else:
+        network.require_certificates()  # no proxy is used
     client = ObservingHttpClient(remote, on_lost)
     if remote.kind == "sse":
         async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):
@@ -131,6 +139,14 @@ async def reached(
         streamable_http_client(remote.url, http_client=client, max_sse_event_size=MESSAGE_BYTES) as (read, write),
     ):
         yield (RepairingStream(read, on_lost, repair), write), client
+
+
+def _way_to(remote: HttpTransport) -> dict[str, Any]:
+    """Return what leads a client to the server."""
+    if remote.guard is None:
+        return {"headers": dict(remote.headers), "verify": httpx2.create_ssl_context()}
+    headers = {**remote.headers, "Accept-Encoding": "identity"}
+    return {"headers": headers, "transport": GuardedTransport(remote.guard, max_bytes=MAX_FOREIGN_BYTES)}
 
 
 def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
@@ -159,7 +175,7 @@ def _read_anew(error: ValidationError) -> SessionMessage | Exception:
         return SessionMessage(failed[0]) if failed else error
 
 
-class RepairingStream:
+class RepairingStream(ObjectReceiveStream[SessionMessage | Exception]):
     """A read stream that reports its end and repairs its messages."""
 
     def __init__(
@@ -188,23 +204,6 @@ class RepairingStream:
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 WORDS: Final = ("session", "not initialized")

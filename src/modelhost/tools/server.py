@@ -15,7 +15,6 @@ from typing import Final, Literal
 import anyio
 import mcp_types as types
 
-from modelhost.config.network import through
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
 from modelhost.tools.attempts import CallAttempt, InFlightCalls
@@ -23,8 +22,15 @@ from modelhost.tools.callbacks import Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
-from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
-from modelhost.tools.restarts import StartupWait, after_failure
+from modelhost.tools.failures import (
+    ConnectionLostError,
+    StartupWait,
+    after_failure,
+    connect_timeout,
+    is_hopeless,
+    loggable_reason,
+    reason_of,
+)
 from modelhost.tools.server_tool import ServerTool, server_tools
 from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
 from modelhost.tools.stdio import LineBuffer
@@ -309,8 +315,7 @@ class ToolServer:
             self._scope = None
         was_left = self._is_stopping or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
-            way = through(self.entry.transport.url) if isinstance(self.entry.transport, HttpTransport) else ""
-            error = ConnectTimeoutError(f"did not become ready{way} within {self.entry.connect_timeout_seconds:g} s")
+            error = connect_timeout(self.entry)
         if error is not None and not self._is_stopping:
             error = _cause(error, connection)
             self.last_error = self._explain(error)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from modelhost.config import llm_server
 from modelhost.config.checks import explain_error, suggestion
-from modelhost.tools.entry import Approval, Protocol, SamplingMode
+from modelhost.tools.entry import Approval, Protocol, SamplingMode, kind_at
 
 ROOTS: Final = ("mcpServers", "servers", "mcp")
 DEFAULTS: Final = ("auto_register_tools", "tool_timeout_secs", "max_concurrent_calls")
@@ -256,8 +256,7 @@ def transport_kind(file: EntryFile) -> TransportKind:
     elif file.command is not None:
         kind = "stdio"
     else:
-        # By convention, the older transport is served under this path.
-        kind = "sse" if (file.url or "").rstrip("/").endswith("/sse") else "http"
+        kind = kind_at(file.url or "")
     if kind == "stdio" and file.command is None:
         raise ValueError('"command" is missing')
     if kind != "stdio" and file.url is None:

@@ -12,11 +12,11 @@ import signal
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 import mcp_types as types
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
 from mcp.shared.message import SessionMessage
 
@@ -69,7 +69,7 @@ log = get_logger(__name__)
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one line; results of some megabytes do occur
 READ_BYTES: Final = 65536
-EXIT_SECONDS: Final = 1.0  # after the end of its input, with which MCP asks a server to exit
+EXIT_SECONDS: Final = 1.0  # after the end of its input, which is how MCP requests a server to exit
 TERM_SECONDS: Final = 1.0  # after SIGTERM
 REST_SECONDS: Final = 0.2  # for the rest of its process group
 KILL_SECONDS: Final = 2.0  # after SIGKILL
@@ -159,7 +159,7 @@ class ServerProcess:
         return True
 
 
-class Incoming:
+class Incoming(ObjectReceiveStream[SessionMessage | Exception]):
     """Messages from a server, as the SDK's read stream: one per line."""
 
     def __init__(
@@ -212,25 +212,8 @@ class Incoming:
     async def aclose(self) -> None:
         self._is_closed = True
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class Outgoing:
+class Outgoing(ObjectSendStream[SessionMessage]):
     """Messages to a server, as the SDK's write stream."""
 
     def __init__(self, child: Child, waiting: set[types.RequestId]) -> None:
@@ -258,14 +241,6 @@ class Outgoing:
 
     async def aclose(self) -> None:
         self._is_closed = True  # not the pipe: the SDK closes this while its last messages are being sent
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 @asynccontextmanager

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 
+from modelhost import trace_context
 from modelhost.background import log_failures
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
@@ -21,6 +22,7 @@ from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import TASKS, Task
 from modelhost.logs import get_logger
+from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests
@@ -126,6 +128,19 @@ class WorkerClient:
         async with self._answered(path, body) as answer:
             return self._decoded(await answer.read_all())
 
+    async def report(self) -> EngineReport | None:
+        metrics = self.engine.metrics
+        if metrics is None:
+            return None
+        async with self._answered(metrics.path, None) as answer:
+            text = await answer.read_all()
+        slots = None
+        if metrics.slots_path is not None:
+            with suppress(ModelhostError):  # an older program has none, or was started without them
+                slots = await self.fetch(metrics.slots_path)
+        # In a thread: vLLM's takes some milliseconds.
+        return await asyncio.to_thread(metrics.read, text.decode(errors="replace"), slots)
+
     @asynccontextmanager
     async def fetch_events(
         self, path: str, body: Mapping[str, Any]
@@ -154,15 +169,16 @@ class WorkerClient:
         self, path: str, payload: Payload | None, task: Task | None = None
     ) -> AsyncIterator[WorkerAnswer]:
         """Send a request, which counts as work if it has a ``task``, and yield its answer as :meth:`send` does."""
+        head = self._head + trace_context.header_lines()
         async with self._connected() as connection:
             if task is not None:
                 self.requests.add(connection, is_silent=TASKS[task].is_silent)
             try:
                 if payload is None:
-                    await connection.get(path, self._head)
+                    await connection.get(path, head)
                 else:
                     kind, data = encode_payload(payload)
-                    await connection.post(path, b"%sContent-Type: %s\r\n" % (self._head, kind.encode()), data)
+                    await connection.post(path, b"%sContent-Type: %s\r\n" % (head, kind.encode()), data)
                 if connection.status != HTTPStatus.OK:
                     raise self.refusal(connection.status, json_or_text(await connection.read_all()))
                 yield connection
@@ -201,6 +217,8 @@ class WorkerClient:
         try:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()
+            # Who watches the process was woken no later, but may not have run: the next request must not come here.
+            await asyncio.sleep(0)
         except TimeoutError:
             if self._explain is None and isinstance(error, NotListening):
                 await self.end_unreachable()

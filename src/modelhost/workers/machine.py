@@ -176,8 +176,8 @@ def _numbers(text: str) -> set[int]:
 
 
 def _fast_cores_of_apple() -> int | None:
-    asked = subprocess.run(APPLE_FAST_CORES, capture_output=True, text=True, check=False)  # noqa: S603
-    return int(asked.stdout) if asked.stdout.strip().isdigit() else None
+    found = subprocess.run(APPLE_FAST_CORES, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(found.stdout) if found.stdout.strip().isdigit() else None
 
 
 def _limit(group: ControlGroup) -> float | None:

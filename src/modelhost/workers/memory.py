@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import Collection, Iterable, Mapping
@@ -15,12 +16,14 @@ from modelhost.workers.process_groups import members
 
 RAM = "ram"
 PROC = Path("/proc")
+PRESSURE = PROC / "pressure" / "memory"
 KIB = 1024
 LARGEST_EXACT_BYTES = 256 * 2**20
 """Up to this size a process is measured by PSS. The kernel adds that up page by page: 1.2 ms for 60 MB, 4 ms for 256 MB
 and 10 ms for each further GB, during which the process cannot change its memory map. RSS takes 0.03 ms at any size, and
 the pages of libraries that it counts in full are a small part of a large process."""
 
+_SOME = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
 _FIELD = re.compile(rb"^(VmRSS|VmSwap|Pss|SwapPss):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -37,12 +40,39 @@ def measure_group(leader: int) -> int:
     return _measure_processes(members(leader))
 
 
+def measure_self() -> int:
+    """Return the memory of this process in bytes, as :func:`measure_group` counts; blocks as that does."""
+    return _measure_process(os.getpid())
+
+
 async def measure(leader: int) -> Mapping[str, int]:
     """Return the memory of the session of ``leader`` by pool: ``ram``, and ``gpu:N`` for each GPU that it uses.
 
     Measured in a thread. Without GPUs where that is unknown (:func:`modelhost.workers.gpus.bytes_by_gpu`).
     """
     return await asyncio.to_thread(_measure_pools, leader)
+
+
+def swapped_bytes(leader: int) -> int | None:
+    """Return what of the session led by ``leader`` is in swap; ``None`` where the kernel does not report it.
+
+    Quick: it reads no page table.
+    """
+    if not PROC.exists():
+        return None
+    return sum(_fields(PROC / str(pid) / "status").get("VmSwap", 0) for pid in members(leader))
+
+
+def memory_pressure(path: Path = PRESSURE) -> float | None:
+    """Return the share of the last 10 seconds in which a process of this machine waited for memory, 0 to 1.
+
+    ``None`` where the kernel does not report it: https://docs.kernel.org/accounting/psi.html
+    """
+    try:
+        found = _SOME.search(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if found is None else float(found[1]) / 100
 
 
 def _measure_pools(leader: int) -> Mapping[str, int]:

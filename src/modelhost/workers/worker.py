@@ -11,6 +11,7 @@ from modelhost.engines.launch import Ready
 from modelhost.errors import ModelhostError
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import Task
+from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.wire import EventBlocks
@@ -134,6 +135,10 @@ class Worker(Protocol):
 
         It does not count as work: its duration is not watched.
         """
+        ...
+
+    async def report(self) -> EngineReport | None:
+        """Return what the engine reports of itself; ``None``: nothing. Raises as :meth:`send`."""
         ...
 
     def fetch_events(

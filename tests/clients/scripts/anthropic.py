@@ -164,7 +164,7 @@ class Others(unittest.TestCase):
 
     def test_host_tools_that_there_are_not(self) -> None:
         server: Any = {"type": "url", "name": "elsewhere", "url": "https://localhost/mcp"}
-        with self.assertRaisesRegex(anthropic.BadRequestError, "elsewhere"):
+        with self.assertRaisesRegex(anthropic.BadRequestError, "remote_mcp_servers"):
             CLIENT.beta.messages.create(**TALK, mcp_servers=[server], betas=["mcp-client-2025-11-20"])
 
 

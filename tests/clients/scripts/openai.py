@@ -1,4 +1,4 @@
-"""OpenAI's own client, of any major version: chats, streams, tools, structured answers and the other endpoints.
+"""OpenAI's own client, of any major version: chats, tools, structured answers, responses and the other endpoints.
 
 Run as ``python -P openai.py BASE_URL MODEL`` with the Python that has the client.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 import unittest
 from enum import Enum
 from typing import Any
@@ -209,6 +210,79 @@ class Structured(unittest.TestCase):
         assert choice.finish_reason in {"stop", "length"}, choice
         if choice.finish_reason == "stop":
             assert isinstance(json.loads(choice.message.content or ""), dict), choice
+
+
+PLAN: Any = {"model": MODEL, "input": "Plan a trip to Paris.", "temperature": 0, "max_output_tokens": 200}
+BOOK: Any = {
+    "type": "function",
+    "name": "book_trip",
+    "description": "Books a trip.",
+    "parameters": Trip.model_json_schema(),
+    "strict": True,
+}
+
+
+class Responses(unittest.TestCase):
+    """The Responses API."""
+
+    def test_response(self) -> None:
+        response = CLIENT.responses.create(**PLAN)
+        assert response.status in {"completed", "incomplete"}, response
+        assert response.output_text, response
+        assert response.usage, "no usage"
+        assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
+
+    def test_stream_is_the_whole_response(self) -> None:
+        with CLIENT.responses.stream(**PLAN) as stream:
+            kinds = [event.type for event in stream]
+            response = stream.get_final_response()
+        assert kinds[0] == "response.created", kinds
+        assert kinds[-1] in {"response.completed", "response.incomplete"}, kinds
+        assert response.output_text, response
+
+    def test_parsed_response(self) -> None:
+        response = CLIENT.responses.parse(**PLAN, text_format=Trip)
+        assert isinstance(response.output_parsed, Trip), response
+
+    def test_forced_call_and_its_result(self) -> None:
+        response = CLIENT.responses.create(**PLAN, tools=[BOOK], tool_choice="required")
+        (call,) = [item for item in response.output if item.type == "function_call"]
+        Trip.model_validate_json(call.arguments)
+        result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "It is booked."}
+        answer = CLIENT.responses.create(**{**PLAN, "input": [result]}, previous_response_id=response.id)
+        assert answer.previous_response_id == response.id
+
+    def test_stored_response(self) -> None:
+        response = CLIENT.responses.create(**PLAN)
+        assert CLIENT.responses.retrieve(response.id).output_text == response.output_text
+        assert [item.type for item in CLIENT.responses.input_items.list(response.id)] == ["message"]
+        CLIENT.responses.delete(response.id)
+        with self.assertRaises(openai.NotFoundError):
+            CLIENT.responses.retrieve(response.id)
+
+    def test_background(self) -> None:
+        response = CLIENT.responses.create(**PLAN, background=True)
+        deadline = time.monotonic() + 60
+        while response.status in {"queued", "in_progress"}:
+            assert time.monotonic() < deadline, response
+            response = CLIENT.responses.retrieve(response.id)
+        assert response.output_text, response
+
+    @unittest.skipUnless(hasattr(CLIENT, "conversations"), "this version has none")
+    def test_conversation(self) -> None:
+        talk = CLIENT.conversations.create()
+        CLIENT.responses.create(**PLAN, conversation=talk.id)
+        CLIENT.responses.create(**{**PLAN, "input": "And then?"}, conversation=talk.id)
+        roles = [item.role for item in CLIENT.conversations.items.list(talk.id, order="asc") if item.type == "message"]
+        assert roles == ["user", "assistant", "user", "assistant"], roles
+
+    def test_errors(self) -> None:
+        with self.assertRaises(openai.BadRequestError) as too_long:
+            CLIENT.responses.create(**{**PLAN, "input": TOO_LONG})
+        assert too_long.exception.code == "context_length_exceeded", too_long.exception.body
+        with self.assertRaises(openai.NotFoundError) as missing:
+            CLIENT.responses.create(**PLAN, previous_response_id="resp_none")
+        assert missing.exception.code == "previous_response_not_found", missing.exception.body
 
 
 class Others(unittest.TestCase):

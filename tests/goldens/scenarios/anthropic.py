@@ -39,6 +39,8 @@ ANSWERS: Final[tuple[Scenario, ...]] = (
     one("model by its alias", MESSAGES, message("/echo one", model="other")),
     one("in a session", MESSAGES, message("/echo one"), headers={"X-Session-Id": "anna"}),
     one("at most one token", MESSAGES, message("/echo one two", max_tokens=1)),
+    one("no tokens at all", MESSAGES, message("/echo one two", max_tokens=0)),
+    one("no tokens at all, streamed", MESSAGES, message("/echo one two", max_tokens=0, stream=True)),
     one("stop sequence", MESSAGES, message("/echo one two three", stop_sequences=["two"])),
     one("stop sequence streamed", MESSAGES, message("/echo one two three", stop_sequences=["two"], stream=True)),
     one("thinking", MESSAGES, message("think first", **THINKS)),
@@ -67,7 +69,7 @@ ANSWERS: Final[tuple[Scenario, ...]] = (
 REFUSALS: Final[tuple[Scenario, ...]] = (
     one("no JSON", MESSAGES, b"{"),
     one("no length", MESSAGES, {"messages": [{"role": "user", "content": "hello"}]}),
-    one("no length at all", MESSAGES, message("hello", max_tokens=0)),
+    one("a length below zero", MESSAGES, message("hello", max_tokens=-1)),
     one("wrong value", MESSAGES, message("hello", temperature="hot")),
     one("block of an unknown type", MESSAGES, with_block({"type": "hologram"})),
     one("thinking that nobody signed", MESSAGES, with_block(
@@ -76,6 +78,9 @@ REFUSALS: Final[tuple[Scenario, ...]] = (
     one("file", MESSAGES, with_block({"type": "image", "source": {"type": "file", "file_id": "file_1"}})),
     one("PDF", MESSAGES, with_block(
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}}
+    )),
+    one("image at an address", MESSAGES, with_block(
+        {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}
     )),
     one("MCP server that is none of the host's", MESSAGES, message("hello", **STUB)),
     one("unknown model", MESSAGES, message("hello", model="gpt-5")),

@@ -46,8 +46,24 @@ TALK: Final = (
     remote("ask /error 500", provokes="engine_error"),
     remote("ask hello --model none", provokes="model_not_found"),
     remote("chat", stdin="hello\n/model\n/echo one\n/quit\n"),
+    remote("speak '/echo one two' -o said.wav --voice two --speed 1.5"),
+    remote("speak - -o - --format pcm", stdin="/echo three"),
+    remote("speak hello -o said.doc"),
+    remote("speak ...", provokes="nothing_to_speak"),
+    remote("speak hello --voice none", provokes="invalid_request"),
+    remote("transcribe sound.wav"),
+    remote("transcribe sound.wav --format srt --language de"),
+    remote("transcribe sound.wav --format vtt"),
+    remote("transcribe sound.wav --format json"),
+    remote("transcribe said.wav", provokes="invalid_audio"),
+    remote("transcribe sound.wav --model none", provokes="model_not_found"),
+    Command(line="launch claude --url $host --print -- -p hello"),
+    remote("launch codex --print"),
+    remote("launch opencode --model none"),
     remote("mcp llm", process=True, stdin='{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n'),
 )
+NUMBERS: Final = r"(?m)(?<= )(?:-|[\d.,]+)(?: ms| s| %)?(?= |$)"
+"""In tables."""
 TOOLS: Final = (
     *both("tools servers"),
     *both("tools list --server stub"),
@@ -65,6 +81,7 @@ TOOLS: Final = (
     remote("tools restart stub"),
     remote("tools disable stub --json"),
     remote("tools enable stub"),
+    remote("tools servers", awaits=r"(?m)^stub +ready ", hides=NUMBERS),
     remote("tools restart stub --json"),
     remote("tools restart none", provokes="mcp_server_not_found"),
     Command(line="tools list --config stub.json"),
@@ -91,7 +108,16 @@ STATE: Final = (
     remote("audit --operation delete-session", hides=r"\b\d+\.\d\b"),
     remote("audit --operation delete-session --json"),
 )
-WITH_HOST: Final = (*MODELS, *TALK, *TOOLS, *STATE)
+STATS: Final = "stats --duration-seconds 3600 --model one"
+MONITOR: Final = (
+    remote(f"{STATS} --metrics throughput,latency", hides=NUMBERS),
+    remote(f"{STATS} --json"),
+    *both("gpus"),
+    remote("alerts --rule model-failed", awaits="Past changes"),
+    remote("alerts --rule model-failed --json"),
+)
+"""With the alert of the model that ``MODELS`` could not load."""
+WITH_HOST: Final = (*MODELS, *MONITOR, *TALK, *TOOLS, *STATE)
 
 WITHOUT_HOST: Final = (
     Command(line="--version"),
@@ -136,7 +162,7 @@ WITHOUT_HOST: Final = (
     Command(line="run -m scripted --engine scripted --threads 1 -i", stdin="hello\n/quit\n"),
     Command(line="plain -m scripted --engine scripted -i", stdin="hello\n"),
     Command(line="diffusion -m org/images -a flux", provokes="engine_missing"),
-    Command(line="speech -m org/speech -a dia", provokes="engine_missing"),
+    Command(line="speech -m hibari --port 0", provokes="engine_missing"),
     Command(line="serve none.gguf", provokes="model_file_missing"),
     Command(line="serve broken.gguf", provokes="model_file_invalid"),
     Command(line="serve hf-model --engine vllm", provokes="engine_missing"),

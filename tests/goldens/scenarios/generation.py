@@ -25,6 +25,19 @@ CODE: Final[dict[str, Any]] = {
 CUSTOM_CALL: Final = '/call code {"input": "print(1)\\n"}'
 CALL: Final = '/call weather {"city": "Paris"}'
 COMPLETIONS: Final = "POST /v1/completions"
+SPEECH: Final = "POST /v1/audio/speech"
+TRANSCRIPT: Final = "POST /v1/audio/transcriptions"
+FORM: Final = {"Content-Type": "multipart/form-data; boundary=part"}
+
+
+def form(said: str, *, head: str = "RIFF....WAVE", **fields: str) -> str:
+    """A form with a file; the scripted engine replies to what follows its signature."""
+    parts = {f'name="{name}"': value for name, value in fields.items()}
+    parts['name="file"; filename="said.wav"'] = head + said
+    written = (f"--part\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n" for name, value in parts.items())
+    return f"{''.join(written)}--part--\r\n"
+
+
 WITH_USAGE: Final = {"stream": True, "stream_options": {"include_usage": True}}
 
 CHATS: Final[tuple[Scenario, ...]] = (
@@ -70,6 +83,17 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("tokenize", "POST /tokenize", {"content": "hello world"}),
     one("tokenize messages", "POST /tokenize", {"messages": [{"role": "user", "content": "hello world"}]}),
     one("detokenize", "POST /detokenize", {"tokens": [1, 2]}),
+    one("speech", SPEECH, {"input": "/echo one two", "voice": {"id": "two"}, "response_format": "opus"}),
+    one("speech as events", SPEECH, {"input": "/echo one two", "stream_format": "sse"}),
+    one("speech of nothing", SPEECH, {"input": "..."}),
+    one("speech with a voice that there is not", SPEECH, {"input": "one", "voice": "three"}),
+    one("voices", "GET /v1/audio/voices"),
+    one("transcript", TRANSCRIPT, form("/echo one two"), headers=FORM),
+    one("transcript as events", TRANSCRIPT, form("/echo one two", stream="true"), headers=FORM),
+    one("transcript as subtitles", TRANSCRIPT, form("/echo one two", response_format="srt"), headers=FORM),
+    one("transcript with times", TRANSCRIPT, form("/echo one", response_format="verbose_json"), headers=FORM),
+    one("transcript of nothing", TRANSCRIPT, form("", head=""), headers=FORM),
+    one("translation", "POST /v1/audio/translations", form("/echo one two"), headers=FORM),
 )
 
 NANO: Final[tuple[Scenario, ...]] = (

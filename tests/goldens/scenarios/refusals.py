@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from tests.goldens.http_scenarios import BEGUN, CHAT, Act, Metric, Raw, Request, Scenario, chat, one
+from tests.goldens.scenarios.generation import WEATHER
+from tests.goldens.surroundings import NOWHERE
 from tests.support.serving import ServedHost
 
 KEY: Final = {"Authorization": "Bearer first-key"}
@@ -27,6 +29,11 @@ HANGING: Final = Request(
 )
 
 
+def image_at(url: str) -> dict[str, Any]:
+    """A message with an image at an address."""
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
 REFUSALS: Final[tuple[Scenario, ...]] = (
     one("no JSON", CHAT, b"{"),
     one("no object", CHAT, []),
@@ -36,6 +43,8 @@ REFUSALS: Final[tuple[Scenario, ...]] = (
     one("unknown model", CHAT, chat("hello", model="gpt-5")),
     one("unknown model, streamed", CHAT, chat("hello", model="gpt-5", stream=True)),
     one("depth that is no number", CHAT, chat("hello"), headers={"X-Modelhost-Depth": "deep"}),
+    one("two tools of one name", CHAT, chat("hello", tools=[WEATHER, WEATHER])),
+    one("image at an address", CHAT, {"messages": [image_at("https://example.org/cat.png")]}),
     one("prompt that does not fit", CHAT, chat("word " * 600)),
     one("engine that fails", CHAT, chat("/error 500")),
     one("engine that fails, streamed", CHAT, chat("/error 500", stream=True)),
@@ -63,6 +72,8 @@ KEYS: Final[tuple[Scenario, ...]] = (
 
 LIMITS: Final[tuple[Scenario, ...]] = (
     one("body that is too large", CHAT, chat("x" * 20_000), host="small"),
+    one("image at an address that is not public", CHAT, {"messages": [image_at("http://127.0.0.1/")]}, host="small"),
+    one("image that cannot be fetched", CHAT, {"messages": [image_at(f"{NOWHERE}/cat.png")]}, host="small"),
     Scenario(
         name="headers that are too large",
         steps=(

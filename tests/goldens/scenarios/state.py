@@ -84,6 +84,25 @@ AUDIT: Final[tuple[Scenario, ...]] = (
     one("no entries", "GET /v1/audit?actor=nobody"),
 )
 
+ALERTS: Final[tuple[Scenario, ...]] = (
+    one("no alerts", "GET /v1/monitor/alerts"),
+    one("no alerts of a rule", "GET /v1/monitor/alerts?rule=worker-exits&limit=1"),
+)
+
+METRICS: Final = "GET /v1/monitor/metrics"
+GPUS: Final = "GET /v1/monitor/gpus"
+MONITOR: Final[tuple[Scenario, ...]] = (
+    one("metrics of the last minute", METRICS),
+    one("metrics of an hour, with history", f"{METRICS}?duration_seconds=3600&include_history=true"),
+    one("some metrics of a model", f"{METRICS}?duration_seconds=3600&metrics=throughput,errors&model=scripted"),
+    one("metrics of a model that there is not", f"{METRICS}?model=none"),
+    one("metrics that there are not", f"{METRICS}?metrics=beauty"),
+    one("metrics of longer than the history", f"{METRICS}?duration_seconds=999999999"),
+    one("GPUs", f"{GPUS}?include_temperature=false&include_power=false"),
+    one("GPU that there is not", f"{GPUS}?gpu_ids=99"),
+    one("memory", "GET /v1/monitor/memory"),
+)
+
 BUSY: Final[tuple[Scenario, ...]] = (
     Scenario(
         name="session that another host keeps",

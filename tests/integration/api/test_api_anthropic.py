@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.support.serving import ServedHost
+from tests.support.tool_hosts import config, stub_server, wait_for_tools
+from tests.support.vision_files import png_url
 
 Json = dict[str, Any]
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
@@ -73,6 +76,13 @@ def test_a_count_is_the_usage_of_the_request(nano_host: ServedHost, messages: li
     assert "estimated" not in counted.headers.get(NOTES, "")
 
 
+def test_a_count_has_the_tools_of_the_host(start_host: Callable[..., ServedHost], tmp_path: Path) -> None:
+    host = wait_for_tools(start_host(mcp_config=config(tmp_path, stub=stub_server(tools=["echo"]))))
+    counted = post(host, COUNT).json()["input_tokens"]
+    assert counted == prompt_tokens(message(host))
+    assert counted > post(host, COUNT, tools=[]).json()["input_tokens"]
+
+
 def test_without_the_model_a_count_is_an_estimate_and_has_it_not_loaded(
     start_host: Callable[..., ServedHost],
 ) -> None:
@@ -84,6 +94,8 @@ def test_without_the_model_a_count_is_an_estimate_and_has_it_not_loaded(
     found = answer.json()
     assert found["estimated"] is True
     assert exact / 4 < found["input_tokens"] < exact * 4
+    chinese = post(host, COUNT, [{"role": "user", "content": "水" * 350}]).json()
+    assert chinese == {"input_tokens": 304, "estimated": True}  # of text in English it would be 104
     assert "estimated" in answer.headers[NOTES]
     assert host.http.get("/v1/models").json()["data"][0]["state"] == "unloaded"
     assert host.worker_pids() == []
@@ -147,6 +159,30 @@ def test_a_prompt_that_is_too_long_is_refused_in_the_words_of_anthropic(nano_hos
     assert error["message"].startswith("prompt is too long: ")
 
 
+def test_an_image_that_a_tool_returned_does_not_end_the_conversation_of_a_model_without_eyes(
+    nano_host: ServedHost,
+) -> None:
+    kind, _, data = png_url().removeprefix("data:").partition(";base64,")
+    picture = {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+    seen = [*USED[:2], {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": [picture]}]}]
+    answer = post(nano_host, MESSAGES, seen, max_tokens=8)
+    assert (answer.status_code, answer.headers[NOTES]) == (200, "ignored=image")
+
+
+def test_what_is_ignored_many_times_is_noted_once(nano_host: ServedHost) -> None:
+    thought = [{"type": "redacted_thinking", "data": "x"}] * 150
+    long = [*HELLO, {"role": "assistant", "content": [*thought, {"type": "text", "text": "Hi."}]}, *HELLO]
+    answer = post(nano_host, MESSAGES, long, max_tokens=1)
+    assert answer.headers.get_list(NOTES) == ["ignored=redacted_thinking"]
+
+
+def test_of_many_notes_the_first_are_sent(nano_host: ServedHost) -> None:
+    notes = post(nano_host, MESSAGES, max_tokens=1, **{f"unknown{place}": 1 for place in range(150)}).headers.get_list(
+        NOTES
+    )
+    assert notes == [*(f"ignored=unknown{place}" for place in range(32)), "more-left-out"]
+
+
 def test_every_answer_names_its_request(nano_host: ServedHost) -> None:
     for path, fields in ((MESSAGES, {"max_tokens": 1}), (MESSAGES, {}), (COUNT, {})):
         assert post(nano_host, path, **fields).headers["request-id"]
@@ -164,3 +200,45 @@ def test_a_session_is_continued_by_a_header(nano_host: ServedHost) -> None:
     assert prompt_tokens(again) > prompt_tokens(alone)
     answer = post(nano_host, MESSAGES, max_tokens=1, session_id="another", **named)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "session_id")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_of_zero_fills_the_cache_and_answers_nothing(nano_host: ServedHost, *, stream: bool) -> None:
+    body = {"max_tokens": 0, "stream": stream, "system": "You count. " * 20, "messages": HELLO}
+    answer = nano_host.http.post("/v1/messages", json=body)
+    assert answer.status_code == 200
+    if stream:
+        assert "content_block_start" not in answer.text
+        assert '"stop_reason":"max_tokens"' in answer.text
+    else:
+        found = answer.json()
+        assert (found["content"], found["stop_reason"], found["usage"]["output_tokens"]) == ([], "max_tokens", 0)
+    then = nano_host.http.post("/v1/messages", json={**body, "stream": False, "max_tokens": 1}).json()
+    assert then["usage"]["cache_read_input_tokens"] > then["usage"]["input_tokens"]
+
+
+def test_an_image_that_a_model_cannot_see_is_refused_by_the_path_of_its_block(nano_host: ServedHost) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"}}
+    content = [{"type": "text", "text": "What is it?"}, image]
+    messages = [{"role": "user", "content": "Hi"}, {"role": "user", "content": content}]
+    answer = nano_host.http.post("/v1/messages", json={"max_tokens": 1, "system": "Be brief.", "messages": messages})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages[1].content[1]")
+
+
+def test_a_pdf_is_refused_by_its_path_with_the_way_out(nano_host: ServedHost) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"}
+    messages = [{"role": "user", "content": [{"type": "document", "source": source}]}]
+    answer = nano_host.http.post("/v1/messages", json={"max_tokens": 1, "messages": messages})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages[0].content[0].source")
+    assert "text" in answer.json()["error"]["message"]
+
+
+def test_what_is_not_there_is_refused_in_its_format(nano_host: ServedHost) -> None:
+    for method, path, headers in (
+        ("POST", "/v1/messages/batches", {}),
+        ("GET", "/v1/messages/batches/one/results", {}),
+        ("GET", "/v1/files", {"anthropic-version": "2023-06-01"}),
+    ):
+        answer = nano_host.http.request(method, path, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (404, "error")
+        assert answer.json()["error"]["type"] == "not_found_error"

@@ -47,6 +47,19 @@ def test_a_body_that_is_no_json_object_is_refused_everywhere(scripted: Talk, pat
 
 
 @pytest.mark.parametrize(
+    ("path", "field"),
+    [(CHAT, "messages"), ("/v1/responses", "input"), ("/v1/messages", "messages"), ("/api/chat", "messages")],
+)
+def test_more_messages_than_the_context_has_room_for_are_refused_at_every_door(
+    scripted: Talk, path: str, field: str
+) -> None:
+    turns = [{"role": role, "content": "hi"} for _ in range(1100) for role in ("user", "assistant")]
+    response = scripted.post(path, {"model": "scripted", "max_tokens": 5, field: [*turns, *as_messages("bye")]})
+    assert response.status_code == 400
+    assert "context length is 4096 tokens, and the prompt is too long: it has at least 4402" in response.text
+
+
+@pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"messages": None}, "messages"),
@@ -274,8 +287,14 @@ def test_without_a_right_key_nothing_but_the_probes_answers(locked_host: ServedH
             error = error_of(refused)
             assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
         assert client.post(CHAT, json={"messages": as_messages(HELLO)}).status_code == 401
-        for path in ("/health", "/ready", "/version", "/docs", "/openapi.json"):
+        for path in ("/health", "/ready", "/version", "/api/version", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 200
+
+
+def test_who_speaks_anthropics_api_is_refused_in_its_format(locked_host: ServedHost) -> None:
+    refused = httpx2.get(f"{locked_host.url}/v1/models", headers={"anthropic-version": "2023-06-01"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+    assert refused.json()["type"] == "error"
 
 
 def test_requests_without_a_key_are_counted(locked_host: ServedHost) -> None:
@@ -387,3 +406,11 @@ def test_a_grammar_that_ends_amid_an_answer_is_an_error_of_the_engine_and_nothin
         error = error_of(response)
     assert error["code"] == "engine_error"
     assert nano.host.http.get(f"/v1/sessions/{session}").status_code == 404
+
+
+@pytest.mark.parametrize("selected", [{"servers": ["nobody"]}, {"tools": ["nobody"]}])
+def test_a_server_or_a_tool_that_is_not_there_is_refused_by_its_field(
+    scripted_host: ServedHost, selected: dict[str, list[str]]
+) -> None:
+    answer = scripted_host.http.post(CHAT, json={"messages": as_messages(HELLO), "mcp": selected})
+    assert (answer.status_code, error_of(answer)["param"]) == (404, "mcp")

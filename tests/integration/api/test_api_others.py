@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from modelhost.http.ollama.paths import PATHS as OLLAMA_PATHS
+from modelhost.http.ollama.paths import PUSH
 from modelhost.operations.table import OPERATIONS
 from tests.integration.api.talk import CHAT, HELLO, Talk, as_messages, error_of
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
@@ -372,13 +374,16 @@ def test_the_description_is_valid_and_true_to_what_is_served(any_host: ServedHos
     validator.validate(document)
     described = {path for path in document["paths"] if "{" not in path}
     for path in described:
-        method = "GET" if "get" in document["paths"][path] else "POST"
-        with any_host.http.stream(method, path) as answer:  # the events of the models have no end
+        method = next(name for name in ("get", "post", "delete") if name in document["paths"][path])
+        with any_host.http.stream(method.upper(), path) as answer:  # the events of the models have no end
             assert answer.status_code != 405
             # What was asked for need not be there; the path has to be.
             assert answer.status_code != 404 or '"not_found"' not in answer.read().decode()
     asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize"}
     asked |= {"/infill", "/rerank", "/", "/v1/messages", "/v1/messages/count_tokens"}
+    asked |= {"/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact", "/v1/conversations"}
+    asked |= {"/v1/audio/speech", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/voices"}
+    asked |= set(OLLAMA_PATHS) - {PUSH}  # which is always refused
     told = {"/v1/models", "/v1/models/events", "/health", "/ready", "/version", "/metrics"}
     declared = {operation.route.path for operation in OPERATIONS if operation.route is not None}
     assert described - declared == asked | told

@@ -13,6 +13,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,8 +25,12 @@ from structlog.testing import capture_logs
 from modelhost.cli.main import main
 from modelhost.config.settings import Settings
 from modelhost.engines.environments import folder_of
+from modelhost.engines.llamacpp.build_check import Checked
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record
+from modelhost.engines.llamacpp.installation import features_of
+from modelhost.engines.llamacpp.machine import this_processor
+from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, write_record
+from modelhost.engines.traits import BetterBuild
 from modelhost.models.resolve.resolve import resolve
 from modelhost.workers.launching import launch_worker
 from modelhost.workers.process import WorkerProcess
@@ -158,6 +163,10 @@ def test_a_build_that_was_interrupted_goes_on_is_checked_and_listed(
     assert (folder_of("llamacpp", data) / "bin" / "llama-server").is_file()
     assert {path.name for path in (data / "engines").iterdir()} == {"llamacpp", "llamacpp.log"}
 
+    assert record.scores_differ_by == 0
+    assert record.other_answers == {}
+    assert "scores within 0.0000 of the wheel's, the same answers" in said
+
     assert main(["engines", "list", "--json", "--data-dir", str(data)]) == 0
     listed = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)}["llamacpp"]
     assert (listed["build"], listed["location"]) == ("native", str(folder_of("llamacpp", data)))
@@ -179,7 +188,7 @@ def test_a_wheel_for_an_accelerator_is_taken_if_it_computes_there(
 
     # Hosts keep what they have while the next one does not pass.
     _wheel(tmp_path / "index" / "other" / "vulkan" / "xllamacpp", WITHOUT_GPU)
-    assert _install(data, "--build", "vulkan", "--wheels", f"{index}/other") == 1
+    assert _install(data, "--build", "vulkan", "--wheels", f"{index}/other", "--force") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "does not pass its check: it finds no GPU to compute on. It is built from source instead." in said
     assert read_record(data) == record
@@ -200,6 +209,79 @@ def test_a_build_that_does_not_do_as_the_wheel_does_is_not_used(
     assert "does not pass its check" in said
     assert "was ended by SIGILL" in said
     assert read_record(data) is None
+
+
+def test_a_build_that_is_here_is_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ("a compiler",))
+    record = BuildRecord(
+        version=locked_version(),
+        build="native",
+        processor=this_processor().name,
+        factors={"prompts": 1.5, "answers": 1.1},
+        scores_differ_by=0.004,
+    )
+    python = pretend_built(tmp_path, record, library=LIBRARY)
+    assert _install(tmp_path, "--build", "native") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == (
+        f"llamacpp {locked_version()} (native) is here already: {python.parents[1]} checked with the bundled model: "
+        "prompts 1.50 times as fast as the wheel, answers 1.10 times as fast as the wheel; scores within 0.0040 of the "
+        "wheel's, the same answers; no llguidance Nothing to do. `modelhost engines install llamacpp --build native "
+        "--force` builds it again."
+    )
+    # What is tried in these cases ends for want of a compiler.
+    assert _install(tmp_path, "--build", "native", "--force") == 1
+    assert _install(tmp_path, "--build", "vulkan") == 1
+    write_record(replace(record, processor="Another"), python.parents[1])
+    assert _install(tmp_path, "--build", "native") == 1
+    write_record(replace(record, version="2020.1"), python.parents[1])
+    assert _install(tmp_path, "--build", "native") == 1
+
+
+def test_a_build_that_cannot_be_imported_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ("a compiler",))
+    record = BuildRecord(version=locked_version(), build="native", processor=this_processor().name)
+    pretend_built(tmp_path, record, library="raise ImportError")
+    assert _install(tmp_path, "--build", "native") == 1
+    assert "for want of a compiler" in capsys.readouterr().err
+    python = folder_of("llamacpp", tmp_path) / "bin" / "python"
+    python.unlink()
+    python.write_text("no program")
+    features_of.cache_clear()
+    assert _install(tmp_path, "--build", "native") == 1
+    assert "for want of a compiler" in capsys.readouterr().err
+
+
+def test_a_build_that_is_slower_than_the_wheel_is_used_only_where_it_is_named(
+    index: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slower(*_: object) -> Checked:
+        factors = {"prompts": 0.5, "answers": 1.1}
+        return Checked(features=(), has_llguidance=True, factors=factors, scores_differ_by=0.0, other_answers={})
+
+    better = BetterBuild(engine="llama.cpp", build="native", reason="", gain="", command="")
+    monkeypatch.setattr("modelhost.cli.engines.installation.check_build", slower)
+    monkeypatch.setattr("modelhost.cli.engines.installation.better_build", lambda _: better)
+    data = tmp_path / "data"
+    assert _install(data) == 1  # the first attempt of the stand-in ends
+    assert _install(data) == 0
+    factors = "prompts 0.50 times as fast as the wheel, answers 1.10 times as fast as the wheel"
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: the build is slower than the wheel ({factors}), and is not used" in said
+    assert "`modelhost engines install llamacpp --build native` uses it nevertheless" in said
+    assert read_record(data) is None
+    assert not folder_of("llamacpp", data).exists()
+
+    assert _install(data, "--build", "native") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "going on with what an earlier attempt has compiled" in said
+    place = folder_of("llamacpp", data)
+    assert f"warning: this build is slower than the wheel ({factors}); to go back to the wheel, remove {place}" in said
+    assert read_record(data) is not None
 
 
 def test_the_wheel_is_the_best_for_a_processor_without_more(

@@ -84,17 +84,18 @@ def test_the_model_tells_that_it_sees(host: ServedHost, nano_host: ServedHost) -
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "code", "words"),
     [
-        ("https://example.org/cat.png", "the host fetches no images"),
-        ("data:image/svg+xml;base64,PHN2Zy8+", "is none of PNG"),
-        ("data:image/png;base64,iVBORw0KGgo=", "Failed to load image"),
+        ("https://example.org/cat.png", "fetch_refused", "the setting fetch_urls"),
+        ("file:///etc/passwd", "invalid_request", "engines fetch nothing"),
+        ("data:image/svg+xml;base64,PHN2Zy8+", "invalid_request", "is none of PNG"),
+        ("data:image/png;base64,iVBORw0KGgo=", "invalid_request", "Failed to load image"),
     ],
 )
-def test_an_image_that_cannot_be_shown_is_the_callers_fault(host: ServedHost, url: str, words: str) -> None:
+def test_an_image_that_cannot_be_shown_is_the_callers_fault(host: ServedHost, url: str, code: str, words: str) -> None:
     for stream in (False, True):
         answer = post(host, asked({"type": "image_url", "image_url": {"url": url}}), stream=stream)
-        assert refusal(answer) == (400, "invalid_request")
+        assert refusal(answer) == (400, code)
         assert words in answer.json()["error"]["message"]
 
 

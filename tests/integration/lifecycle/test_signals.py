@@ -90,7 +90,7 @@ def command(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process = subprocess.Popen(
             SERVE,
             cwd=tmp_path,
-            env=environ(XDG_DATA_HOME=str(tmp_path / "data")),
+            env=environ(XDG_DATA_HOME=str(tmp_path / "data"), MODELHOST_ALERT_INTERVAL="0.1"),
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
@@ -132,6 +132,19 @@ def test_configuration_is_read_anew_and_what_can_be_is_put_in_force(
     command.send_signal(signal.SIGHUP)
     eventually(lambda: logged(tmp_path, "configuration_refused"))
     assert (status("second"), status("third")) == (200, 401)
+
+
+def test_alert_rules_follow_the_configuration(command: subprocess.Popen[str], tmp_path: Path) -> None:
+    url_of(command)
+    rules = "{works: {metric: model_failed, comparison: '>=', threshold: 0}}"
+    (tmp_path / "modelhost.yaml").write_text(f"api_keys: [first]\nalerts: {rules}\n", "utf-8")
+    command.send_signal(signal.SIGHUP)
+    eventually(lambda: logged(tmp_path, "alert_firing"))
+    assert [line["rule"] for line in logged(tmp_path, "alert_firing")] == ["works"]
+    assert [line["changed"] for line in logged(tmp_path, "configuration_in_force")] == [["alerts"]]
+    (tmp_path / "modelhost.yaml").write_text("api_keys: [first]\n", "utf-8")
+    command.send_signal(signal.SIGHUP)
+    eventually(lambda: logged(tmp_path, "alert_resolved"))
 
 
 def test_models_that_clients_may_add_follow_the_configuration(command: subprocess.Popen[str], tmp_path: Path) -> None:

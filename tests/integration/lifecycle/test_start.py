@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from modelhost.workers.machine import allowed_cores
+from modelhost.workers.time_slices import SLICE_NANOSECONDS, slice_of
+from tests.support.eventually import eventually
 from tests.support.gguf_files import write_model
 from tests.support.processes import Family, family
 from tests.support.serving import ServedHost
@@ -38,6 +40,15 @@ def _cli_failure(*arguments: str, env: dict[str, str] | None = None) -> str:
         assert "Traceback" not in log
         # Rich may have wrapped the message at the terminal's width.
         return " ".join(log.split())
+
+
+@pytest.mark.skipif(not slice_of(0), reason="slices of threads are those of Linux 6.12 and later")
+def test_a_host_gets_a_core_sooner_than_the_engine_that_computes_on_it(start_host: StartHost) -> None:
+    host = start_host(context_length=512)
+    (worker,) = host.worker_pids()
+    eventually(lambda: slice_of(host.pid) == SLICE_NANOSECONDS)
+    assert slice_of(worker) == slice_of(0)
+    assert os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, host.pid)
 
 
 def test_a_host_listens_only_when_its_worker_is_ready(start_host: StartHost) -> None:

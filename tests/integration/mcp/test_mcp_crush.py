@@ -30,6 +30,13 @@ SCRIPT: Final = [
 ]
 MANAGER: Final = "mcp_vllm-model-manager"
 STATE: Final = "mcp_vllm-state-persistence"
+MONITOR: Final = "mcp_vllm-performance-monitor"
+THREE: Final = {
+    "vllm-model-manager": "models",
+    "vllm-state-persistence": "state",
+    "vllm-performance-monitor": "monitor",
+}
+"""The servers of the document, by their names in the example."""
 CHAT: Final = "mcp_modelhost-llm_chat_completion"
 
 
@@ -64,13 +71,18 @@ def variables() -> dict[str, str]:
 def over_stdio(configuration: dict[str, Any], url: str) -> dict[str, Any]:
     """The same servers, each as a command."""
     servers = copy.deepcopy(configuration["mcp"])
-    for name, face in (("vllm-model-manager", "models"), ("vllm-state-persistence", "state")):
+    for name, face in THREE.items():
         servers[name] = {"type": "stdio", "command": "modelhost", "args": ["mcp", face, "--url", url], "timeout": 10}
     return dict(servers)
 
 
 @pytest.mark.promise(
-    "vllm-crush.models.server", "vllm-crush.crush.tools", "vllm-crush.crush.state", "vllm-crush.health.crush"
+    "vllm-crush.models.server",
+    "vllm-crush.monitor.server",
+    "vllm-crush.crush.tools",
+    "vllm-crush.crush.state",
+    "vllm-crush.crush.metrics",
+    "vllm-crush.health.crush",
 )
 @pytest.mark.parametrize("transport", ["http", "stdio"])
 async def test_its_servers_connect_and_every_call_has_its_ping(
@@ -78,9 +90,7 @@ async def test_its_servers_connect_and_every_call_has_its_ping(
 ) -> None:
     servers = configuration["mcp"] if transport == "http" else over_stdio(configuration, host.url)
     async with crush(servers, variables) as client:
-        assert {f"{MANAGER}_load-model", f"{STATE}_save-state", "mcp_modelhost-llm_chat_completion"} <= set(
-            client.tools
-        )
+        assert {f"{MANAGER}_load-model", f"{STATE}_save-state", f"{MONITOR}_get-metrics", CHAT} <= set(client.tools)
         listed = await client.call(f"{MANAGER}_list-models", {})
         assert listed.structured_content["models"][0]["id"] == "modelhost-nano"
         said = await client.call(
@@ -92,6 +102,8 @@ async def test_its_servers_connect_and_every_call_has_its_ping(
         assert saved.structured_content["success"] is True
         loaded = await client.call(f"{STATE}_load-state", {"session_id": f"crush-{transport}"})
         assert loaded.structured_content["restored"]["conversations"] >= 1
+        measured = await client.call(f"{MONITOR}_get-metrics", {"duration_seconds": 300})
+        assert measured.structured_content["metrics"]["requests"]["total"] >= 1
         unknown = await client.call(f"{MANAGER}_load-model", {"model_id": "none"})
         assert (unknown.is_error, unknown.structured_content["error"]["code"]) == (True, "MODEL_NOT_FOUND")
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import mcp_types as types
 import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 
 from tests.support.registries import scripted, write_registry
 from tests.support.serving import ServedHost
 
 FACES = {
-    "/mcp": 11,
+    "/mcp": 14,
     "/mcp/llm": 2,
     "/mcp/models": 6,
     "/mcp/state": 3,
+    "/mcp/monitor": 3,
 }
 LONG = {"messages": [{"role": "user", "content": "/slow 20 /tokens 400 go"}]}
 
@@ -95,13 +99,41 @@ async def test_model_info_says_what_the_seed_says(nano_host: ServedHost) -> None
 async def test_resources_are_listed_and_read(nano_host: ServedHost, era: Any) -> None:
     async with Client(f"{nano_host.url}/mcp", mode=era) as client:
         uris = [str(one.uri) for one in (await client.list_resources()).resources]
-        assert uris == ["model://modelhost-nano/config", "model://modelhost-nano/logs", "state://sessions"]
+        models = ["model://modelhost-nano/config", "model://modelhost-nano/logs"]
+        assert uris == [*models, "state://sessions", "metrics://current", "alerts://active"]
         for uri in (*uris, "model/modelhost-nano/logs"):
             (contents,) = (await client.read_resource(uri)).contents
             assert json.loads(contents.text)  # type: ignore[union-attr]
         with pytest.raises(MCPError, match="There is no model"):
             await client.read_resource("model://none/config")
-        assert len((await client.list_resource_templates()).resource_templates) == 7
+        assert len((await client.list_resource_templates()).resource_templates) == 11
+
+
+@pytest.mark.promise("vllm-crush.resources.metrics")
+@pytest.mark.filterwarnings("ignore:.*subscribe is removed")
+async def test_clients_are_notified_of_new_figures_and_a_host_can_stop_meanwhile(
+    start_host: Callable[..., ServedHost],
+) -> None:
+    host, updated = start_host(engine="scripted"), asyncio.Event()
+
+    async def note(message: Any) -> None:
+        if isinstance(message, types.ResourceUpdatedNotification):
+            updated.set()
+
+    url = f"{host.url}/mcp/monitor"
+    async with Client(url, mode="legacy", message_handler=note) as old, Client(url, mode="auto") as new:
+        await old.subscribe_resource("metrics/current")
+        async with new.listen(resource_subscriptions=["metrics/current"]) as listening:
+            await asyncio.to_thread(host.http.post, "/tokenize", json={"content": "hello"})
+            async with asyncio.timeout(30):
+                await updated.wait()
+                event: Any = await anext(aiter(listening))
+            assert event.uri == "metrics/current"
+            host.send_signal(signal.SIGTERM)
+            with pytest.raises(SubscriptionLost):
+                async for _ in listening:
+                    pass
+    await asyncio.to_thread(host.wait)
 
 
 @pytest.mark.promise("vllm-mcp.errors.engine")

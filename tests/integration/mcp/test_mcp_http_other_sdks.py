@@ -20,9 +20,10 @@ def test_clients_of_the_handshake_era_use_everything(
 ) -> None:
     host = start_host(engine="scripted", alias=["scripted"])
     seen = see(f"{host.url}/mcp", tmp_path, {})
-    assert len(seen["tools"]) == 11
+    assert len(seen["tools"]) == 14
     assert {"model://{+model_id}/config", "model/{model_id}/config", "state/sessions"} <= set(seen["templates"])
-    assert seen["resources"] == ["model://scripted/config", "model://scripted/logs", "state://sessions"]
+    models = ["model://scripted/config", "model://scripted/logs"]
+    assert seen["resources"] == [*models, "state://sessions", "metrics://current", "alerts://active"]
     assert seen["text"] == seen["structured"]["content"] == "one two three"
     # The TypeScript SDK drops progress that it reads together with the answer, which ends its handler first.
     assert seen["told"]

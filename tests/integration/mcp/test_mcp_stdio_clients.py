@@ -18,6 +18,7 @@ from tests.support.mcp_stdio import command, environment, own_host
 ALL_TOOLS = {
     *("chat_completion", "model_info"),
     *("list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"),
+    *("get-metrics", "get-gpu-stats", "get-memory-stats"),
     *("save-state", "load-state", "clear-state"),
 }
 See = Callable[[Sequence[str], Path, Mapping[str, str]], dict[str, Any]]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import modelhost
-from modelhost.errors import ModelFailed, ModelFileMissing, ShuttingDown
+from modelhost.errors import ModelFailed, ModelFileMissing, ShuttingDown, UnsupportedOperation
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 
@@ -39,6 +39,12 @@ async def _until_slots_are_free(host: modelhost.Host) -> None:
     async with asyncio.timeout(60):
         while await _busy_slots(host):
             pass
+
+
+@pytest.mark.parametrize(("task", "method"), [("speech", "Host.speak"), ("transcription", "Host.transcribe")])
+async def test_a_task_with_bytes_names_its_own_method(task: Any, method: str, nano: modelhost.Host) -> None:
+    with pytest.raises(UnsupportedOperation, match=method):
+        await nano.call(task, {"input": "Hello!"})
 
 
 async def test_it_answers_whole_and_streamed(nano: modelhost.Host) -> None:
@@ -137,7 +143,7 @@ async def test_a_start_that_is_cancelled_leaves_no_worker() -> None:
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    await eventually_async(lambda: asyncio.all_tasks() == before)
+    await eventually_async(lambda: asyncio.all_tasks() <= before)
 
 
 async def test_a_host_that_cannot_start_leaves_no_server_of_tools_behind(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ async def test_the_log_of_a_host_is_in_its_file_when_the_host_has_stopped(tmp_pa
     assert "worker_ready" in found
 
 
+async def test_the_log_names_the_threads_of_a_worker(tmp_path: Path) -> None:
+    path = tmp_path / "host.log"
+    async with Host(log_file=str(path), context_length=512, threads=1):
+        pass
+    (ready,) = [line for line in events(path) if line["event"] == "worker_ready"]
+    assert ready["threads"] == 1
+
+
 async def test_a_host_that_cannot_start_closes_its_log_file(tmp_path: Path) -> None:
     path = tmp_path / "host.log"
     for _ in range(2):

@@ -53,6 +53,16 @@ async def test_what_goes_wrong_is_an_outcome_for_the_model(
         assert outcome.name == name
 
 
+async def test_a_tool_that_a_request_was_not_granted_does_not_exist_for_it() -> None:
+    async with hub_of(stub()) as hub:
+        granted = CallContext(granted=frozenset({"stub_echo"}))
+        assert (await hub.call("stub_echo", {"text": "a"}, granted)).text == "a"
+        refused = await hub.call("stub_big", {"count": 3}, granted)
+        near = await hub.call("stub_bug", {"count": 3}, granted)
+    assert (refused.code, near.code) == ("tool_not_found", "tool_not_found")
+    assert "stub_big" not in near.text
+
+
 async def test_null_for_what_may_be_left_out_is_left_out() -> None:
     async with hub_of(stub()) as hub:
         assert (await hub.call("stub_big", {"count": 3, "unit": None})).text == "xxx"
@@ -207,6 +217,27 @@ async def test_who_is_asked(of_entry: Approval, of_request: Approval | None, too
         outcome = await hub.call(f"stub_{tool}", arguments, CallContext(approve=person.approve, approval=of_request))
         assert not outcome.is_error
     assert [request.tool for request in person.asked] == ([tool] if is_asked else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "of_request", "is_needed"),
+    [
+        ("stub_echo", {"text": "a"}, None, True),
+        ("stub_echo", '{"text": "a"}', None, True),
+        ("stub_echo", {}, None, False),
+        ("stub_echo", '{"text": ', None, False),
+        ("stub_echo", {"text": "a"}, "deny", False),
+        ("stub_pid", {}, None, False),
+        ("stub_pid", {}, "ask", True),
+        ("stub_nothing", {}, None, False),
+    ],
+)
+async def test_only_calls_that_could_be_made_need_approval(
+    name: str, arguments: dict[str, str] | str, of_request: Approval | None, *, is_needed: bool
+) -> None:
+    async with hub_of(stub(approval="ask", tool_approvals={"pid": "auto"})) as hub:
+        assert hub.needs_approval(name, arguments, CallContext(approval=of_request)) is is_needed
+        assert not hub.needs_approval(name, arguments, CallContext(approval=of_request, granted=frozenset()))
 
 
 async def test_a_call_that_nobody_approves_is_denied_with_the_reason() -> None:

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools import server as server_module
 from modelhost.tools.entry import ServerEntry, StdioTransport
+from modelhost.tools.failures import MAX_FAILURES
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.names import Selection
-from modelhost.tools.restarts import MAX_FAILURES
 from modelhost.tools.status import ServerState
 from tests.support.eventually import eventually_async
 from tests.support.mcp_peers import hub_of, stub
@@ -199,6 +199,13 @@ async def test_a_selection_of_servers_and_tools() -> None:
         by_server = hub.offered(Selection(tools=frozenset({"two.echo", "one.pid"})))
         assert [tool.name for tool in by_server] == ["one_pid", "two_echo"]
         assert hub.offered(Selection(tools=frozenset())) == ()
+        but_one = hub.offered(
+            Selection(tools=frozenset({"one.*"}), denied=frozenset({"one.echo", "two.pid", "nobody"}))
+        )
+        assert {tool.tool for tool in hub.offered(Selection(tools=frozenset({"one.*"})))} == {
+            "echo",
+            *(tool.tool for tool in but_one),
+        }
         with pytest.raises(McpServerNotFound, match="three"):
             hub.offered(Selection(servers=frozenset({"three"})))
         with pytest.raises(ToolNotFound, match='did you mean "one_echo"'):

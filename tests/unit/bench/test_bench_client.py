@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.client import Exchange, run
-from bench.figures import Call, Job
+from bench.figures import CHAT, DOORS, MESSAGES, OLLAMA, Call, Job
 from bench.loads import FULL, loads
 from bench.measure import load_generator, measure_row
 from bench.sides import Side, StartError, bare_worker
@@ -21,6 +21,19 @@ from modelhost.engines.scripted.engine import Scripted
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = [b'data: {"content":"a\\ndata: b"}\n\n', b'data: {"content":"\\r\\n"}\n\n', b"data: [DONE]\n\n"]
+EVENTS_OF = {
+    CHAT: EVENTS,
+    MESSAGES: [
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"\\n\\n"}}\n\n',
+        b'event: ping\ndata: {"type":"ping"}\n\n',
+        b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    ],
+    OLLAMA: [
+        b'{"message":{"content":"\\n"},"done":false}\n',
+        b' {"message":{"content":"b"},"done":false}\n',
+        b'{"message":{"content":""},"done_reason":"stop","done":true}\n',
+    ],
+}
 
 WITH_USAGE = {"stream_options": {"include_usage": True}}
 
@@ -30,8 +43,9 @@ def chunked(body: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def fed(data: bytes, size: int, *, counts_usage: bool = False) -> Exchange:
-    exchange = Exchange(b"", asyncio.get_running_loop().create_future(), counts_usage=counts_usage)
+def fed(data: bytes, size: int, *, door: str = CHAT, counts_usage: bool = False) -> Exchange:
+    finished = asyncio.get_running_loop().create_future()
+    exchange = Exchange(b"", finished, DOORS[door], counts_usage=counts_usage)
     for start in range(0, len(data), size):
         exchange.data_received(data[start : start + size])
     return exchange
@@ -80,17 +94,20 @@ async def relay(target: str) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("read_size", [1, 2, 7, 64, 10_000])
 @pytest.mark.parametrize("chunk_size", [1, 3, 11, 10_000])
-async def test_events_are_counted_wherever_the_stream_is_cut(read_size: int, chunk_size: int) -> None:
-    exchange = fed(HEAD + chunked(b"".join(EVENTS), chunk_size), read_size)
-    assert exchange.events == len(EVENTS)
-    assert sum(count for _, count in exchange.reads) == len(EVENTS)
+@pytest.mark.parametrize("door", EVENTS_OF)
+async def test_events_are_counted_wherever_the_stream_is_cut(door: str, read_size: int, chunk_size: int) -> None:
+    events = EVENTS_OF[door]
+    exchange = fed(HEAD + chunked(b"".join(events), chunk_size), read_size, door=door)
+    assert exchange.events == len(events)
+    assert sum(count for _, count in exchange.reads) == len(events)
     assert exchange.problem is None
     assert exchange.finished.done()
     assert exchange.is_complete()
 
 
-async def test_stream_that_breaks_off_is_not_complete() -> None:
-    exchange = fed(HEAD + chunked(b"".join(EVENTS), 50)[:60], 1000)
+@pytest.mark.parametrize("door", EVENTS_OF)
+async def test_stream_that_breaks_off_is_not_complete(door: str) -> None:
+    exchange = fed(HEAD + chunked(b"".join(EVENTS_OF[door]), 50)[:60], 1000, door=door)
     exchange.connection_lost(None)
     assert exchange.finished.done()
     assert not exchange.is_complete()
@@ -124,6 +141,14 @@ async def test_first_token_is_the_first_text_and_no_comment() -> None:
         exchange.data_received(event)
         assert (exchange.text_at is not None) == (number >= 2)
     assert exchange.first_at > exchange.reads[0][0]
+
+
+async def test_first_token_is_behind_the_leading_events_of_a_door() -> None:
+    exchange = Exchange(b"", asyncio.get_running_loop().create_future(), leading_events=2)
+    exchange.reads = [(1.0, 1), (2.0, 1), (3.0, 4), (4.0, 1)]
+    assert exchange.first_at == 3.0
+    exchange.reads = [(1.0, 3), (2.0, 1)]
+    assert exchange.first_at == 1.0
 
 
 async def test_answer_without_chunks_by_an_old_server_is_whole_when_it_closes() -> None:
@@ -162,6 +187,13 @@ async def test_answers_of_the_wrong_length_are_errors(bare: Side) -> None:
     assert seen.errors == {"22 events instead of 23": 2}
 
 
+async def test_call_goes_to_the_path_of_its_door(bare: Side) -> None:
+    asked = job(bare, streams=1)
+    async with asyncio.timeout(10):
+        seen = await run(replace(asked, calls=(replace(asked.calls[0], door=MESSAGES),)))
+    assert seen.errors == {"HTTP/1.1 404 Not Found": 2}
+
+
 async def test_streams_take_the_calls_in_turns_and_begin_with_one_after_the_other(bare: Side) -> None:
     calls = (call(bare, 20), call(bare, 40))
     async with asyncio.timeout(10):
@@ -169,6 +201,16 @@ async def test_streams_take_the_calls_in_turns_and_begin_with_one_after_the_othe
         two = await run(replace(job(bare, expected=None, streams=2), calls=calls, requests=1))
     assert one.events == 23 + 43 + 23
     assert two.events == 23 + 43
+
+
+async def test_first_tokens_are_told_in_the_order_of_the_calls_if_they_are_kept(bare: Side) -> None:
+    calls = (call(bare, 20), replace(call(bare, 20), door=MESSAGES))
+    asked = replace(job(bare, streams=1), calls=calls, requests=4)
+    async with asyncio.timeout(10):
+        seen = await run(replace(asked, keeps_first_tokens=True))
+        other = await run(asked)
+    assert [seconds is not None for seconds in seen.first_tokens] == [True, False, True, False]
+    assert list(other.first_tokens) == []
 
 
 async def test_server_that_is_not_there_is_an_error_and_no_exception(bare: Side) -> None:

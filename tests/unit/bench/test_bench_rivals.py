@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from bench.rivals import native, proxies, settings
 from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
 from bench.rivals.native import BUILT, BUSY, DEFAULTS, PYTHON, SAME_THREADS, SERVER, SETTINGS, WHEEL, Machine, NativeRow
 from bench.rivals.native_report import cpu_flags, native_notes, native_tables
+from bench.rivals.profile import HOST as HOST_PROCESS
+from bench.rivals.profile import WORKER, Profile, Share, functions_in, profile
 from bench.rivals.proxies import BARE, HOST, LITELLM, ProxyRow, config_of
 from bench.rivals.proxies_report import proxies_notes, proxies_table
 from bench.rivals.settings import DEFAULT, LOADS, VARIANTS, SettingRow
@@ -96,6 +99,58 @@ def test_what_does_not_stream_has_no_speed_of_streams(monkeypatch: pytest.Monkey
         PYTHON: {work for work in native.WORKS if work.is_streamed},
     }
     assert PYTHON.partition(",")[0] in shown(native_tables(rows)[0])
+
+
+def test_what_is_too_slow_has_a_profile_beside_that_of_llama_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = Machine(built=None, server=None, has_python=True)
+    seconds = {WHEEL: 2.0, BUILT: 1.0, SERVER: 1.0, PYTHON: 9.0}
+    found = {name: nullcontext(lambda _, name=name: seconds[name]) for name in seconds}
+    monkeypatch.setattr(native, "builds", lambda *_: found)
+    monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
+    rows = list(native.measure_native(1, machine, tmp_path / "log", kinds=["F16"], settings=[SAME_THREADS]))
+    assert {row.build: set(row.profiles) for row in rows} == {
+        WHEEL: {work.name for work in native.WORKS},
+        BUILT: set(),
+        SERVER: {work.name for work in native.WORKS},
+        PYTHON: set(),
+    }
+    notes = [note for note in native_notes(rows) if note.startswith(f"{SAME_THREADS}, F16, prompt of 450: ")]
+    assert notes == [
+        f"{SAME_THREADS}, F16, prompt of 450: {WHEEL} has 0.50 of {SERVER}: 4.44 ms a token",
+        f"{SAME_THREADS}, F16, prompt of 450: {SERVER}: 2.22 ms a token",
+    ]
+
+
+def test_a_profile_says_what_each_process_does_for_a_token() -> None:
+    found = Profile(
+        seconds=2.0,
+        tokens=100,
+        shares=(
+            Share(process=WORKER, computing_seconds=3.0, waiting_seconds=0.1),
+            Share(process=HOST_PROCESS, computing_seconds=0.05, waiting_seconds=0.0),
+        ),
+        functions=functions_in(
+            " 40.20% |libgomp.so |[.] 0x000000000001f7da\n 31.60% |libx.so |[.] (anonymous namespace)::mul<8, float>\n"
+            " 11.00% |libgomp.so |[.] 0x000000000001f7de\n  9.10% |[kernel] |[k] do_syscall_64\n\nno line of a table"
+        ),
+    )
+    assert found.line == (
+        "20.00 ms a token; worker computes 30.00 and waits 1.00 for a core; modelhost computes 0.50 and waits 0.00 for "
+        "a core; in libgomp.so 51 %, (anonymous namespace)::mul 32 %, do_syscall_64 9 %"
+    )
+
+
+def test_a_profile_is_of_the_host_and_its_worker(tmp_path: Path) -> None:
+    few = Work(name="few", prompt=4, tokens=2)
+    (start,) = native.builds(
+        bundled(None), Machine(built=None, server=None, has_python=False), tmp_path / "log", DEFAULTS
+    ).values()
+    with start as build:
+        found = profile(build, few)
+    assert {share.process for share in found.shares} == {HOST_PROCESS, WORKER}
+    assert all(share.computing_seconds > 0 for share in found.shares)
 
 
 def test_settings_are_factors_of_the_defaults() -> None:
@@ -209,3 +264,13 @@ def test_matrices_of_the_larger_model_are_stored_in_blocks(storage: str, tmp_pat
             weights = dequantize(tensor.data, tensor.tensor_type)
             assert weights.std() == pytest.approx(weights.shape[1] ** -0.5, rel=0.05)
             assert abs(weights.mean()) < 0.05 * weights.std()
+
+
+def test_a_llama_server_that_is_not_there_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parser().parse_args(["--llama-server", sys.executable]).llama_server == Path(sys.executable)
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(SystemExit):
+            parser().parse_args(["--llama-server", str(path)])
+        assert f"{path} is no program" in capsys.readouterr().err

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import check_images, content_with_images
+from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, image_type, without_unseen_images
+from modelhost.chat.notes import ON_NOTE, Notes
 from modelhost.engines.launch import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.exchange.messages import messages_of, part_json
+from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
 from modelhost.workers.worker import Worker
 from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
@@ -48,15 +50,72 @@ def test_a_model_that_does_not_see_says_how_one_is_served_that_does() -> None:
     assert caught.value.param == "messages[1].content[1]"
 
 
+def shown(sees: bool | None, *messages: dict[str, Any]) -> tuple[ChatRequest, ChatRequest, list[str]]:
+    """Return a request, what of it a model is shown, and the notes."""
+    noted: list[str] = []
+    worker = cast("Worker", SimpleNamespace(model="m", ready=Ready(url="", sees_images=sees)))
+    request = ChatRequest(messages=messages_of(list(messages)))
+    token = ON_NOTE.set(noted.append)
+    try:
+        return request, without_unseen_images(worker, request, Notes("m")), noted
+    finally:
+        ON_NOTE.reset(token)
+
+
+def test_images_that_tools_returned_are_described_to_a_model_that_does_not_see() -> None:
+    look = {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "Here:"}, image(png_url())]}
+    _, seen, noted = shown(False, {"role": "user", "content": "Hi"}, look)
+    assert seen.messages[1].text == f"Here:{UNSEEN_TEXT}"
+    assert (seen.messages[1].media, seen.messages[1].tool_call_id) == ((), "1")
+    assert noted == ["ignored=image"]
+
+
+@pytest.mark.parametrize(("role", "sees"), [("user", False), ("tool", True), ("tool", None)])
+def test_other_images_stay(role: str, sees: bool | None) -> None:
+    request, seen, noted = shown(sees, {"role": role, "content": [image(png_url())]})
+    assert seen is request
+    assert noted == []
+
+
 def test_an_engine_that_does_not_say_gets_what_there_is() -> None:
-    check(image("https://example.org/cat.png"), sees=None)
+    check(image(encoded(b"<svg/>")), sees=None)
+    check({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, sees=None)
+    check({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}}, sees=None)
+
+
+@pytest.mark.parametrize("sees", [True, None])
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(image("https://example.org/cat.png"), image("HTTP://example.org/"), image("file:///etc/passwd")),
+        *(image(" http://example.org/"), image("ht\ntp://example.org/"), image("//example.org/"), image("a/cat.png")),
+        {"type": "image_url", "image_url": "https://example.org/cat.png"},
+        {"type": "file", "file": {"file_url": "https://example.org/a.pdf"}},
+        {"type": "file", "file": {"file_data": "\x00h\nttp:\t//example.org/a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": "https://example.org/a.wav"}},
+        {"type": "input_audio", "audio_url": {"url": ["file:///etc/passwd"]}},
+    ],
+)
+def test_no_engine_gets_an_address_to_fetch_from(part: dict[str, Any], sees: bool | None) -> None:
+    with pytest.raises(InvalidRequest, match="engines fetch nothing: send it in the request") as caught:
+        check(part, sees=sees)
+    assert caught.value.param == "messages[1].content[1]"
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        *((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"GIF89a", "image/gif")),
+        *((b"BM", "image/bmp"), (b"RIFF1234WEBP", "image/webp"), (b"<svg/>", None), (b"", None)),
+    ],
+)
+def test_the_type_of_an_image_is_that_of_its_first_bytes(head: bytes, kind: str | None) -> None:
+    assert image_type(head) == kind
 
 
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        (image("https://example.org/cat.png"), "the host fetches no images: .* not 'https://example.org/cat.png'"),
-        (image("file:///etc/passwd"), "the host fetches no images"),
         (image("data:image/png,hello"), "in base64"),
         (image("data:image/png;base64"), "in base64"),
         (image("data:image/png;base64,!!!!"), "not in base64"),

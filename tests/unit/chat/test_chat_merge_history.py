@@ -134,6 +134,21 @@ def test_calls_that_the_client_makes_are_in_what_it_sends() -> None:
     assert new(stored, stored[0], written_differently, result("weather", "rain")) == [result("weather", "rain")]
 
 
+def test_of_both_kinds_of_calls_those_of_the_client_are_in_what_it_sends() -> None:
+    stored = [
+        user("The weather?"),
+        said("I look.", "weather"),
+        result("weather", "sunny"),
+        said(None, "mine"),
+    ]
+    seen = [user("The weather?"), said("I look.", "mine")]
+    assert new(stored, result("mine", "ok")) == [result("mine", "ok")]
+    assert new(stored, *seen, result("mine", "ok")) == [result("mine", "ok")]
+    stored += [result("mine", "ok"), said(None, "weather"), result("weather", "rain"), said("It rains.")]
+    seen += [result("mine", "ok"), said("It rains.")]
+    assert new(stored, *seen, user("Thanks")) == [user("Thanks")]
+
+
 @pytest.mark.parametrize("arguments", ["{", "[" * 300 + "]" * 300, '{"a": 1180591620717411303424}'])
 def test_arguments_that_are_no_json_are_compared_as_they_are(arguments: str) -> None:
     broken = said(None, "weather")

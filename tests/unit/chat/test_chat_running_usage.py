@@ -51,7 +51,7 @@ def test_an_engines_own_usage_wins_and_is_told_once() -> None:
 
 @pytest.mark.parametrize("asked", [{}, {"timings_per_token": True}], ids=str)
 def test_llamacpp_tells_it_as_timings_which_stay_where_they_were_asked_for(asked: dict[str, Any]) -> None:
-    counting = RunningUsageRewriter(partial(LlamaCpp().usage_in, asked=asked))
+    counting = RunningUsageRewriter(partial(LlamaCpp().usage_in, requested=asked))
     read = ChunkReader().read(chunk("a", timings=TIMINGS))
     written = chunk_of(counting.rewrite(read))
     assert written["usage"]["total_tokens"] == 9

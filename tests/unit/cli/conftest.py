@@ -17,13 +17,12 @@ import pytest
 import modelhost.http
 from modelhost import logs
 from modelhost.cli.running_host import BlockingRunner
-from modelhost.cli.talk import connect
-from modelhost.config import environment
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Piece
 from modelhost.exchange.messages import message_json
 from modelhost.exchange.requests import ChatRequest
 from tests.support.fake_serving import FakeServer
+from tests.support.surroundings import leave_surroundings
 
 
 def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
@@ -250,12 +249,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
 
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration, variables or host of the machine that runs the tests."""
-    for name in environment.current():
-        if name.startswith("MODELHOST_") or name in environment.OTHER_NAMES:
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(connect, "DEFAULT_URL", "http://127.0.0.1:9")  # the discard port: nothing answers
+    leave_surroundings(monkeypatch, tmp_path)
 
 
 @pytest.fixture

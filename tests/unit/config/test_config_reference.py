@@ -36,7 +36,7 @@ def test_kind_and_flags_come_from_the_class(key: str, kind: str, flags: tuple[st
 
 def test_what_may_hold_a_password_is_secret() -> None:
     secret = {key for key, setting in SETTINGS.items() if setting.is_secret}
-    assert secret == {"api_keys", "worker_env", "database_url", "remote_api_key"}
+    assert secret == {"api_keys", "worker_env", "database_url", "remote_api_key", "alert_webhook"}
 
 
 def test_the_page_has_a_row_for_each_setting_and_each_other_variable() -> None:

@@ -121,11 +121,13 @@ def test_a_server_elsewhere_gets_the_field_if_its_kind_knows_it() -> None:
         (3, "lora"),
         ([3], "lora[0]"),
         ("", "lora"),
+        ({}, "lora"),
         ([{"scale": 1}], "lora"),
         ([{"name": "a", "id": 1}], "lora"),
         ({"nam": "a"}, "lora.nam"),
         ([{"name": "a", "scale": "x"}], "lora[0].scale"),
         ([{"id": -1}], "lora[0].id"),
+        ([{"id": 2**63}], "lora[0].id"),
         ([{"name": "a", "scale": 1e9}], "lora[0].scale"),
     ],
 )

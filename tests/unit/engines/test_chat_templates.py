@@ -32,6 +32,8 @@ TALKS = {
     "mistral": "[INST] Be kind.\n\nHi[/INST] Yo</s>[INST] More[/INST]",
     "phi3": "<|system|>\nBe kind.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\nYo<|end|>\n<|user|>\nMore<|end|>\n"
     "<|assistant|>\n",
+    "phi4": "<|im_start|>system<|im_sep|>Be kind.<|im_end|><|im_start|>user<|im_sep|>Hi<|im_end|>"
+    "<|im_start|>assistant<|im_sep|>Yo<|im_end|><|im_start|>user<|im_sep|>More<|im_end|><|im_start|>assistant<|im_sep|>",
     "plain": "system: Be kind.\nuser: Hi\nassistant: Yo\nuser: More\nassistant:",
     "vicuna": "Be kind. USER: Hi ASSISTANT: Yo</s>USER: More ASSISTANT:",
     "zephyr": "<|system|>\nBe kind.</s>\n<|user|>\nHi</s>\n<|assistant|>\nYo</s>\n<|user|>\nMore</s>\n<|assistant|>\n",

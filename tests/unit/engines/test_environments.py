@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES, installed
-from modelhost.engines.environments import Recipe, install, python_of, version_of
+from modelhost.engines import ENGINES, TRAITS, installed
+from modelhost.engines.environments import FINISHED, Recipe, install, python_of, version_of
 from modelhost.engines.installed import recipe_for, with_environment
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
@@ -84,6 +84,25 @@ def test_an_engine_in_its_environment_is_installed(tmp_path: Path, engine: str) 
     facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
     assert (facts.is_installed, facts.version, facts.location) == (True, "9.9", str(python.parents[1]))
     assert not installed.is_installed(engine)
+
+
+@pytest.mark.parametrize("engine", with_environment())
+@pytest.mark.parametrize(
+    "written", ['{"version": "9.9"', "null", "[1]", "{}", '{"version": 9.9}', "\x00", "[" * 100_000]
+)
+def test_a_damaged_record_leaves_the_engine_uninstalled(tmp_path: Path, engine: str, written: str) -> None:
+    record = pretend_installed(tmp_path, engine).parents[1] / FINISHED
+    record.write_text(written)
+    assert version_of(engine, tmp_path) is None
+    facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
+    assert (facts.is_installed, facts.version) == (False, None)
+    assert facts.why_not == f"{record} is damaged: modelhost engines install {engine}"
+    assert not installed.is_installed(engine, tmp_path)
+    if "safetensors" not in TRAITS[engine].formats:
+        return
+    settings = Settings.model_validate({"model": str(NANO_HF), "engine": engine, "data_dir": str(tmp_path)})
+    with pytest.raises(EngineMissing, match=rf"is not installed \({record} is damaged\): modelhost engines install"):
+        engine_for(locate(settings.model, engine=engine), settings)
 
 
 def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from modelhost.errors import ConfigError
 GGUF = ModelSpec(name="m", path=Path("/models/m.gguf"), context_length=4096, slots=2)
 SAFETENSORS = replace(GGUF, path=Path("/models/m"))
 ON_GPUS = (0, 1)
+FOR_SOUND = ("speech", "whisper")
 DEFAULTS = LoadConfig(
     max_model_len=4096,
     dtype="auto",
@@ -59,10 +60,16 @@ def test_every_engine_answers_to_every_field(engine: str, field: str) -> None:
     assert made.overlay.config.keys() <= {field}
 
 
-@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "remote"])
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine not in ("remote", *FOR_SOUND)])
 def test_a_context_is_honoured_where_the_engine_runs_here(engine: str) -> None:
     made = ENGINES[engine].configure_load(LoadConfig(max_model_len=1024), baseline(engine))
     assert (made.overlay.settings, made.overlay.config) == ({"context_length": 1024}, {"max_model_len": 1024})
+
+
+@pytest.mark.parametrize("engine", FOR_SOUND)
+def test_a_model_for_sound_has_no_context(engine: str) -> None:
+    made = ENGINES[engine].configure_load(LoadConfig(max_model_len=1024), baseline(engine))
+    assert made.problems == {"max_model_len": "its models have no context"}
 
 
 def test_the_server_of_a_remote_model_decides_by_itself() -> None:

@@ -53,8 +53,18 @@ def test_the_package_of_the_engines_imports_none_of_them() -> None:
 
 
 def test_the_engines_are_found_by_their_names() -> None:
-    assert list(ENGINES) == ["llamacpp", "mlx", "transformers", "vllm", "mistralrs", "remote", "scripted"]
-    assert len(ENGINES) == 7
+    assert list(ENGINES) == [
+        "llamacpp",
+        "mlx",
+        "transformers",
+        "vllm",
+        "mistralrs",
+        "speech",
+        "whisper",
+        "remote",
+        "scripted",
+    ]
+    assert len(ENGINES) == 9
     assert isinstance(ENGINES["llamacpp"], LlamaCpp)
     assert isinstance(ENGINES["scripted"], Scripted)
     assert ENGINES["llamacpp"] is ENGINES["llamacpp"]

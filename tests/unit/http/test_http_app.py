@@ -109,6 +109,13 @@ async def test_a_probe_takes_head() -> None:
         assert (await client.head("/health")).status_code == 200
 
 
+async def test_the_root_takes_head_by_which_clients_find_the_host() -> None:
+    transport = httpx2.ASGITransport(build_app(cast("Host", FakeHost(ready("a")))))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.head("/")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("path", ["/health", "/v1/chat/completions"])
 async def test_a_path_outside_the_routing_refuses_other_methods_as_all_do(path: str) -> None:
     transport = httpx2.ASGITransport(build_app(cast("Host", FakeHost(ready("a")))))

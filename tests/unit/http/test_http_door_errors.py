@@ -67,3 +67,11 @@ def test_refusal_at_a_path_of_mcp_keeps_its_status_its_headers_and_its_own_code(
 def test_fault_elsewhere_is_an_error_of_the_openai_api() -> None:
     status, _, body = answered(Settings(), "/v1/models", errors.HostFault())
     assert (status, body["error"]["code"], "jsonrpc" in body) == (500, "internal_error", False)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/tags", "/api/blobs/sha256:0", "/api/nothing"])
+def test_error_at_a_path_of_ollamas_api_is_a_text(path: str) -> None:
+    error = errors.Unauthorized("This host needs an API key.")
+    status, headers, body = answered(Settings(), path, error)
+    assert (status, body["error"], body["code"]) == (401, error.message, "invalid_api_key")
+    assert headers[b"www-authenticate"] == b"Bearer"

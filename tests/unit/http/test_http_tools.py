@@ -9,7 +9,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.http import server
-from modelhost.http.exposure import check_exposure
+from modelhost.http.keys import check_exposure
 from modelhost.operations.table import TOOL_OPERATIONS
 from tests.unit.http.test_http_administration import code_of, connected
 from tests.unit.operations.fake_tools import FakeToolHost, server_status

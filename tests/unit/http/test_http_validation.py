@@ -89,10 +89,12 @@ def test_the_path_of_a_field_that_is_wrong_is_the_clients(body: dict[str, Any], 
 def test_fields_that_are_unknown_are_ignored_and_noted() -> None:
     notes: list[str] = []
     token = ON_NOTE.set(notes.append)
-    checked(Drawing, {"size": 2, "frame": True, "größe": 1, "x" * 100: 1, "shapes": [{**CIRCLE, "inner": 1}]})
+    checked(
+        Drawing, {"size": 2, "frame": True, "größe": 1, "a\x1f\n": 1, "x" * 100: 1, "shapes": [{**CIRCLE, "inner": 1}]}
+    )
     ON_NOTE.reset(token)
-    # A name becomes a header: it is short and ASCII. Fields of inner objects are not noted.
-    assert notes == ["ignored=frame", r"ignored=gr\xf6\xdfe", "ignored=" + "x" * 60]
+    # A name becomes a header: it is short, ASCII and printable. Fields of inner objects are not noted.
+    assert notes == ["ignored=frame", r"ignored=gr\xf6\xdfe", r"ignored=a\x1f\n", "ignored=" + "x" * 60]
 
 
 def test_without_a_request_a_note_goes_nowhere() -> None:

@@ -83,7 +83,7 @@ def test_parameters_have_the_names_of_the_seed() -> None:
         "model",
     }
     assert chat["required"] == ["messages"]
-    assert tool_of("set-model-config").input_schema["required"] == ["model_id", "config"]
+    assert tool_of("set-model-config").input_schema["required"] == ["config"]
 
 
 def test_every_name_of_a_parameter_is_known() -> None:
@@ -104,7 +104,8 @@ def test_faces_show_their_areas_and_all_shows_everything() -> None:
     models = {"list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"}
     assert names["models"] == models
     assert names["state"] == {"save-state", "load-state", "clear-state"}
-    assert names["all"] == names["llm"] | names["models"] | names["state"]
+    assert names["monitor"] == {"get-metrics", "get-gpu-stats", "get-memory-stats"}
+    assert names["all"] == names["llm"] | names["models"] | names["state"] | names["monitor"]
 
 
 @pytest.mark.promise("vllm-crush.security.access")

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, TextContent
 
-from modelhost.errors import DatabaseUnavailable, InsufficientMemory, ModelNotFound, StateNotFound
+from modelhost.errors import DatabaseUnavailable, InsufficientMemory, InvalidRequest, ModelNotFound, StateNotFound
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.server import build_server
@@ -217,6 +217,21 @@ async def test_several_models_at_once(backend: FakeBackend, era: Any) -> None:
         assert refused.structured_content["error"]["code"] == "INVALID_REQUEST"
 
 
+@pytest.mark.promise("vllm-crush.batch.models")
+async def test_several_models_get_the_same_defaults(backend: FakeBackend, era: Any) -> None:
+    backend.results["set-model-config"] = lambda asked: {
+        "success": True,
+        "model_id": asked.model_id,
+        "updated_config": asked.config.model_dump(exclude_unset=True),
+    }
+    async with connected(backend, era) as client:
+        result = await client.call_tool("set-model-config", {"model_ids": ["a", "b"], "config": {"top_k": 5}})
+        without_model = await client.call_tool("set-model-config", {"config": {"top_k": 5}})
+    assert [one["model_id"] for one in result.structured_content["results"]] == ["a", "b"]
+    assert [one["updated_config"] for one in result.structured_content["results"]] == [{"top_k": 5}] * 2
+    assert without_model.structured_content["error"]["code"] == "INVALID_REQUEST"
+
+
 async def test_models_of_the_servers_own_defaults_are_told_of(backend: FakeBackend, era: Any) -> None:
     defaults = ChatDefaults(model="two", temperature=0.2, max_tokens=9, gpu_memory_utilization=0.75)
     async with connected(backend, era, defaults=defaults) as client:
@@ -318,10 +333,34 @@ async def test_resources_of_states(backend: FakeBackend, era: Any) -> None:
     ]
 
 
+@pytest.mark.promise(
+    "vllm-crush.monitor.server",
+    "vllm-crush.resources.metrics",
+    "vllm-crush.resources.history",
+    "vllm-crush.resources.alerts",
+)
+async def test_the_monitor_has_its_tools_and_resources(backend: FakeBackend, era: Any) -> None:
+    async with connected(backend, era, "monitor") as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        assert tools == ["get-metrics", "get-gpu-stats", "get-memory-stats"]
+        listed = [str(one.uri) for one in (await client.list_resources()).resources]
+        assert listed == ["metrics://current", "alerts://active"]
+        for uri in ("metrics://current", "metrics/current"):
+            assert "throughput" in (await client.read_resource(uri)).contents[0].text  # type: ignore[union-attr]
+        for uri in ("metrics://history/6h", "metrics/history/21600"):
+            await client.read_resource(uri)
+            assert backend.ran[-1][1].duration_seconds == 6 * 3600  # type: ignore[attr-defined]
+        for uri in ("alerts://active", "alerts/active"):
+            assert "alerts" in json.loads((await client.read_resource(uri)).contents[0].text)  # type: ignore[union-attr]
+        with pytest.raises(MCPError, match="300, 15m"):
+            await client.read_resource("metrics://history/soon")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (StateNotFound("Nothing is saved."), INVALID_PARAMS),
+        (InvalidRequest("No such duration."), INVALID_PARAMS),
         (DatabaseUnavailable("The disk is full."), INTERNAL_ERROR),
     ],
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
@@ -25,7 +27,9 @@ from modelhost.models.residency.status import (
     State,
     Unloaded,
 )
+from modelhost.monitor.efficiency import Efficiency
 from modelhost.state.records import AuditEntry
+from tests.support.metric_history import memory_monitor
 
 NOW = 1_767_225_600.0
 
@@ -47,9 +51,14 @@ def ready(name: str, **more: Any) -> ModelStatus:
     return model_status(name, State.READY, **{**known, **more})
 
 
+async def no_energy() -> None:
+    """Report no energy, as a machine without GPUs."""
+
+
 @dataclass(frozen=True)
 class Found:
     name: str
+    worker: None = None
 
 
 class FakeHost:
@@ -70,6 +79,8 @@ class FakeHost:
         self.gpu_utilizations: dict[str, float] = {}
         self.audited: list[AuditEntry] = []
         self.authorise: Authorise = admit
+        self.monitor = memory_monitor()
+        self.efficiency = Efficiency(lambda: self.monitor.generated_tokens, no_energy)
 
     @property
     def models(self) -> tuple[Found, ...]:

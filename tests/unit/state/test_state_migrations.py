@@ -24,7 +24,21 @@ from modelhost.state.sql.opening import HEAD, open_database
 from modelhost.state.sql.tables import metadata
 from tests.unit.state.conftest import MakeStore
 
-TABLES = {"sessions", "messages", "leases", "snapshots", "audit"}
+TABLES = {
+    "sessions",
+    "messages",
+    "leases",
+    "snapshots",
+    "audit",
+    "responses",
+    "response_items",
+    "response_events",
+    "conversations",
+    "conversation_items",
+    "keys",
+    "alerts",
+    "metrics",
+}
 
 
 @pytest.fixture

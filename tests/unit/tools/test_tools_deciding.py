@@ -14,9 +14,17 @@ from modelhost.tools.arguments import ArgumentCheck, read_arguments
 from modelhost.tools.callbacks import stricter, verdict
 from modelhost.tools.content import images_of, text_of
 from modelhost.tools.entry import Approval
+from modelhost.tools.failures import (
+    MAX_FAILURES,
+    REMOTE_MAX_FAILURES,
+    STABLE_SECONDS,
+    ConnectionLostError,
+    after_failure,
+    is_hopeless,
+    loggable_reason,
+    reason_of,
+)
 from modelhost.tools.outcome import cut
-from modelhost.tools.reasons import ConnectionLostError, is_hopeless, loggable_reason, reason_of
-from modelhost.tools.restarts import MAX_FAILURES, REMOTE_MAX_FAILURES, STABLE_SECONDS, after_failure
 from modelhost.tools.stdio import MAX_LENGTH, MAX_LINES, LineBuffer
 
 

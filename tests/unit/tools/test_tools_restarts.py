@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from modelhost.tools.catalogue import OfferedTool
+from modelhost.tools.failures import LONGEST_WAIT_SECONDS, StartupWait
 from modelhost.tools.names import ALL, Selection
-from modelhost.tools.restarts import LONGEST_WAIT_SECONDS, StartupWait
 
 
 @pytest.mark.usefixtures("virtual_time")

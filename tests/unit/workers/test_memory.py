@@ -19,7 +19,16 @@ from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.models.resolve.locate import locate
 from modelhost.workers import gpus, memory, process
-from modelhost.workers.memory import LARGEST_EXACT_BYTES, RAM, measure, measure_group, process_bytes, ran_out_of_memory
+from modelhost.workers.memory import (
+    LARGEST_EXACT_BYTES,
+    RAM,
+    measure,
+    measure_group,
+    memory_pressure,
+    process_bytes,
+    ran_out_of_memory,
+    swapped_bytes,
+)
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.process_groups import members
 
@@ -273,3 +282,39 @@ async def test_llamacpp_with_a_file_that_is_no_model_is_not_out_of_memory() -> N
     with pytest.raises(WorkerStartFailed) as failed:
         await WorkerProcess.start(launch, model="x", timeout_seconds=60)
     assert failed.value.details["out_of_memory"] is False
+
+
+@linux_only
+def test_a_session_is_in_swap_with_a_part_of_its_memory() -> None:
+    with _holding(8) as leader:
+        swapped = swapped_bytes(leader)
+        assert swapped is not None
+        assert 0 <= swapped <= measure_group(leader) + MIB
+    assert swapped_bytes(leader) == 0
+
+
+def test_swap_is_that_of_the_kernels_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid, size in ((11, 4), (12, 8)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "status").write_text(f"Name:\tpython\nVmRSS:\t 100 kB\nVmSwap:\t {size} kB\n")
+    monkeypatch.setattr(memory, "PROC", tmp_path)
+    monkeypatch.setattr(memory, "members", lambda _: [11, 12, 13])
+    assert swapped_bytes(11) == 12 * 1024
+    monkeypatch.setattr(memory, "PROC", tmp_path / "none")
+    assert swapped_bytes(11) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("some avg10=12.50 avg60=3.10 avg300=0.00 total=1234\nfull avg10=4.00 avg60=0.00 avg300=0.00 total=1\n", 0.125),
+        ("some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", 0.0),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_pressure_is_the_share_of_ten_seconds(tmp_path: Path, text: str | None, share: float | None) -> None:
+    file = tmp_path / "memory"
+    if text is not None:
+        file.write_text(text)
+    assert memory_pressure(file) == share

@@ -54,6 +54,11 @@ class _Request(BaseModel):
     user: str | None = None
 
 
+_LogitBias = Annotated[
+    dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]], Field(json_schema_extra={"additionalProperties": False})
+]
+
+
 class _Generation(_Request):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -67,7 +72,7 @@ class _Generation(_Request):
     seed: Seed | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    logit_bias: _LogitBias | None = None
     lora: NonEmpty | WantedAdapter | list[NonEmpty | WantedAdapter] | None = Field(
         default=None, description="The LoRA adapters of the model that the answer is to have, by their names."
     )
@@ -179,10 +184,22 @@ def _only(name: str) -> JsonDict:
     return {"required": [name], "properties": dict[str, Any](kinds)}
 
 
+_NOT: Final[JsonDict] = {"enum": [False, None]}
+_OF_MESSAGES: Final[JsonDict] = {
+    "properties": {"add_special": _NOT, "add_special_tokens": _NOT, "parse_special": {"enum": [True, None]}},
+    "anyOf": [{"properties": {name: _NOT}} for name in ("add_generation_prompt", "continue_final_message")],
+}
+"""What else holds for messages, of which the chat template says where special tokens are."""
+
+
 class TokenizeRequest(_Request):
     """``POST /tokenize``: llama.cpp's ``content``, or vLLM's ``prompt`` or ``messages``."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [*map(_only, TOKENIZED)]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [_only("content"), _only("prompt"), {"allOf": [_only("messages"), _OF_MESSAGES]}],
+        }
+    )
 
     content: str | None = None
     prompt: str | None = None
@@ -203,6 +220,31 @@ class DetokenizeRequest(_Request):
     tokens: list[Token]
 
 
+class VoiceId(BaseModel):
+    """OpenAI's other form of a voice's name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    id: NonEmpty
+
+
+class SpeechRequest(_Request):
+    """``POST /v1/audio/speech``."""
+
+    input: NonEmpty
+    voice: NonEmpty | VoiceId | None = Field(
+        default=None, description="A voice of the model: `/v1/audio/voices` lists them. Default: the first of them."
+    )
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] | None = Field(
+        default=None, description="Default: mp3. `pcm`: 24 kHz, 16 bits, mono, without a header."
+    )
+    speed: Annotated[Number, Field(ge=0.25, le=4)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    stream_format: Literal["audio", "sse"] | None = Field(
+        default=None, description="`audio` (default): the bytes as they are made; `sse`: events with them in base64."
+    )
+
+
 MODELS: Mapping[Task, type[_Request]] = {
     "chat": ChatRequest,
     "completions": CompletionRequest,
@@ -211,6 +253,7 @@ MODELS: Mapping[Task, type[_Request]] = {
     "rerank": RerankRequest,
     "tokenize": TokenizeRequest,
     "detokenize": DetokenizeRequest,
+    "speech": SpeechRequest,
 }
 # Accepted because clients send them as a matter of course; they change nothing about the answer.
 INERT = frozenset(

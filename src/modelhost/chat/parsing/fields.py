@@ -141,5 +141,5 @@ class WantedAdapter(ClosedObject):
 
     model_config = ConfigDict(json_schema_extra=_NAMED_ONCE)
     name: Annotated[str, Field(min_length=1)] | None = None
-    id: Annotated[int, Field(ge=0)] | None = None
+    id: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     scale: Annotated[float, Field(ge=-100, le=100)] | None = None

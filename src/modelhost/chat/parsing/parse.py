@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.chat.parsing.bodies import INERT, MODELS, TOKENIZED
-from modelhost.chat.parsing.validation import check_schema_size, validate
+from modelhost.chat.parsing.validation import check_schema_size, check_tool_names, validate
 from modelhost.chat.structured_output import STRUCTURED, check_only_one, constraint_in, output_of, wants_json
 from modelhost.chat.tools import custom_tools
 from modelhost.errors import InvalidRequest
@@ -31,7 +31,9 @@ from modelhost.exchange.requests import (
     SelectedAdapter,
     SelectedPrompt,
     SelectedResource,
+    SpeechRequest,
     TokenizeRequest,
+    Tool,
 )
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
@@ -81,7 +83,7 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
         "include_usage": bool(options.get("include_usage")),
         "include_progress": bool(options.get("include_progress")),
         "continuous_usage": bool(options.get(CONTINUOUS_USAGE)),
-        "lora": _lora(body["lora"]) if body.get("lora") else (),
+        "lora": () if body.get("lora") is None else _lora(body["lora"]),
     }
 
 
@@ -97,8 +99,7 @@ def _lora(given: Any) -> tuple[SelectedAdapter, ...]:
 
 
 def _chat(body: Mapping[str, Any]) -> ChatRequest:
-    tools = body.get("tools")
-    made = None if tools is None else tuple(map(tool_of, tools))
+    made = _tools(body)
     choice, named, allowed = _tool_choice(body.get("tool_choice"))
     if named is not None or allowed is not None or (made and any(tool.input is not None for tool in made)):
         custom_tools.check(made or (), body.get("tool_choice"))
@@ -118,6 +119,16 @@ def _chat(body: Mapping[str, Any]) -> ChatRequest:
         mcp=mcp_options(body.get("mcp")),
         session_id=body.get("session_id"),
     )
+
+
+def _tools(body: Mapping[str, Any]) -> tuple[Tool, ...] | None:
+    """Return the tools of a request; ``None``: it says nothing of tools."""
+    given = body.get("tools")
+    if given is None:
+        return None
+    tools = tuple(map(tool_of, given))
+    check_tool_names([(f"tools[{place}].{given[place]['type']}.name", tool.name) for place, tool in enumerate(tools)])
+    return tools
 
 
 def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
@@ -248,11 +259,8 @@ def _conversation(body: Mapping[str, Any]) -> ChatRequest:
         raise InvalidRequest(f"{special}: of messages, the chat template says where special tokens are.", param=special)
     messages = messages_of(body["messages"])
     if any(message.media for message in messages):
-        raise InvalidRequest("messages: only text has tokens that can be told.", param="messages")
-    tools = body.get("tools")
-    return ChatRequest(
-        messages=messages, tools=None if tools is None else tuple(map(tool_of, tools)), extra=extra or NOTHING
-    )
+        raise InvalidRequest("messages: only text can be tokenized.", param="messages")
+    return ChatRequest(messages=messages, tools=_tools(body), extra=extra or NOTHING)
 
 
 def _is_literal(body: Mapping[str, Any]) -> str:
@@ -263,6 +271,20 @@ def _detokenize(body: Mapping[str, Any]) -> DetokenizeRequest:
     return DetokenizeRequest(**_shared("detokenize", body), tokens=tuple(body["tokens"]))
 
 
+def _speech(body: Mapping[str, Any]) -> SpeechRequest:
+    voice = body.get("voice")
+    speed = body.get("speed")
+    return SpeechRequest(
+        **_shared("speech", body),
+        input=body["input"],
+        voice=voice["id"] if isinstance(voice, dict) else voice,
+        format=body.get("response_format") or "mp3",
+        speed=1.0 if speed is None else speed,
+        seed=body.get("seed"),
+        is_event_stream=body.get("stream_format") == "sse",
+    )
+
+
 _READERS: Final[Mapping[Task, Callable[[Mapping[str, Any]], AnyRequest]]] = {
     "chat": _chat,
     "completions": _completion,
@@ -271,4 +293,5 @@ _READERS: Final[Mapping[Task, Callable[[Mapping[str, Any]], AnyRequest]]] = {
     "rerank": _rerank,
     "tokenize": _tokenize,
     "detokenize": _detokenize,
+    "speech": _speech,
 }

@@ -6,15 +6,14 @@ Errors name the field as the client wrote it, and what to send in its place.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from modelhost.chat.parsing.bodies import MODELS
 from modelhost.chat.parsing.fields import MAX_BATCH
-from modelhost.chat.parsing.tools import TAGS
+from modelhost.chat.parsing.problems import invalid_request
 from modelhost.chat.structured_output import STRUCTURED
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
@@ -70,7 +69,7 @@ def validate(task: Task, body: Any) -> None:
     try:
         MODELS[task].model_validate(body)
     except ValidationError as error:
-        raise _invalid_request(error) from None
+        raise invalid_request(error, body) from None
     check_batch_size(task, body)
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
@@ -103,10 +102,19 @@ def check_schema_size(schema: Mapping[str, Any], param: str) -> None:
         ) from None
 
 
+def check_tool_names(named: Sequence[tuple[str, str]]) -> None:
+    """Check that no two tools share a name; raises InvalidRequest. ``named``: the path and the name of each."""
+    known: set[str] = set()
+    for param, name in named:
+        if name in known:
+            raise InvalidRequest(f'{param}: another tool is called "{name}", too.', param=param)
+        known.add(name)
+
+
 def _schemas(task: Task, body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the JSON schemas of a checked request, each with its path."""
     known = MODELS[task].model_fields
-    if "response_format" in known and (shape := body.get("response_format")):
+    if task == "chat" and (shape := body.get("response_format")):
         if shape.get("json_schema"):
             yield "response_format.json_schema.schema", shape["json_schema"]["schema"]
         if shape.get("schema"):
@@ -150,39 +158,3 @@ def _hint(task: Task, name: str, sent: str, known: Set[str]) -> str:
 def _as_sent(name: str, request: AnyRequest) -> str:
     """Return the field ``name`` as the client wrote it."""
     return request.constraint_field.partition(".")[0] if name == STRUCTURED else name
-
-
-def _invalid_request(error: ValidationError) -> InvalidRequest:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    # Each branch of a union reports an error; the one with the longest path describes the actual mistake.
-    errors = [_located(each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
-    param = max((place for place, _ in errors), key=len)
-    reasons = dict.fromkeys(reason for place, reason in errors if place == param)
-    return InvalidRequest(f"{param or 'body'}: {'; or: '.join(reasons)}.", param=param or None)
-
-
-def _located(found: ErrorDetails) -> tuple[str, str]:
-    """Return the path of an error, and its message."""
-    place = _param(found["loc"])
-    if found["type"] == "union_tag_not_found":  # whose message is about tags
-        return f"{place}.type", "Field required"
-    return place, found["msg"]
-
-
-def _param(location: tuple[int | str, ...]) -> str:
-    """Return ``location`` as a path in the client's body, without the branches of unions that pydantic adds."""
-    path = [
-        part
-        for place, part in enumerate(location)
-        if isinstance(part, int) or (part.isidentifier() and part not in _BRANCHES and location[:place][:-1] != _TOOLS)
-    ]
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-
-
-_TOOLS = ("tools",)  # after the index of a tool comes the name of a branch, which is also the name of a field
-_BRANCHES = frozenset(
-    {
-        *("str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "ToolMode", "WantedAdapter"),
-        *TAGS.values(),
-    }
-)

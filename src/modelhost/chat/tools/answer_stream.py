@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from modelhost.exchange.events import (
     CallLogged,
     CallProgressed,
     Envelope,
+    EvalTimes,
     Event,
     Extra,
     Finish,
@@ -34,7 +35,7 @@ from modelhost.tools.callbacks import CallContext, ToolLogLine, ToolProgress
 PIECES_AHEAD: Final = 64
 """Pieces that are buffered for a slow client."""
 MODEL_OUTPUT: Final = (Text, Reasoning, Refusal, Logprobs)
-"""Events of a turn that the client gets; the host runs the calls, and the answer ends only once."""
+"""Events of a turn that the client gets, with the calls that it runs itself; the answer ends only once."""
 
 
 class AnswerStream:
@@ -54,16 +55,17 @@ class AnswerStream:
             raise piece
         return piece
 
-    async def forward(self, piece: Piece) -> None:
-        """Send what the model generated in ``piece``."""
+    async def forward(self, piece: Piece, calls: Sequence[Event] = ()) -> None:
+        """Send what the model generated in ``piece``; ``calls`` are its pieces of calls that the client runs."""
         if self._envelope is NO_ENVELOPE:
             self._envelope = piece[0].envelope
-        if self._has_role and len(piece) == 1 and piece[0].extra is None:  # as nearly all are
+        if self._has_role and len(piece) == 1 and piece[0].extra is None and not calls:  # as nearly all are
             if isinstance(piece[0], MODEL_OUTPUT):
                 await self._pieces.put((_alone(piece[0], self._envelope),))
             return
         begins = not self._has_role and any(isinstance(event, Begin) and event.role is not None for event in piece)
         said = [_alone(event, self._envelope) for event in piece if isinstance(event, MODEL_OUTPUT)]
+        said += [_alone(call, self._envelope) for call in calls]
         so_far = [self._with_spent(event) for event in piece if isinstance(event, PartialUsage)]
         unknown = next((event.extra for event in piece if event.extra is not None and _has_fields(event.extra)), None)
         if not (said or begins or unknown):
@@ -83,6 +85,11 @@ class AnswerStream:
     def _with_spent(self, event: PartialUsage) -> PartialUsage:
         return replace(event, envelope=self._envelope, usage=usage.add_usage(self.spent, event.usage))
 
+    async def send_calls(self, calls: Sequence[Event]) -> None:
+        """Send pieces of calls that the client runs."""
+        if calls:
+            await self._pieces.put(tuple(_alone(call, self._envelope) for call in calls))
+
     async def add_text(self, text: str) -> None:
         """Add ``text`` to the answer."""
         said: list[Event] = [] if self._has_role else [Begin(envelope=self._envelope)]
@@ -98,10 +105,12 @@ class AnswerStream:
         if not self._pieces.full():
             self._pieces.put_nowait((replace(event, envelope=self._envelope),))
 
-    async def finish(self, reason: str, details: FinishDetails | None, usage: Mapping[str, Any] | None) -> None:
+    async def finish(
+        self, reason: str, details: FinishDetails | None, usage: Mapping[str, Any] | None, times: EvalTimes
+    ) -> None:
         """End the answer; ``details`` says why the host ended it, if it did."""
         await self._pieces.put((Finish(envelope=self._envelope, reason=reason, details=details),))
-        await self._pieces.put((Usage(envelope=self._envelope, usage=usage),))
+        await self._pieces.put((Usage(envelope=self._envelope, usage=usage, times=times),))
         await self._pieces.put(None)
 
     async def fail(self, error: BaseException) -> None:

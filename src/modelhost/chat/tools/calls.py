@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelhost import json_text
-from modelhost.exchange.events import CallCancelled, CallFinished, CallStarted, ToolCallPiece
+from modelhost.exchange.events import ApprovalNeeded, CallCancelled, CallFinished, CallStarted, ToolCallPiece
 from modelhost.exchange.messages import ToolCall
 from modelhost.tools.outcome import ToolOutcome
+
+if TYPE_CHECKING:  # the MCP SDK is behind it
+    from modelhost.tools.catalogue import OfferedTool
 
 
 @dataclass(slots=True)
@@ -62,9 +65,29 @@ class CallCollector:
         return complete
 
 
-def call_started(call: RequestedCall) -> CallStarted:
-    """Return the event for a call that begins."""
-    return CallStarted(id=call.id, name=call.name, arguments=call.decoded())
+def call_started(call: RequestedCall, tool: OfferedTool | None, turn: int) -> CallStarted:
+    """Return the event for a call of ``tool``, requested in ``turn``, that begins."""
+    return CallStarted(
+        id=call.id,
+        name=call.name,
+        arguments=call.decoded(),
+        server=tool.server if tool else "",
+        tool=tool.tool if tool else "",
+        written=call.arguments,
+        turn=turn,
+    )
+
+
+def approval_needed(call: RequestedCall, tool: OfferedTool | None, turn: int) -> ApprovalNeeded:
+    """Return the event for a call of ``tool``, requested in ``turn``, that another request has to approve."""
+    return ApprovalNeeded(
+        id=call.id,
+        name=call.name,
+        server=tool.server if tool else "",
+        tool=tool.tool if tool else "",
+        written=call.arguments,
+        turn=turn,
+    )
 
 
 def call_cancelled(call: RequestedCall) -> CallCancelled:

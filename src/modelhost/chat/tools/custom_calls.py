@@ -216,7 +216,7 @@ class RawInputRewriter:
 
 
 def call_opening(name: str) -> str:
-    """Return the text before an unquoted input, which tells the model what it writes.
+    """Return the text before an unquoted input, which shows the model what it writes.
 
     No model begins like this by itself, so an answer that does proves that the engine applies the grammar.
     """

@@ -11,7 +11,6 @@ Source: https://platform.openai.com/docs/guides/function-calling#custom-tools
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -49,16 +48,11 @@ def check(tools: Sequence[Tool], choice: Any) -> None:
     """Check the custom tools of a request and the tools in its ``tool_choice``, whose types are checked.
 
     Raises:
-        InvalidRequest: two tools share a name, a regular expression is invalid, or the choice names a tool of another
-            kind.
+        InvalidRequest: a regular expression is invalid, or the choice names a tool of another kind.
     """
-    counts = Counter(tool.name for tool in tools)
     for place, tool in enumerate(tools):
         if tool.input is not None:
-            at = f"tools[{place}].custom"
-            if counts[tool.name] > 1:
-                raise InvalidRequest(f'{at}.name: another tool is called "{tool.name}", too.', param=f"{at}.name")
-            _check_format(tool.input, f"{at}.format.grammar.definition")
+            _check_format(tool.input, f"tools[{place}].custom.format.grammar.definition")
     custom = {tool.name for tool in tools if tool.input is not None}
     for kind, name in _named_in(choice):
         if kind == "custom" and name not in custom:

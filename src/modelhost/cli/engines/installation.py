@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -13,36 +16,51 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from modelhost.cli import console
-from modelhost.cli.engines.advice import machine_here
 from modelhost.config.directories import make_private
+from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS, environments
+from modelhost.engines.environments import folder_of
 from modelhost.engines.installed import how_to_install, recipe_for
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.build import (
     WHEELS,
     BuildDirectory,
     activate_build,
     build_lock,
     compile_build,
+    discard_build,
     install_wheel,
     jobs_for,
     progress_in,
     wheel_index,
 )
+from modelhost.engines.llamacpp.build_check import Checked, check, failed
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.installation import features_of
 from modelhost.engines.llamacpp.machine import (
     BUILD_COMMAND,
-    Build,
+    GPUS,
     Machine,
     better_build,
     compiled_for,
+    this_machine,
     why_unavailable,
 )
-from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
-from modelhost.errors import EngineMissing
-from modelhost.models.resolve.build_check import Checked, check_build
-from modelhost.workers.gpus import cuda_version, gpus
+from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused, write_record
+from modelhost.engines.traits import Build
+from modelhost.errors import EngineMissing, ModelhostError
+from modelhost.models.resolve.resolve import resolve
+from modelhost.workers.gpus import cuda_version, gpus, installed_gpu
+from modelhost.workers.launching import launch_worker
 from modelhost.workers.machine import allowed_cores, available_memory
+from modelhost.workers.process import WorkerProcess
+from modelhost.workers.worker import Worker
 
 TENTHS: Final = 10
+CHECK_CONTEXT: Final = 1024
+SECONDS_TO_START: Final = 60.0
+"""For a worker with the bundled model, in the check of a build."""
 
 
 def check_installable(engine: str) -> None:
@@ -66,8 +84,8 @@ def has_builds(engine: str) -> bool:
     return TRAITS[engine].installation.builds is not None
 
 
-def install_environment(engine: str, data_dir: Path) -> None:
-    """Create an environment with ``engine`` for the hosts of ``data_dir``."""
+def install_environment(engine: str, data_dir: Path, voice: str | None = None) -> None:
+    """Create an environment with ``engine``, and with ``voice``, for the hosts of ``data_dir``."""
 
     def report(line: str) -> None:
         """Print one line for each package that pip collects."""
@@ -76,19 +94,25 @@ def install_environment(engine: str, data_dir: Path) -> None:
             console.note(f"  {words[1]}")
 
     recipe = recipe_for(engine, has_cuda=bool(gpus()))
+    if voice is not None:
+        if voice not in recipe.voices:
+            raise typer.BadParameter(f"there is no voice {voice} to install; there are {', '.join(recipe.voices)}")
+        recipe = replace(recipe, installs=(*recipe.installs, recipe.voices[voice]))
     python = environments.install(engine, data_dir, recipe, report)
     console.note(f"{engine} {environments.version_of(engine, data_dir)} is installed: {python.parents[1]}")
 
 
-def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str | None) -> None:
+def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str | None, *, force: bool = False) -> None:
     """Make the build ``wanted``, or the best for this machine, and have hosts of ``data_dir`` use it.
 
-    ``wheels``: where the wheels for accelerators are; ``None``: at the index of their project.
+    One that hosts use already is kept, unless ``force`` is given. A build that is slower than the wheel is used only if
+    it is ``wanted``. ``wheels``: where the wheels for accelerators are; ``None``: at the index of their project.
 
     Raises:
         EngineMissing: it could not be made, or does not pass its check. What hosts used before stays.
     """
-    machine = machine_here()
+    gpu = installed_gpu()
+    machine = this_machine(None if gpu is None else gpu.build)
     better = better_build(machine)
     build = wanted or (better.build if better else None)
     if build is None:
@@ -99,14 +123,46 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str | None) -
         return
     if problem := why_unavailable(build, machine):
         raise typer.BadParameter(problem)
+    command = BUILD_COMMAND if wanted is None else f"{BUILD_COMMAND} --build {wanted}"
+    if not force and (there := _usable_build(build, machine, data_dir)) is not None:
+        console.note(f"llamacpp {there.version} ({there.build}) is here already: {folder_of(LlamaCpp.name, data_dir)}")
+        _note_check(there)
+        console.note(f"Nothing to do. `{command} --force` builds it again.")
+        return
+    if gpu is None and build in GPUS:
+        console.note("No GPU was found here; without one, the build cannot pass its check at the end.")
     workshop = BuildDirectory(data_dir=data_dir)
     make_private(workshop.log.parent)
     with workshop.log.open("w", buffering=1) as log, build_lock(workshop):
         record = _made(build, workshop, machine, wheels or WHEELS, log)
+        if record.is_slower and wanted is None:
+            discard_build(workshop)
+            console.warning(f"the build is slower than the wheel ({record.gain}), and is not used")
+            console.note(f"`{BUILD_COMMAND} --build {build}` uses it nevertheless; what is compiled is kept for that.")
+            return
         write_record(record, workshop.made)
-        python = activate_build(workshop)
-    console.note(f"llamacpp {record.version} ({record.build}) is installed: {python.parents[1]}")
-    console.note(f"  checked with the bundled model: {record.gain}{'' if record.has_llguidance else '; no llguidance'}")
+        place = activate_build(workshop).parents[1]
+    console.note(f"llamacpp {record.version} ({record.build}) is installed: {place}")
+    _note_check(record)
+    if record.is_slower:
+        console.warning(f"this build is slower than the wheel ({record.gain}); to go back to the wheel, remove {place}")
+
+
+def _usable_build(build: Build, machine: Machine, data_dir: Path) -> BuildRecord | None:
+    """Return the record of a build of this kind, version and machine that is here and runs; ``None``: there is none."""
+    record, python = read_record(data_dir), environments.python_of(LlamaCpp.name, data_dir)
+    if record is None or python is None or record.build != build or why_unused(data_dir) is not None:
+        return None
+    if record.is_compiled_here and record.processor != machine.processor.name:
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return record if features_of(str(python)) else None
+    return None
+
+
+def _note_check(record: BuildRecord) -> None:
+    found = "; ".join(filter(None, (record.gain, record.likeness, "" if record.has_llguidance else "no llguidance")))
+    console.note(f"  checked with the bundled model: {found}")
 
 
 def _named(machine: Machine) -> str:
@@ -129,6 +185,8 @@ def _made(build: Build, workshop: BuildDirectory, machine: Machine, wheels: str,
                 build, workshop, jobs=jobs_for(allowed_cores(), available_memory()), report=report.line
             )
     except EngineMissing as error:
+        if error.details.get("missing"):
+            raise  # nothing has been begun
         way_on = f"The log is {workshop.log}; the same command goes on where this one has ended."
         raise EngineMissing(f"{error.message}\n{way_on}", **error.details) from error
     console.note("checking it beside the wheel")
@@ -145,7 +203,40 @@ def _record(build: Build, machine: Machine, checked: Checked, *, is_compiled_her
         needs=compiled_for(machine.processor.flags) if is_compiled_here else (),
         processor=machine.processor.name,
         factors=checked.factors,
+        scores_differ_by=checked.scores_differ_by,
+        other_answers=checked.other_answers,
     )
+
+
+async def check_build(python: Path, build: Build) -> Checked:
+    """Check the build in the environment of ``python``.
+
+    Raises:
+        EngineMissing: it does not do what the wheel does; the message says what.
+    """
+    wheel = replace(bundled_model(), name="llama.cpp's wheel", python=None, has_fallback=False)
+    built = replace(wheel, name="the build", python=str(python))
+    try:
+        async with AsyncExitStack() as stack:
+            workers = [await _started(spec, stack) for spec in (wheel, built)]
+            return await check(workers[0], workers[1], build)
+    except EngineMissing:
+        raise
+    except ModelhostError as error:
+        raise failed(error.message) from error
+
+
+def bundled_model() -> ModelSpec:
+    """Return the bundled model for the library itself, whatever program the environment names in its place."""
+    options = {SERVER: ""}
+    settings = {"engine": LlamaCpp.name, "context_length": CHECK_CONTEXT, "slots": 1, "engine_options": options}
+    return resolve(Settings.model_validate(settings)).spec
+
+
+async def _started(spec: ModelSpec, stack: AsyncExitStack) -> Worker:
+    worker = await launch_worker(spec, LlamaCpp(), timeout_seconds=SECONDS_TO_START, start_process=WorkerProcess.start)
+    stack.push_async_callback(worker.close)
+    return worker
 
 
 class _Report:

@@ -33,6 +33,7 @@ from modelhost.models.resolve.inventory import Entry
 from modelhost.models.resolve.inventory import Progress as OnProgress
 from modelhost.models.resolve.inventory_file import write_inventory
 from modelhost.models.resolve.locate import locate
+from modelhost.plurals import counted
 
 CONTEXTS: Final = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -54,7 +55,7 @@ def scan(directories: Sequence[Path], output: Path, context: int | None, *, as_j
     else:
         _print_inventory(found.entries)
         usable = sum(entry.is_usable for entry in found.entries)
-        console.note(f"{len(found.entries)} models, {usable} usable; written to {output}")
+        console.note(f"{counted(len(found.entries), 'model')}, {usable} usable; written to {output}")
 
 
 def pull(reference: str, revision: str | None) -> None:

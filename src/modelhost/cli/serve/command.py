@@ -87,14 +87,12 @@ def serve(
             display.stop()
             _note_dotenv(effective)
             _note_unused_gpu(host.models[0])
-            name, needs_key = host.models[0].name, bool(host.settings.api_keys)
-            to_try = lazy.starting.prompt_announcement if host.settings.only_prompt else lazy.starting.announcement
-            typer.echo(to_try(url, name, needs_key=needs_key))
+            typer.echo(lazy.starting.first_example(url, host))
             if better := lazy.engine_advice.faster_build(host.models[0]):
                 typer.echo(f"{better}\n")
                 log.info(
                     "engine_could_be_faster",
-                    model=name,
+                    model=host.models[0].name,
                     build=better.build,
                     why=better.reason,
                     gain=better.gain,

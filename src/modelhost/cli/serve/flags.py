@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Concatenate, Final
 
 import typer
-from rich.markup import escape
 
 from modelhost.cli import console
 from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
-from modelhost.cli.signature import option, with_signature
+from modelhost.cli.signature import literal, option, with_signature
 from modelhost.config import environment
 from modelhost.config.document import read_content
 from modelhost.config.environment import CONFIG_VARIABLE, OTHER_NAMES, read_dotenv_settings
@@ -99,7 +98,7 @@ def _flag(setting: Setting) -> inspect.Parameter:
         typer.Option(
             None,
             *(() if setting.kind == "boolean" else setting.flags),
-            help=escape(_help(setting)),
+            help=literal(_help(setting)),
             metavar="|".join(setting.choices) or _METAVARS.get(setting.kind),
             show_default=False,
             rich_help_panel=setting.panel,
@@ -126,7 +125,7 @@ _OWN: Final = (
     option(
         "model",
         str | None,
-        typer.Argument(None, metavar="MODEL", help=escape(SETTINGS["model"].description), show_default=False),
+        typer.Argument(None, metavar="MODEL", help=literal(SETTINGS["model"].description), show_default=False),
     ),
     option(
         "hub_id",

@@ -27,6 +27,7 @@ EXAMPLES: Final = (
     "  modelhost --port 1234 --mcp-config mcp.json gguf -m Qwen/Qwen3-4B-GGUF -f Qwen3-4B-Q4_K_M.gguf\n"
     "  modelhost --mcp-port 4321 plain -m Qwen/Qwen3-4B\n"
     "  modelhost plain -m Qwen/Qwen3-4B --isq Q4K\n"
+    "  modelhost speech -m hibari\n"
     "  modelhost -i run -m Qwen/Qwen3-4B\n\n"
     "The options are those of modelhost serve, before the word or after it."
 )
@@ -100,6 +101,12 @@ _form(
     [_model_option("A directory, or a hub id.", "--quantized-model-id", "--model-id"), _FILE],
     "Serve a model in GGUF, like mistral.rs's gguf.",
 )
+_form(
+    "speech",
+    any_model,
+    [_model_option("A directory with a voice, or a voice in a package: hibari.", "--model-id")],
+    "Serve a model that speaks, like mistral.rs's speech.",
+)
 
 
 def _lacking(name: str, makes: str) -> None:
@@ -108,7 +115,7 @@ def _lacking(name: str, makes: str) -> None:
     def refuse() -> NoReturn:
         raise EngineMissing(
             f"{name}: a model that makes {makes} needs an engine for it, and modelhost has none yet. It serves models "
-            "that write text: modelhost run -m MODEL.",
+            "that write text: modelhost run -m MODEL; and models that speak: modelhost speech -m MODEL.",
             engine=name,
         )
 
@@ -117,4 +124,3 @@ def _lacking(name: str, makes: str) -> None:
 
 
 _lacking("diffusion", "images")
-_lacking("speech", "speech")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import functools
+import io
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-
+from modelhost import lazy
+from modelhost.cli import console
+from modelhost.engines import TRAITS
+from modelhost.exchange.tasks import Task
 from modelhost.models.hub.progress import FileProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+    from modelhost.host import Host
+
+SOUND: Final[tuple[Task, ...]] = ("speech", "transcription")
 
 
 class DownloadLines:
     """Prints a line for each tenth of each file, where stderr is no terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._tenths: dict[str, int] = {}
 
     def show(self, progress: FileProgress) -> None:
@@ -27,57 +37,59 @@ class DownloadLines:
         if tenth > self._tenths.get(progress.file, -1):
             self._tenths[progress.file] = tenth
             amount = f"{progress.done_bytes / 1e6:,.1f} of {progress.total_bytes / 1e6:,.1f} MB"
-            self._console.print(f"downloading {_title(progress)}: {tenth * 10} % ({amount})", soft_wrap=True)
+            print(f"downloading {_title(progress)}: {tenth * 10} % ({amount})", file=self._stream, flush=True)
 
 
 class StartDisplay:
-    """Shows progress bars for downloads and loading on a terminal, otherwise lines for downloads."""
+    """Shows progress bars for downloads and loading on a terminal, otherwise lines for downloads.
 
-    def __init__(self, console: Console) -> None:
-        # Logs keep their own way to stderr: they are bound to it for longer than this display lives.
-        progress = functools.partial(
-            Progress,
-            TextColumn("{task.description}"),
-            BarColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._download = progress(DownloadColumn(), TransferSpeedColumn())
-        self._loading = progress()
+    rich is imported for bars only: a start without a terminal does not wait for that.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bars: list[Progress] = []
+        """That of downloads, then that of loading."""
         self._tasks: dict[str, TaskID] = {}
-        self._lines = None if console.is_terminal else DownloadLines(console)
+        self._lines = None if stream.isatty() else DownloadLines(stream)
 
     def downloading(self, progress: FileProgress) -> None:
         """Show the progress of one file; called from the download thread."""
         if self._lines is not None:
             self._lines.show(progress)
             return
+        if not self._bars:
+            self._start(lazy.rich_progress.DownloadColumn(), lazy.rich_progress.TransferSpeedColumn())
+        bar = self._bars[0]
         if progress.file not in self._tasks:
-            self._download.start()
-            self._tasks[progress.file] = self._download.add_task(_title(progress), total=progress.total_bytes)
-        self._download.update(self._tasks[progress.file], completed=progress.done_bytes)
+            self._tasks[progress.file] = bar.add_task(_title(progress), total=progress.total_bytes)
+        bar.update(self._tasks[progress.file], completed=progress.done_bytes)
 
     def loading(self, fraction: float) -> None:
         """Show how much of the model is loaded, from 0 to 1."""
+        if self._lines is not None:
+            return
         if "" not in self._tasks:
-            self._download.stop()
-            self._loading.start()
-            self._tasks[""] = self._loading.add_task("loading the model", total=1.0)
-        self._loading.update(self._tasks[""], completed=fraction)
+            self.stop()
+            self._start()
+            self._tasks[""] = self._bars[-1].add_task("loading the model", total=1.0)
+        self._bars[-1].update(self._tasks[""], completed=fraction)
+
+    def _start(self, *columns: ProgressColumn) -> None:
+        terminal = lazy.rich_console.Console(file=self._stream)
+        self._bars.append(console.new_bar(*columns, terminal=terminal))
+        self._bars[-1].start()
 
     def stop(self) -> None:
         """Remove the bars; may be called repeatedly."""
-        self._download.stop()
-        self._loading.stop()
+        for bar in self._bars:
+            bar.stop()
 
 
 @contextmanager
 def start_display() -> Iterator[StartDisplay]:
     """Yield a display on stderr that disappears at the end."""
-    display = StartDisplay(Console(stderr=True))
+    display = StartDisplay(sys.stderr or io.StringIO())  # None if the program was started with it closed
     try:
         yield display
     finally:
@@ -114,3 +126,33 @@ def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
 
   curl {url}/{key_header} -d {body}
 """
+
+
+def sound_announcement(url: str, model: str, task: Task, *, needs_key: bool) -> str:
+    """Return a first example for a model that only speaks (``speech``), or only transcribes (``transcription``)."""
+    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+    if task == "speech":
+        body = shlex.quote(json.dumps({"model": model, "input": "Hello!"}))
+        request = f'audio/speech -H "Content-Type: application/json"{key_header} -d {body} -o hello.mp3'
+        command = 'speak "Hello!" -o hello.mp3'
+    else:
+        request = f"audio/transcriptions{key_header} -F {shlex.quote(f'model={model}')} -F file=@talk.mp3"
+        command = "transcribe talk.mp3"
+    return f"""\
+{model} answers at {url} (Ctrl-C stops it). Try:
+
+  curl {url}/v1/{request}
+
+  modelhost {command} --model {shlex.quote(model)} --url {url}
+"""
+
+
+def first_example(url: str, host: Host) -> str:
+    """Return what to print when ``host`` listens at ``url``: an example that fits what its first model can do."""
+    model, needs_key = host.models[0], bool(host.settings.api_keys)
+    if host.settings.only_prompt:
+        return prompt_announcement(url, model.name, needs_key=needs_key)
+    for task in SOUND:
+        if TRAITS[model.engine.name].can == (task,):
+            return sound_announcement(url, model.name, task, needs_key=needs_key)
+    return announcement(url, model.name, needs_key=needs_key)

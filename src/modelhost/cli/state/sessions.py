@@ -29,6 +29,7 @@ from modelhost.operations.sessions import (
     OneSession,
     SessionDocument,
 )
+from modelhost.plurals import counted
 
 STANDARD: Final = "-"
 BATCH_BYTES: Final = 4_000_000
@@ -53,9 +54,8 @@ def rm(
     host = running_host(url, api_key)
     for session_id in session_ids:
         deleted = host.call(DELETE_SESSION, OneSession(session_id=session_id))
-        console.note(
-            f"{deleted.session_id}: {deleted.messages} messages deleted, {format_size(deleted.space_freed_bytes)}"
-        )
+        what = f"{counted(deleted.messages, 'message')} deleted, {format_size(deleted.space_freed_bytes)}"
+        console.note(f"{deleted.session_id}: {what}")
 
 
 def export(

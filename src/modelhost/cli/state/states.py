@@ -23,6 +23,7 @@ from modelhost.operations.state import (
     Saved,
     SaveParameters,
 )
+from modelhost.plurals import counted
 
 
 @operation_command(SAVE, argument="session_id")
@@ -31,7 +32,7 @@ def save(host: RunningHost, parameters: SaveParameters, as_json: bool) -> None:
 
 
 def _print_saved(saved: Saved) -> None:
-    what = f"{saved.models} models, {saved.conversations} conversations"
+    what = f"{counted(saved.models, 'model')}, {counted(saved.conversations, 'conversation')}"
     typer.echo(f"{saved.state_id}: {what}, {format_size(saved.size_bytes)}, saved as {saved.session_id}")
 
 
@@ -46,8 +47,9 @@ def load(host: RunningHost, parameters: RestoreParameters, as_json: bool) -> Non
 
 def _print_restored(answer: Restored) -> None:
     counts = answer.restored
-    what = f"{counts.models} models, {counts.conversations} conversations, {counts.configurations} configurations"
-    typer.echo(f"{answer.state_id}: {what}")
+    what = f"{counted(counts.models, 'model')}, {counted(counts.conversations, 'conversation')}"
+    configurations = counted(counts.configurations, "configuration")
+    typer.echo(f"{answer.state_id}: {what}, {configurations}")
     if answer.loading_models:
         console.note(f"still loading: {', '.join(answer.loading_models)}")
     if answer.missing_models:

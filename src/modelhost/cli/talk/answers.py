@@ -75,7 +75,7 @@ class _Notes:
     def __init__(self) -> None:
         self._calls: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        self._told: dict[str, tuple[int, str]] = {}
+        self._shown_progress: dict[str, tuple[int, str]] = {}
         """The last progress of each call that was printed: tenth and message."""
         self._loaded: int | None = None
         """How many fifths of the model were loaded at the last note."""
@@ -128,10 +128,10 @@ class _Notes:
     def _on_progress(self, step: CallProgressed) -> None:
         """Show each new tenth or message: some servers report every percent."""
         progress, total, message = step.progress, step.total, _shortened(step.message or "")
-        told = int(10 * progress / total) if total else 0, message
-        if self._told.get(step.id) == told:
+        shown = int(10 * progress / total) if total else 0, message
+        if self._shown_progress.get(step.id) == shown:
             return
-        self._told[step.id] = told
+        self._shown_progress[step.id] = shown
         amount = f"{100 * progress / total:.0f} %" if total else f"{progress:g}"
         self._aside(f"⚙ {self._names.get(step.id, '')}: {amount} {message}".rstrip())
 

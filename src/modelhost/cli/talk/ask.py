@@ -11,7 +11,7 @@ import typer
 
 from modelhost.cli.talk.answers import print_text, stream_text
 from modelhost.cli.talk.connect import open_client
-from modelhost.cli.talk.options import TalkOptions, with_talk_options
+from modelhost.cli.talk.options import TalkOptions, with_options
 from modelhost.cli.talk.person import TerminalUser
 
 EXAMPLES: Final = (
@@ -24,7 +24,7 @@ EXAMPLES: Final = (
 STDIN: Final = "-"
 
 
-@with_talk_options
+@with_options(TalkOptions)
 def ask(
     options: TalkOptions,
     question: Annotated[

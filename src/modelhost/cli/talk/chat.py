@@ -19,7 +19,7 @@ from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.running_host import BlockingClient, Message, named_host
 from modelhost.cli.talk.answers import print_text, stream_text
 from modelhost.cli.talk.connect import open_client
-from modelhost.cli.talk.options import TalkOptions, with_talk_options
+from modelhost.cli.talk.options import TalkOptions, with_options
 from modelhost.cli.talk.person import TerminalUser
 from modelhost.config.checks import suggestion
 from modelhost.config.environment import URL_VARIABLE
@@ -201,7 +201,7 @@ EXAMPLES: Final = (
 PROMPT: Final = "you> "
 
 
-@with_talk_options
+@with_options(TalkOptions)
 def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryFile = None) -> None:
     """Chat with a model, line by line; /help lists the commands.
 

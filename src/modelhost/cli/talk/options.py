@@ -1,4 +1,4 @@
-"""The options that ``ask`` and ``chat`` share."""
+"""The options of commands that talk to a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TypeVar, get_type_hints
 
 import typer
 
@@ -17,6 +17,18 @@ from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import Approval
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+HostUrl = Annotated[
+    str | None,
+    typer.Option("--url", help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL} if a modelhost answers there."),
+]
+HostKey = Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +56,8 @@ class TalkOptions:
         int | None, typer.Option("--max-tokens", min=1, help="Maximum length of the answer, in tokens.")
     ] = None
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same answer.")] = None
-    url: Annotated[
-        str | None,
-        typer.Option(
-            "--url", help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL} if a modelhost answers there."
-        ),
-    ] = None
-    api_key: Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")] = None
+    url: HostUrl = None
+    api_key: HostKey = None
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Answer without the tools of MCP servers.")] = False
     approval: Annotated[
         Approval | None,
@@ -88,15 +95,33 @@ class TalkOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def with_talk_options(command: Callable[Concatenate[TalkOptions, ...], None]) -> Callable[..., None]:
-    """Give a command these options as its first argument; its other parameters stay options of its own."""
-    _options, *own = inspect.signature(command, eval_str=True).parameters.values()
-    hints = get_type_hints(TalkOptions, include_extras=True)
-    shared = [option(field.name, hints[field.name], field.default) for field in fields(TalkOptions)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundOptions:
+    """Which host speaks or transcribes, with which model. ``None`` means not given."""
 
-    @functools.wraps(command)
-    def with_options(**values: Any) -> None:
-        own_values = {parameter.name: values.pop(parameter.name) for parameter in own}
-        command(TalkOptions(**values), **own_values)
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model of the host, or a directory or name to start for this command."),
+    ] = None
+    url: HostUrl = None
+    api_key: HostKey = None
 
-    return with_signature(with_options, [*own, *shared])
+
+def with_options(
+    kind: type[Options],
+) -> Callable[[Callable[Concatenate[Options, ...], None]], Callable[..., None]]:
+    """Give a command the options ``kind``, a dataclass, as its first argument; its other parameters stay its own."""
+
+    def decorate(command: Callable[Concatenate[Options, ...], None]) -> Callable[..., None]:
+        _options, *own = inspect.signature(command, eval_str=True).parameters.values()
+        hints = get_type_hints(kind, include_extras=True)
+        shared = [option(field.name, hints[field.name], field.default) for field in fields(kind)]
+
+        @functools.wraps(command)
+        def with_values(**values: Any) -> None:
+            own_values = {parameter.name: values.pop(parameter.name) for parameter in own}
+            command(kind(**values), **own_values)
+
+        return with_signature(with_values, [*own, *shared])
+
+    return decorate

@@ -201,11 +201,11 @@ class TerminalUser:
     def answer(self, question: Mapping[str, Any]) -> FormAnswer:
         """Ask the user to answer ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
         server, message = console.printable(str(question["server"])), console.printable(str(question["message"]))
-        asks = f"⚙ {server} requests input: {message}"
+        request = f"⚙ {server} requests input: {message}"
         if not self.is_there:
-            console.note(f"{asks}\nDeclined: no terminal to ask on.")
+            console.note(f"{request}\nDeclined: no terminal to ask on.")
             return FormAnswer(action="decline")
-        console.note(asks)
+        console.note(request)
         try:
             if question.get("mode") == "url":
                 return self._followed(str(question.get("url")))

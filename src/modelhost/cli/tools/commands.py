@@ -122,7 +122,7 @@ def servers(target: Target, as_json: AsJson = False) -> None:
     found = target.call(LIST_SERVERS, NoParameters())
     print_result(found, print_servers, as_json=as_json)
     if not isinstance(target, RunningHost) and any(_is_broken(server) for server in found.data):
-        raise typer.Exit(1)  # who asks for a file wants to know whether all of it works
+        raise typer.Exit(1)  # a file is given to check that all of it works
 
 
 @with_target

@@ -32,7 +32,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalHost:
-    """Replaces a host for operations on tools; it asks no questions."""
+    """Replaces a host for operations on tools; it has no questions for the user."""
 
     toolbox: LocalFile
     tools: ToolHub

@@ -24,7 +24,7 @@ def print_tools(found: ToolList) -> None:
     if not found.data:
         console.note("no tools: `modelhost tools servers` shows the status of the servers")
         return
-    table = console.new_table("Tool", "Server", "Runs", "What it does", fold=("What it does",))
+    table = console.new_table("Tool", "Server", "Runs", "Description", fold=("Description",))
     for tool in found.data:
         description = console.printable(tool.function.description.partition("\n")[0])
         console.add_row(table, tool.function.name, tool.server, _runs(tool), description)
@@ -66,8 +66,8 @@ def print_resources(found: ResourceList) -> None:
     if not found.data:
         console.note("no resources: `modelhost tools servers` shows the status of the servers")
         return
-    headings = ("Server", "Address", "Kind", "Size", "What it is")
-    table = console.new_table(*headings, right=("Size",), fold=("What it is",))
+    headings = ("Server", "Address", "Kind", "Size", "Description")
+    table = console.new_table(*headings, right=("Size",), fold=("Description",))
     for each in found.data:
         kind = "template" if each.is_template else each.media_type or ""
         size = "" if each.size is None else f"{each.size:,}"
@@ -81,7 +81,7 @@ def print_prompts(found: PromptList) -> None:
     if not found.data:
         console.note("no prompts: `modelhost tools servers` shows the status of the servers")
         return
-    table = console.new_table("Server", "Prompt", "Has to be told", "What it is for", fold=("What it is for",))
+    table = console.new_table("Server", "Prompt", "Arguments", "Description", fold=("Description",))
     for each in found.data:
         arguments = " ".join(_argument(field) for field in each.arguments)
         texts = (each.server, each.name, arguments, each.description or each.title or "")
@@ -95,8 +95,10 @@ def _argument(field: PromptField) -> str:
 
 def _runs(tool: ToolCard) -> str:
     """Describe in a word or two when its calls need approval."""
-    is_asked = tool.approval == "ask" or (tool.approval == "read_only" and not tool.annotations.get("readOnlyHint"))
-    return {"deny": "never"}.get(tool.approval, "if agreed" if is_asked else "always")
+    needs_approval = tool.approval == "ask" or (
+        tool.approval == "read_only" and not tool.annotations.get("readOnlyHint")
+    )
+    return {"deny": "never"}.get(tool.approval, "if agreed" if needs_approval else "always")
 
 
 def _problem(server: ServerReport) -> str:

@@ -13,18 +13,20 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from modelhost.config.directories import make_private
 from modelhost.config.environment import current
 from modelhost.engines.environments import FINISHED, FOLDER, PYTHON, Report, folder_of, locked, run_step
-from modelhost.engines.llamacpp.machine import Build
+from modelhost.engines.llamacpp.machine import this_processor
 from modelhost.engines.llamacpp.record import DISTRIBUTION, ENGINE, locked_version
 from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_llguidance
+from modelhost.engines.traits import Build
 from modelhost.errors import EngineMissing
 
 BYTES_PER_JOB: Final = 1_500_000_000
@@ -36,10 +38,17 @@ VARIABLES: Final[Mapping[Build, str]] = {
 }
 DOWNLOADED_PARTS: Final = ("LLAMA_BUILD_BORINGSSL", "LLAMA_USE_PREBUILT_UI", "LLAMA_BUILD_UI")
 """What llama.cpp would download while it is built, and a worker does not need: TLS, and pages for a browser."""
+AMX_FLAG: Final = "amx_tile"
+"""Of processors with AMX, in ``/proc/cpuinfo``."""
+WITHOUT_AMX: Final = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+"""llama.cpp's code for AMX ends its process with an illegal instruction: GCC drops the configuration that it loads.
+https://github.com/ggml-org/llama.cpp/pull/26954. Seen with GCC 12.2 and models in Q4_0."""
 STEP: Final = re.compile(r"\s*\[(\d+)/(\d+)\] ")
 """How Ninja begins a line: ``[12/211] Building CXX object ...``."""
 COMPLAINT: Final = re.compile(r"\berror: |CMake Error|Killed")
 """Marks lines with the reason why a build fails: of compilers, CMake, or a compiler that the kernel has killed."""
+COMPLAINT_LINES: Final = 6
+"""Enough for what CMake writes below such a line, with the empty lines in it."""
 SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
 
 
@@ -159,13 +168,19 @@ def build_variables(build: Build, workshop: BuildDirectory, *, jobs: int, has_ll
     llguidance = f"-DLLAMA_LLGUIDANCE={'ON' if has_llguidance else 'OFF'}"
     arguments = [*(f"-D{name}=OFF" for name in DOWNLOADED_PARTS), llguidance]
     others = {name: "" for kind, name in VARIABLES.items() if kind != build}
+    flags = {}
+    if AMX_FLAG in this_processor().flags:
+        flags = {name: f"{given.get(name, '')} {WITHOUT_AMX}".strip() for name in ("CFLAGS", "CXXFLAGS")}
     return {
         "CMAKE_ARGS": " ".join([*arguments, *given.get("CMAKE_ARGS", "").split()]),
         "CMAKE_GENERATOR": "Ninja",
         "NPROC": str(jobs),
         "PATH": f"{(workshop.tools / PYTHON).parent}:{given.get('PATH', '')}",
         "XLLAMACPP_RELEASE": "",
+        # llama.cpp takes its version from git, which would find a repository around the data directory.
+        "GIT_CEILING_DIRECTORIES": str(workshop.folder.resolve()),
         **others,
+        **flags,
         **({VARIABLES[build]: "1"} if build in VARIABLES else {}),
     }
 
@@ -186,21 +201,37 @@ def activate_build(workshop: BuildDirectory) -> Path:
     return place / PYTHON
 
 
+def discard_build(workshop: BuildDirectory) -> None:
+    """Remove the new build, which is not to be used. What was compiled is kept for another attempt."""
+    shutil.rmtree(workshop.made)
+
+
 def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]) -> None:
     """As :func:`run_step`, but raise the compiler's error where pip only refers to the output above."""
-    complaints: list[str] = []
+    complaint: list[str] = []
 
     def hear(line: str) -> None:
         report(line)
-        if COMPLAINT.search(line):
-            complaints.append(line.strip())
+        if len(complaint) < COMPLAINT_LINES and (complaint or COMPLAINT.search(line)):
+            complaint.append(line.strip())
 
     try:
         run_step(ENGINE, argv, hear, variables)
     except EngineMissing as error:
-        if not complaints:
+        if not complaint:
             raise
-        raise EngineMissing(f"llama.cpp could not be built: {complaints[0]}", engine=ENGINE) from error
+        raise EngineMissing(f"llama.cpp could not be built: {reason_in(complaint)}", engine=ENGINE) from error
+
+
+def reason_in(complaint: Sequence[str]) -> str:
+    """Return the reason in ``complaint``, lines of the log from the first with a complaint on.
+
+    That line has it, except that CMake writes the place there and the reason below it.
+    """
+    if not complaint[0].startswith("CMake Error at "):
+        return complaint[0]
+    message = takewhile(lambda line: not line.startswith(("Call Stack", "CMake ")), complaint[1:])
+    return " ".join([complaint[0], *filter(None, message)])
 
 
 def _tools(workshop: BuildDirectory, report: Report) -> Path:

@@ -42,6 +42,7 @@ TYPES: Mapping[str, tuple[type, str]] = {
     "reasoning_format": (str, "text"),
     "samplers": (list, "a list"),
 }
+ANY_OBJECT_FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
 """Makes llama.cpp report timings, including the tokens so far, in each chunk instead of only in the last."""
 LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
@@ -62,10 +63,12 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for llama.cpp; ``body`` is changed in place, the objects in it are not.
 
     Raises:
-        InvalidRequest: a field has a wrong type that llama.cpp does not check.
+        InvalidRequest: a field has a wrong type that llama.cpp does not check, or a text to embed is empty.
         UnsupportedParameter: llama.cpp does not support a combination of fields.
     """
     _check_types(body)
+    if task == "embeddings":
+        _check_texts(body["input"])
     body = _in_its_words(task, body)
     if "seed" in body:
         # Below zero, llama.cpp chooses a seed, as other servers do.
@@ -88,6 +91,9 @@ def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body[RENAMED[ours]] = body.pop(ours)
     if (structured := body.pop("structured_outputs", None)) is not None:
         body.update(constraint_of(structured))
+    if (body.get("response_format") or {}).get("type") == "json_object":
+        # Without a schema, llama.cpp lets the model begin with white space, which costs tokens and is not in the text.
+        body["response_format"] = ANY_OBJECT_FORMAT
     if IGNORE_EOS in body:
         check_ignore_eos(body)
     if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
@@ -156,6 +162,14 @@ def _check_types(body: Mapping[str, Any]) -> None:
         (kind, words), value = TYPES[name], body[name]
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+
+
+def _check_texts(given: Any) -> None:
+    """Refuse an empty text, of which llama.cpp makes no vector, by its place, which llama.cpp does not tell."""
+    is_list = isinstance(given, list) and not (given and isinstance(given[0], int))
+    texts = {f"input[{place}]": text for place, text in enumerate(given)} if is_list else {"input": given}
+    if (param := next((param for param, text in texts.items() if not text), None)) is not None:
+        raise InvalidRequest(f"{param}: it is empty, and there is no vector of nothing.", param=param)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

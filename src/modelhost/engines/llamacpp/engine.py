@@ -63,6 +63,7 @@ from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
+from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
     {
@@ -164,10 +165,21 @@ SERVER_MODULE = "modelhost.engines.llamacpp.server_worker"
 ID_OF_CHAT, ID_OF_COMPLETION = b'"id":"chatcmpl-', b'"id":"cmpl-'
 
 
+METRICS: Final = EngineMetrics(
+    prefix="llamacpp:",
+    slots_path="/slots",
+    kv_usage=("llamacpp:kv_cache_usage_ratio",),
+    steps="llamacpp:n_decode_total",
+    requests_per_step="llamacpp:n_busy_slots_per_decode",
+)
+"""Drafted tokens are left out: its answers have them."""
+
+
 class LlamaCpp(Engine):
     """llama.cpp."""
 
     name = NAME
+    metrics = METRICS
     prompt_caches = SlotFiles()
     custom_tools = "with_grammars"
     continues_final_message = True
@@ -258,7 +270,7 @@ class LlamaCpp(Engine):
         return ""
 
     def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS[task]
+        return FIELDS.get(task, frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body = adapt_request(task, body)
@@ -284,9 +296,9 @@ class LlamaCpp(Engine):
         return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
 
     def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return usage_in(chunk, keeps_timings=bool(asked.get(PER_TOKEN)))
+        return usage_in(chunk, keeps_timings=bool(requested.get(PER_TOKEN)))
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return error_from(status, payload, model=model, worker=worker)

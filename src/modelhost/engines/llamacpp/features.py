@@ -17,8 +17,10 @@ GPU_FRAMEWORKS: Final = frozenset({"CUDA", "ROCm", "Vulkan", "MTL", "Metal", "SY
 PART_BYTES: Final = 1 << 16
 LLGUIDANCE: Final = "LLGUIDANCE"
 """The feature of a worker that accepts grammars of llguidance."""
-NO_LLGUIDANCE: Final = b"-DLLAMA_LLGUIDANCE=ON"
-"""Part of the error message of a build without llguidance."""
+NO_LLGUIDANCE: Final = (b"llguidance is not enabled", b"-DLLAMA_LLGUIDANCE=ON")
+"""Parts of the error messages of builds without llguidance. The second is older, and left out where a linker drops
+what is not called."""
+OVERLAP: Final = max(map(len, NO_LLGUIDANCE))
 
 
 def has_llguidance(library: Path) -> bool:
@@ -29,9 +31,9 @@ def has_llguidance(library: Path) -> bool:
     end = b""
     with library.open("rb") as file:
         while part := file.read(PART_BYTES):  # if mapped as a whole, it would count as the worker's memory
-            if NO_LLGUIDANCE in end + part:
+            if any(message in end + part for message in NO_LLGUIDANCE):
                 return False
-            end = part[-len(NO_LLGUIDANCE) :]
+            end = part[-OVERLAP:]
     return True
 
 

@@ -10,12 +10,14 @@ import platform
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from modelhost.engines.llamacpp.features import GPU_FRAMEWORKS
+from modelhost.engines.llamacpp.installation import features_of
+from modelhost.engines.traits import BetterBuild, Build, EngineFacts
 
 Accelerator = Literal["cuda", "hip", "vulkan"]
 
@@ -23,10 +25,10 @@ ROOT: Final = Path("/")
 ARCHITECTURES: Final[Mapping[str, str]] = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of the same architectures."""
 COMPILED_FOR: Final = re.compile(
-    r"(ssse3|sse4|avx|amx|fma|f16c|bmi|abm|adx|movbe|popcnt|aes|vaes|vpclmul|pclmul|gfni|sha|xop|tbm|rdseed|"
+    r"(ssse3|sse4|avx|fma|f16c|bmi|abm|adx|movbe|popcnt|aes|vaes|vpclmul|pclmul|gfni|sha|xop|tbm|rdseed|"
     r"asimd|sve|sme(2|_|$)|i8mm|bf16|fphp|atomics|lrcpc|fcma|jscvt|crc32|pmull|sb$|ssbs$)"
 )
-"""Prefixes of the flags for which a compiler generates instructions with ``-march=native``."""
+"""Prefixes of the flags for which a compiler generates instructions with ``-march=native`` and without AMX."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +86,8 @@ def compiled_for(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(flag for flag in flags if COMPILED_FOR.match(flag)))
 
 
-Build = Literal["native", "cuda", "hip", "vulkan", "metal"]
-
 BUILD_COMMAND: Final = "modelhost engines install llamacpp"
 """Makes the build that fits the machine."""
-BUILDS: Final[tuple[Build, ...]] = get_args(Build)
 BUILDS_ON: Final[Mapping[str, tuple[Build, ...]]] = {
     "linux": ("native", "cuda", "hip", "vulkan"),
     "darwin": ("native", "metal"),
@@ -113,7 +112,6 @@ LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
     "x86_64": (
         Feature(flag="avx512f", title="AVX-512", name="AVX512"),
         Feature(flag="avx_vnni", title="AVX-VNNI", name="AVX_VNNI"),
-        Feature(flag="amx_int8", title="AMX", name="AMX_INT8"),
     ),
     "aarch64": (
         Feature(flag="asimddp", title="dot products", name="DOTPROD"),
@@ -121,22 +119,12 @@ LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
         Feature(flag="sve", title="SVE", name="SVE"),
     ),
 }
-"""By architecture. The wheel is compiled for AVX2 and for ARMv8-A."""
+"""By architecture. The wheel is compiled for AVX2 and for ARMv8-A. Builds use no AMX: see ``WITHOUT_AMX`` of
+:mod:`modelhost.engines.llamacpp.build`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BetterBuild:
-    """A build that would be faster on this machine than the current one."""
-
-    build: Build
-    reason: str
-    """What the machine has that is not used: "this processor has AVX-512"."""
-    gain: str
-    """How much faster, as far as that was measured."""
-    command: str = BUILD_COMMAND
-
-    def __str__(self) -> str:
-        return f"llama.cpp could be faster here: {self.reason} ({self.gain}): {self.command}"
+def _better(build: Build, reason: str, gain: str) -> BetterBuild:
+    return BetterBuild(engine="llama.cpp", build=build, reason=reason, gain=gain, command=BUILD_COMMAND)
 
 
 def better_build(machine: Machine, has: Collection[str] = ()) -> BetterBuild | None:
@@ -149,12 +137,27 @@ def better_build(machine: Machine, has: Collection[str] = ()) -> BetterBuild | N
     if not GPU_FRAMEWORKS.isdisjoint(has):
         return None
     if (build := machine.accelerator) is not None:
-        return BetterBuild(
-            build=build, reason=f"there is {GPUS[build]}, which this build cannot use", gain=NOT_MEASURED
-        )
+        return _better(build, f"there is {GPUS[build]}, which this build cannot use", NOT_MEASURED)
     if unused := _unused_features(machine.processor.architecture, machine.processor.flags, has):
-        return BetterBuild(build="native", reason=_processor_has(unused), gain=_gain(unused))
+        return _better("native", _processor_has(unused), _gain(unused))
     return None
+
+
+def faster_build(accelerator: Accelerator | None, has: Collection[str], *, is_built: bool) -> BetterBuild | None:
+    """As :func:`better_build`, for this machine; ``is_built``: the current build was compiled on it."""
+    better = better_build(this_machine(accelerator), has)
+    # A compiler that is older than the processor may leave some of it unused: to build it again would not help.
+    return None if better is not None and better.build == "native" and is_built else better
+
+
+def advised(facts: EngineFacts, accelerator: Accelerator | None) -> EngineFacts:
+    """Return ``facts`` with advice on the best build for this machine as a remark, if it is another one."""
+    machine = this_machine(accelerator)
+    if facts.remark is not None or facts.build is None or better_build(machine) is None:
+        return facts  # without a build, it is a llama-server of the user's
+    better = better_build(machine, facts.features or features_of(sys.executable))
+    is_there = better is None or better.build == facts.build or (better.build == "native" and facts.build == "packaged")
+    return facts if is_there else replace(facts, remark=str(better))
 
 
 def why_unavailable(build: Build, machine: Machine) -> str | None:

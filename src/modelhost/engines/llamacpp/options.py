@@ -60,13 +60,7 @@ def checked_options(spec: ModelSpec) -> dict[str, Any]:
     Raises:
         ConfigError: one is unknown, or not valid.
     """
-    options = check_options(NAME, spec.options, OPTIONS, refused=REFUSED)
-    for name, choices in CHOICES.items():
-        if options[name] not in choices:
-            raise ConfigError(
-                f'engine option "{name}" of llamacpp takes {", ".join(choices)}, not "{options[name]}"',
-                param="engine_options",
-            )
+    options = check_options(NAME, spec.options, OPTIONS, choices=CHOICES, refused=REFUSED)
     for name in ("batch_size", "micro_batch_size", "threads_batch"):
         if options[name] < 0:
             raise ConfigError(f'engine option "{name}" of llamacpp: {options[name]} is below 0', param="engine_options")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import AcceptedParams
-from modelhost.engines.llamacpp.options import NAME, OPTIONS, REFUSED, split_problem
+from modelhost.engines.llamacpp.options import CHOICES, NAME, OPTIONS, REFUSED, split_problem
 from modelhost.engines.load_config import (
     AUTO,
     DTYPES,
@@ -46,7 +46,7 @@ def accepted(params: Mapping[str, Any]) -> AcceptedParams:
             problems += [problem] if problem else []
             warnings += [warning] if warning else []
     options, problem = _options(params)
-    problem = problem or problem_of_options(NAME, options, OPTIONS, refused=REFUSED)
+    problem = problem or problem_of_options(NAME, options, OPTIONS, choices=CHOICES, refused=REFUSED)
     if options:
         settings["engine_options"] = options
     return AcceptedParams(

@@ -5,6 +5,7 @@ It is the content of ``modelhost-engine.json``, written once the build has been 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ from modelhost.engines.llamacpp.machine import Processor, this_processor
 
 ENGINE: Final = "llamacpp"
 DISTRIBUTION: Final = "xllamacpp"
+BESIDE_A_CPU: Final = ("cuda", "hip", "vulkan")
+"""Builds that compute on a GPU where the wheel computes on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,11 @@ class BuildRecord:
     processor: str = ""
     factors: Mapping[str, float] = field(default_factory=dict)
     """Its speed in the check, as a multiple of the wheel's: with ``prompts`` and with ``answers``."""
+    scores_differ_by: float | None = None
+    """The largest difference of a logit from the wheel's in the check; ``None``: the record is older than that."""
+    other_answers: Mapping[str, float] = field(default_factory=dict)
+    """Prompts of the check to which its greedy answer is not the wheel's, with the distance of the scores of the two
+    likeliest tokens where they part: within what rounding explains, or it would not have passed."""
     engine: str = ENGINE
 
     @property
@@ -45,17 +53,41 @@ class BuildRecord:
         """The factors, for people."""
         return ", ".join(f"{what} {factor:.2f} times as fast as the wheel" for what, factor in self.factors.items())
 
+    @property
+    def is_slower(self) -> bool:
+        """Whether it was slower than the wheel in the check, prompts and answers together.
+
+        Unknown of builds for GPUs, for which the bundled model is too small: they count as faster.
+        """
+        return self.build not in BESIDE_A_CPU and math.prod(self.factors.values()) < 1
+
+    @property
+    def likeness(self) -> str:
+        """How its results compare with the wheel's, for people; empty if the record does not have it."""
+        if self.scores_differ_by is None:
+            return ""
+        scores = f"scores within {self.scores_differ_by:.4f} of the wheel's"
+        if not self.other_answers:
+            return f"{scores}, the same answers"
+        parted = ", ".join(f'"{prompt}" (two tokens {apart:.4f} apart)' for prompt, apart in self.other_answers.items())
+        return f"{scores}; other answers where two tokens are as likely within rounding: {parted}"
+
 
 def read_record(data_dir: Path) -> BuildRecord | None:
     """Return the record of the build of ``data_dir``; ``None`` if there is no build, or the record is damaged."""
     if python_of(ENGINE, data_dir) is None:
         return None
     try:
-        stored: dict[str, Any] = orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes())
+        stored: dict[str, Any] = dict(orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes()))
         features, needs = tuple(stored.pop("features", ())), tuple(stored.pop("needs", ()))
-        return BuildRecord(features=features, needs=needs, **stored)
-    except (orjson.JSONDecodeError, TypeError):
+        factors, others = _numbers(stored.pop("factors", {})), _numbers(stored.pop("other_answers", {}))
+        return BuildRecord(features=features, needs=needs, factors=factors, other_answers=others, **stored)
+    except (TypeError, ValueError):  # among them orjson.JSONDecodeError
         return None
+
+
+def _numbers(stored: Any) -> Mapping[str, float]:
+    return {str(name): float(number) for name, number in dict(stored).items()}
 
 
 def write_record(record: BuildRecord, folder: Path) -> None:

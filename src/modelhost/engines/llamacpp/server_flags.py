@@ -113,7 +113,7 @@ def _missing(program: ServerProgram, flag: str, requested_by: str) -> str:
     lacks = f"{_named(program)} has no {flag}"
     if not requested_by:
         return f"{lacks}, without which modelhost cannot use it; use a newer one, or none (the engine option server)"
-    return f"{lacks}, which {requested_by} asks for; use a newer one, or leave that away"
+    return f"{lacks}, which {requested_by} requires; use a newer one, or leave it out"
 
 
 def _named(program: ServerProgram) -> str:

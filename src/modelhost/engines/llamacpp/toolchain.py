@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config.environment import current
-from modelhost.engines.llamacpp.machine import Build
+from modelhost.engines.traits import Build
 
 Which = Callable[[str], str | None]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from modelhost.engines.capabilities import Capabilities
-from modelhost.engines.traits import TEXT, EngineFacts, EngineTraits, GpuSupport, Installation
+from modelhost.engines.traits import TEXT, BetterBuild, EngineFacts, EngineTraits, GpuSupport, Installation
 from modelhost.errors import ConfigError
 
 
@@ -49,6 +50,16 @@ class _Builds:
             return None
         return replace(facts, is_installed=True, version=version(PACKAGED), location=path, build="packaged")
 
+    def better(self, gpu: Any, features: Collection[str], *, is_built: bool) -> BetterBuild | None:
+        from modelhost.engines.llamacpp.machine import faster_build  # noqa: PLC0415 (as above)
+
+        return faster_build(gpu, features, is_built=is_built)
+
+    def advised(self, facts: EngineFacts, gpu: Any) -> EngineFacts:
+        from modelhost.engines.llamacpp.machine import advised  # noqa: PLC0415 (as above)
+
+        return advised(facts, gpu)
+
 
 TRAITS: Final = EngineTraits(
     name="llamacpp",
@@ -72,4 +83,5 @@ TRAITS: Final = EngineTraits(
     adapters="gguf",
     has_every_core=True,
     has_vision_file=True,
+    unknown_statements=frozenset({"autoescape", "block", "print", "raw", "with"}),
 )

@@ -41,7 +41,7 @@ FORMATS: Final = (
     *("Q8K", "HQQ8", "HQQ4", "FP8", "AFQ8", "AFQ6", "AFQ4", "AFQ3", "AFQ2", "F8Q8", "MXFP4"),
 )
 """Values of ``isq``; a number is the best format with that many bits."""
-DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+CHOICES: Final = {"dtype": ("auto", "float32", "bfloat16", "float16")}
 SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos", "structured_outputs"})
 FIELDS: Final[Mapping[Task, frozenset[str]]] = {
     "chat": SAMPLING | CHAT,
@@ -134,14 +134,11 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: one is unknown, or not valid.
     """
-    options = check_options(MistralRs.name, given, OPTIONS)
+    options = check_options(MistralRs.name, given, OPTIONS, choices=CHOICES)
     by_name = {name.lower(): name for name in (NONE, *FORMATS)}
     wanted = options["isq"].lower()
     if wanted not in by_name:
         message = f'engine option "isq": there is no format {options["isq"]}; there is {", ".join((NONE, *FORMATS))}'
-        raise ConfigError(message, param="engine_options")
-    if options["dtype"] not in DTYPES:
-        message = f'engine option "dtype": {options["dtype"]} is none of {", ".join(DTYPES)}'
         raise ConfigError(message, param="engine_options")
     if options["prefix_caches"] < 0:
         raise ConfigError('engine option "prefix_caches": it has to be 0 or more', param="engine_options")

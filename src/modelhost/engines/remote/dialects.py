@@ -62,7 +62,7 @@ class Dialect:
         return data
 
     def usage_in(
-        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
         """As for :class:`~modelhost.engines.base.Engine`."""
         return None
@@ -102,9 +102,9 @@ class EngineDialect(Dialect):
         return ENGINES[self._name].convert_answer(task, data)
 
     def usage_in(
-        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return ENGINES[self._name].usage_in(chunk, asked=asked)
+        return ENGINES[self._name].usage_in(chunk, requested=requested)
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
         return ENGINES[self._name].translate_error(status, payload, model=model, worker=worker)

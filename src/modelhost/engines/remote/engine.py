@@ -19,7 +19,7 @@ from modelhost.engines.load_config import (
     fixed_field,
     fixed_fields,
 )
-from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.options import check_options
 from modelhost.engines.remote.dialects import DIALECTS
 from modelhost.engines.remote.errors import error_from
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
@@ -44,6 +44,7 @@ FILES: Final[Mapping[str, str]] = {
 }
 """Settings of a model's files, and their names in :class:`ModelSpec`."""
 
+CHOICES: Final = {"dialect": tuple(DIALECTS)}
 ELSEWHERE: Final = "the server of a remote model decides that; start that server with it"
 
 
@@ -58,12 +59,7 @@ class Remote(Engine):
         Raises:
             ConfigError: an unknown option, or an invalid value.
         """
-        values = check_options(self.name, options or {}, OPTIONS)
-        if values["dialect"] not in DIALECTS:
-            raise ConfigError(
-                f'engine option "dialect" of remote takes {", ".join(DIALECTS)}, not "{values["dialect"]}"',
-                param="engine_options",
-            )
+        values = check_options(self.name, options or {}, OPTIONS, choices=CHOICES)
         for name in ("health_seconds", "connect_seconds"):
             if values[name] <= 0:
                 raise ConfigError(f'engine option "{name}": {values[name]:g} is too small', param="engine_options")
@@ -82,14 +78,10 @@ class Remote(Engine):
         """The server has its own launch parameters: those that would change its answers are problems here."""
         settings = {name: params[name] for name in ("context_length", "engine_options") if name in params}
         problems = [f'"params.{name}": the server of a remote model decides that' for name in FILES if params.get(name)]
-        options = params.get("engine_options") or {}
-        if problem := problem_of_options(self.name, options, OPTIONS):
-            problems.append(problem)
-        else:
-            try:
-                Remote(options)
-            except ConfigError as error:
-                problems.append(error.message)
+        try:
+            Remote(params.get("engine_options"))
+        except ConfigError as error:
+            problems.append(error.message)
         unused = params.keys() - settings.keys() - FILES.keys()
         return AcceptedParams(
             settings=settings,
@@ -160,9 +152,9 @@ class Remote(Engine):
         return self._dialect.convert_answer(task, data)
 
     def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return self._dialect.usage_in(chunk, asked)
+        return self._dialect.usage_in(chunk, requested)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return error_from(status, payload, model=model, worker=worker, own=self._dialect.translate)

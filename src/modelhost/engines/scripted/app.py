@@ -19,6 +19,7 @@ from modelhost.engines.scripted.chunks import json_bytes
 from modelhost.engines.scripted.generation import Generator
 from modelhost.engines.scripted.reply import Rule, split_words
 from modelhost.engines.scripted.request import read_texts, text_of_messages
+from modelhost.engines.scripted.speech import ScriptedSpeech
 from modelhost.engines.worker.asgi import (
     JSON_TYPE,
     ErrorResponse,
@@ -47,6 +48,7 @@ class ScriptedApp:
     def __init__(self, config: Mapping[str, Any], rules: Sequence[Rule]) -> None:
         self._config = config
         self._generator = Generator(config, rules)
+        self._speech = ScriptedSpeech(config, rules, self._generator.state)
         self._key = f"Bearer {config['api_key']}".encode()
         self._vocabulary = Vocabulary()
         self._gets: dict[str, Callable[[], Any]] = {
@@ -77,6 +79,10 @@ class ScriptedApp:
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._gets[path]()))
         elif method == "POST" and path in GENERATIONS:
             await self._generator.answer(GENERATIONS[path], read_json(await read_body(receive)), receive, send)
+        elif method == "POST" and path == "/v1/audio/speech":
+            await self._speech.answer(read_json(await read_body(receive)), receive, send)
+        elif method == "POST" and path == "/v1/audio/transcriptions":
+            await self._speech.transcribe(await read_body(receive), receive, send)
         elif method == "POST" and path in self._posts:
             body = read_json(await read_body(receive))
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._posts[path](body)))

@@ -27,6 +27,7 @@ from modelhost.engines.load_config import (
 from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import Task
+from modelhost.monitor.engine_reports import EngineMetrics
 
 DEFAULT_TEXT = "This is the scripted engine. It replays a script at a set speed and knows nothing about anything."
 NEVER = -1
@@ -63,6 +64,7 @@ class Scripted(Engine):
     """The engine that plays a script."""
 
     name = "scripted"
+    metrics = EngineMetrics(prefix="llamacpp:", running="llamacpp:requests_processing")
 
     @property
     def _dialect(self) -> Engine:
@@ -109,21 +111,23 @@ class Scripted(Engine):
 
     def fields(self, task: Task) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted and have no effect on a script."""
-        if task == "infill":
+        if task in ("infill", "speech"):
             return frozenset()
         return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in llama.cpp's dialect, without the JSON schema of a required call, which no script
         follows."""
+        if task == "speech":
+            return body
         choice = body.pop("tool_choice", None)
         body = self._dialect.adapt(task, body)
         return body if choice is None else {**body, "tool_choice": choice}
 
     def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+        self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return self._dialect.usage_in(chunk, asked=asked)
+        return self._dialect.usage_in(chunk, requested=requested)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return self._dialect.translate_error(status, payload, model=model, worker=worker)

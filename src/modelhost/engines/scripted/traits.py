@@ -6,4 +6,6 @@ from typing import Final
 
 from modelhost.engines.traits import EngineTraits
 
-TRAITS: Final = EngineTraits(name="scripted", serves="script", reads="scripts", can=("tests", "benchmarks"))
+TRAITS: Final = EngineTraits(
+    name="scripted", serves="script", reads="scripts", can=("tests", "benchmarks", "speech", "transcription")
+)

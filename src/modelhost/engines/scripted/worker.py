@@ -20,6 +20,7 @@ from typing import Any
 
 from modelhost.engines.scripted.app import ScriptedApp
 from modelhost.engines.scripted.reply import Rule, rules_of
+from modelhost.engines.scripted.speech import VOICES
 from modelhost.engines.worker.process import (
     announce_failed,
     announce_progress,
@@ -31,7 +32,7 @@ from modelhost.engines.worker.server import serve
 from modelhost.errors import ConfigError
 from modelhost.version import __version__
 
-TASKS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize")
+TASKS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize", "speech", "transcription")
 
 
 def main() -> None:
@@ -88,6 +89,7 @@ def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
             slots=config["slots"],
             tasks=TASKS,
             engine_version=__version__,
+            voices=VOICES,
         )
 
     serve(ScriptedApp(config, rules), config.get("socket_path"), announce)

@@ -60,6 +60,28 @@ def load(config: Mapping[str, Any]) -> Any:
         version=f"transformers {__version__}, torch {torch.__version__}",
         eos_ids=end_tokens([tokenizer.eos_token_id], directory),
         defaults=generation_config(directory),
+        gpu_memory=(lambda: gpu_memory(torch.cuda)) if device.startswith("cuda") else None,
+    )
+
+
+def gpu_memory(cuda: Any) -> Any:
+    """Return the memory of PyTorch's allocator as :class:`~modelhost.engines.worker.library.GpuMemory`.
+
+    https://docs.pytorch.org/docs/stable/torch_cuda_memory.html; ``cuda`` is ``torch.cuda``.
+    """
+    from modelhost.engines.worker.library import GpuMemory  # noqa: PLC0415
+
+    free = [
+        block["size"]
+        for segment in cuda.memory_snapshot()
+        for block in segment["blocks"]
+        if block["state"] == "inactive"
+    ]
+    allocated = cuda.memory_allocated()
+    return GpuMemory(
+        allocated_bytes=allocated,
+        cached_bytes=cuda.memory_reserved() - allocated,
+        largest_free_bytes=max(free, default=0),
     )
 
 

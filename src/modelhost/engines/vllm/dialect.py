@@ -107,8 +107,8 @@ def _tokenized(body: dict[str, Any]) -> dict[str, Any]:
 def convert_answer(task: Task, data: bytes) -> bytes:
     """Return ``data``, whole events or the whole of an answer, with the host's names of fields."""
     if task == "tokenize":
-        told = orjson.loads(data)
-        return orjson.dumps({name: told[name] for name in ("tokens", "token_strs") if told.get(name) is not None})
+        found = orjson.loads(data)
+        return orjson.dumps({name: found[name] for name in ("tokens", "token_strs") if found.get(name) is not None})
     if task == "detokenize":
         return orjson.dumps({"content": orjson.loads(data)["prompt"]})
     # With its quotes it cannot stand in a text, where JSON escapes them.
@@ -142,12 +142,12 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why"}
     message, param = str(error.get("message", "")), error.get("param")
     if found := _TOKENS.search(message):
-        told = f"{found[2] or ''}{found[3]}"
-        return ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), told=told)
+        counted = f"{found[2] or ''}{found[3]}"
+        return ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), counted=counted)
     if found := _CHARACTERS.search(message):
         # More characters than the context could hold, were each of its tokens the longest one: it has not counted on.
         least = int(found[1]) + 1
-        return ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), told=f"at least {least}")
+        return ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), counted=f"at least {least}")
     if _NO_PARSER in message:
         return UnsupportedParameter(
             f"tools: how {model} writes calls is not known; name its parser: --engine-option tool_call_parser=NAME.",

@@ -16,9 +16,10 @@ from modelhost.engines.prompting import prompt_config
 from modelhost.engines.vllm.adapters import ServedAdapters, adapter_places, served_adapters
 from modelhost.engines.vllm.dialect import FIELDS, adapt_request, convert_answer, error_from
 from modelhost.engines.vllm.families import AUTO, NONE
-from modelhost.engines.vllm.params import HONOURS, OPTIONS, accepted, check_values
+from modelhost.engines.vllm.params import CHOICES, HONOURS, OPTIONS, accepted, check_values
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
+from modelhost.monitor.engine_reports import EngineMetrics
 
 SERVER: Final = "vllm.entrypoints.openai.api_server"
 FALLBACK_CONTEXT: Final = 4096
@@ -39,10 +40,21 @@ UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
 """Settings that vLLM does not support, and the alternatives."""
 
 
+METRICS: Final = EngineMetrics(
+    prefix="vllm:",
+    kv_usage=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    running="vllm:num_requests_running",
+    drafted="vllm:spec_decode_num_draft_tokens_total",
+    accepted="vllm:spec_decode_num_accepted_tokens_total",
+)
+"""https://docs.vllm.ai/en/latest/usage/metrics.html"""
+
+
 class Vllm(Engine):
     """vLLM, with its own server as the worker."""
 
     name = "vllm"
+    metrics = METRICS
     adapters = ServedAdapters()
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
@@ -55,7 +67,7 @@ class Vllm(Engine):
         return torch_uses_gpus(python)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        options = check_options(self.name, spec.options, OPTIONS)
+        options = check_options(self.name, spec.options, OPTIONS, choices=CHOICES)
         check_values(options)
         check_settings(
             self.name, spec, UNSUPPORTED_SETTINGS, instead="the engine option arguments takes its --kv-cache-dtype"
@@ -88,7 +100,7 @@ class Vllm(Engine):
         return "vllm writes text here; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
 
     def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS[task]
+        return FIELDS.get(task, frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapt_request(task, body)

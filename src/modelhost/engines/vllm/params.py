@@ -52,17 +52,11 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def check_values(options: Mapping[str, Any]) -> None:
-    """Check the values of ``options``, which are complete.
+    """Check the numbers in ``options``, which are complete, and what goes together.
 
     Raises:
         ConfigError: one is out of its range.
     """
-    for name, choices in CHOICES.items():
-        if options[name] not in choices:
-            raise ConfigError(
-                f'engine option "{name}" of vllm takes {", ".join(choices)}, not "{options[name]}"',
-                param="engine_options",
-            )
     for name in ("tensor_parallel_size", "pipeline_parallel_size"):
         if options[name] < 1:
             raise ConfigError(f'engine option "{name}": {options[name]} is too small', param="engine_options")
@@ -83,7 +77,7 @@ def accepted(params: Mapping[str, Any]) -> AcceptedParams:
 
 def _problem(options: Mapping[str, Any]) -> str:
     try:
-        check_values(check_options(NAME, options, OPTIONS))
+        check_values(check_options(NAME, options, OPTIONS, choices=CHOICES))
     except ConfigError as error:
         return error.message
     return ""

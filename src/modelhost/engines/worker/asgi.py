@@ -20,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE = [(b"content-type", b"application/json; charset=utf-8")]
 EVENT_TYPE = [(b"content-type", b"text/event-stream")]
+METRICS_TYPE = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
 UNSUPPORTED = "unsupported_parameter"
 """The type of an error about a field that the library of a worker does not support."""
 
@@ -120,12 +121,17 @@ class Answering(Protocol):
 GENERATIONS = ("/v1/chat/completions", "/v1/completions")
 
 
-class WorkerRoutes:
-    """The ASGI application of a worker; ``config`` has its key, its name and its context length."""
+def not_found() -> ErrorResponse:
+    """Return the refusal of a path that is not there."""
+    return ErrorResponse(404, error_body(404, "not_found_error", "File Not Found"))
 
-    def __init__(self, answering: Answering, config: Mapping[str, Any]) -> None:
-        self._answering = answering
-        self._config = config
+
+class Routes:
+    """What the ASGI applications of workers share: the key, their health, their model; ``config`` has key and name."""
+
+    def __init__(self, config: Mapping[str, Any], **facts: Any) -> None:
+        """``facts`` of the model are shown with it."""
+        self._model = {"id": config["name"], "object": "model", "created": 0, "owned_by": "modelhost", **facts}
         self._key = f"Bearer {config['api_key']}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,21 +145,42 @@ class WorkerRoutes:
         if path != "/health" and not hmac.compare_digest(authorization(scope), self._key):
             raise ErrorResponse(401, error_body(401, "authentication_error", "Invalid API Key"))
         if method == "GET" and path == "/health":
-            answer: Any = {"status": "ok"}
+            await send_answer(send, 200, JSON_TYPE, orjson.dumps({"status": "ok"}))
         elif method == "GET" and path == "/v1/models":
-            answer = self._models()
-        elif method == "POST" and path in GENERATIONS:
+            await send_answer(send, 200, JSON_TYPE, orjson.dumps({"object": "list", "data": [self._model]}))
+        else:
+            await self.route(method, path, receive, send)
+
+    async def route(self, method: str, path: str, receive: Receive, send: Send) -> None:
+        """Answer what only this worker does; raises :class:`ErrorResponse`."""
+        raise NotImplementedError
+
+
+class WorkerRoutes(Routes):
+    """The ASGI application of a worker that writes; ``config`` has its key, its name and its context length.
+
+    ``metrics`` returns its metrics in Prometheus' text format.
+    """
+
+    def __init__(
+        self, answering: Answering, config: Mapping[str, Any], metrics: Callable[[], str] | None = None
+    ) -> None:
+        super().__init__(config, meta={"n_ctx": config["context_length"]})
+        self._answering = answering
+        self._metrics = metrics
+
+    async def route(self, method: str, path: str, receive: Receive, send: Send) -> None:
+        """Answer a request for text or tokens, or for the metrics."""
+        if method == "GET" and path == "/metrics" and self._metrics is not None:
+            await send_answer(send, 200, METRICS_TYPE, self._metrics().encode())
+            return
+        if method == "POST" and path in GENERATIONS:
             await self._answering.generate(path, read_json(await read_body(receive)), receive, send)
             return
-        elif method == "POST" and path == "/tokenize":
-            answer = await self._answering.tokenize(read_json(await read_body(receive)))
+        if method == "POST" and path == "/tokenize":
+            answer: Any = await self._answering.tokenize(read_json(await read_body(receive)))
         elif method == "POST" and path == "/detokenize":
             answer = await self._answering.detokenize(read_json(await read_body(receive)))
         else:
-            raise ErrorResponse(404, error_body(404, "not_found_error", "File Not Found"))
+            raise not_found()
         await send_answer(send, 200, JSON_TYPE, orjson.dumps(answer))
-
-    def _models(self) -> Any:
-        meta = {"n_ctx": self._config["context_length"]}
-        model = {"id": self._config["name"], "object": "model", "created": 0, "owned_by": "modelhost", "meta": meta}
-        return {"object": "list", "data": [model]}

@@ -56,6 +56,21 @@ class Job:
 JobEvent = tuple[Job, Event]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFigures:
+    """What a batcher has done since it began, and holds now."""
+
+    steps: int
+    step_requests: int
+    """The requests in all steps."""
+    running: int
+    waiting: int
+    held_tokens: int
+    """Tokens of the requests in the batch."""
+    kept_bytes: int
+    """Size of the kept beginnings of prompts."""
+
+
 class Batcher:
     """Runs up to ``slots`` requests at once; the others wait in their order of arrival."""
 
@@ -78,6 +93,7 @@ class Batcher:
         self._waiting: deque[Job] = deque()
         self._filling: Job | None = None
         self._events: list[JobEvent] = []
+        self._steps = self._step_requests = 0
 
     def submit(self, job: Job) -> None:
         """Start ``job``; may be called in any thread."""
@@ -86,6 +102,18 @@ class Batcher:
     def cancel(self, job: Job) -> None:
         """Stop ``job`` before its next token, if it is running; may be called in any thread."""
         self._orders.put((job, False))
+
+    def figures(self) -> BatchFigures:
+        """Return what it has done; may be called in any thread."""
+        running = tuple(self._running)
+        return BatchFigures(
+            steps=self._steps,
+            step_requests=self._step_requests,
+            running=len(running),
+            waiting=len(self._waiting),
+            held_tokens=sum(len(job.held) for job in running),
+            kept_bytes=self._prefixes.size_bytes,
+        )
 
     def run(self) -> None:
         """Process requests forever."""
@@ -182,6 +210,8 @@ class Batcher:
         if not self._running:
             return
         scores = self._batch.step([job.last for job in self._running])
+        self._steps += 1
+        self._step_requests += len(self._running)
         ended = []
         for row, job in enumerate(self._running):
             job.held.append(job.last)

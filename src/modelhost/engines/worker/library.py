@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -69,6 +69,17 @@ def vocab_size(library: Library) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuMemory:
+    """The GPU memory of a library that keeps what it has once taken."""
+
+    allocated_bytes: int
+    cached_bytes: int
+    """Kept for later use."""
+    largest_free_bytes: int
+    """The largest block of what is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A model that an engine has loaded. ``tokenizer`` is a fast tokenizer of ``transformers``."""
 
@@ -79,3 +90,5 @@ class Loaded:
     eos_ids: frozenset[int]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Its ``generation_config.json``."""
+    gpu_memory: Callable[[], GpuMemory] | None = None
+    """Returns the GPU memory of the library, in any thread; ``None``: it uses no GPU, or does not report it."""

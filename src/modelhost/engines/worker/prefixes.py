@@ -30,6 +30,11 @@ class PrefixCache:
         self._count = 0
         self._bytes = 0
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of all caches."""
+        return self._bytes
+
     def take(self, prompt: Sequence[int]) -> tuple[Cache, int]:
         """Return a cache with a prefix of ``prompt``, possibly a new one, and the number of its tokens.
 

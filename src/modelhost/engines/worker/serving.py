@@ -17,6 +17,7 @@ from typing import Any
 from modelhost.engines.worker.app import EventBridge, LibraryAnswers
 from modelhost.engines.worker.asgi import WorkerRoutes
 from modelhost.engines.worker.batcher import Batcher
+from modelhost.engines.worker.figures import worker_metrics
 from modelhost.engines.worker.library import Loaded
 from modelhost.engines.worker.process import announce_failed, announce_ready
 from modelhost.engines.worker.server import serve
@@ -56,7 +57,9 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             chat_stops=config["chat_stops"],
         )
 
-    serve(WorkerRoutes(LibraryAnswers(loaded, batcher, config), config), config.get("socket_path"), announce)
+    metrics = worker_metrics(loaded, batcher.figures, config["slots"] * config["context_length"])
+    routes = WorkerRoutes(LibraryAnswers(loaded, batcher, config), config, metrics)
+    serve(routes, config.get("socket_path"), announce)
 
 
 def _work(config: Mapping[str, Any], load: Load, mailbox: EventBridge, begun: Future[tuple[Loaded, Batcher]]) -> None:

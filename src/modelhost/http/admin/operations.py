@@ -75,7 +75,7 @@ class AdministrationEndpoint:
             # A body that is not there is one without parameters: all may stand in the path.
             values.update(_checked_object(await exchange.json(self._limit_bytes, if_empty={})))
         else:
-            values.update(_query(scope))
+            values.update(_query(scope, self._operation.parameters.has_list))
         _check_distinct(values, scope["path_params"])
         values.update(scope["path_params"])
 
@@ -129,17 +129,17 @@ def _wants_events(scope: Scope) -> bool:
     return any(EVENT_STREAM in value for value in accepted)
 
 
-def _query(scope: Scope) -> dict[str, str]:
-    """Return the parameters of the query.
+def _query(scope: Scope, is_list: Callable[[str], bool]) -> dict[str, str]:
+    """Return the parameters of the query. A list may be written in one, or by repeating its name.
 
     Raises:
-        InvalidRequest: one of them is given twice.
+        InvalidRequest: a parameter that is no list is given twice.
     """
     found: dict[str, str] = {}
     for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
-        if name in found:
+        if name in found and not is_list(name):
             raise InvalidRequest(f"{name}: it is given twice.", param=name)
-        found[name] = value
+        found[name] = f"{found[name]},{value}" if name in found else value
     return found
 
 

@@ -33,6 +33,7 @@ from modelhost.exchange.events import (
     Usage,
 )
 from modelhost.http.anthropic.parse import ThinkingFormat
+from modelhost.http.arguments import INVALID, arguments_in
 
 AnthropicEvent = dict[str, Any]
 
@@ -63,18 +64,18 @@ class MessageEvents:
         *,
         thinking: ThinkingFormat,
         sign: Callable[[str], str],
-        server_of: Callable[[str], str],
         max_tokens: int | None = None,
     ) -> None:
-        """Take how to show thinking, what signs it, and the MCP server of a tool by the tool's name."""
+        """Take how to show thinking, and what signs it; with a ``max_tokens`` of 0, answers are empty."""
         self._thinking = thinking
         self._sign = sign
-        self._server_of = server_of
         self._max_tokens = max_tokens
         self._has_begun = False
         self._index = -1
         self._open: str | None = None
         """The type of the open block."""
+        self._text_head = b""
+        """What the delta of a text in the open block begins with, encoded."""
         self._reasoning: list[str] = []
         self._call: int | None = None
         """The index of the call in the open block."""
@@ -91,6 +92,8 @@ class MessageEvents:
             yield self._begin(piece[0].envelope)
         for event in piece:
             match event:
+                case Text() | Refusal() | Reasoning() | ToolCallPiece() if self._max_tokens == 0:
+                    pass
                 case Text() | Refusal():
                     yield from self._text(event.text)
                 case Reasoning():
@@ -108,6 +111,9 @@ class MessageEvents:
 
     def block(self, piece: Piece) -> bytes:
         """Return the events for a piece as server-sent events; empty if it has none."""
+        event = piece[0]
+        if event.__class__ is Text and len(piece) == 1 and self._open == "text":  # as nearly all are
+            return self._text_head + json_text.encode(event.text) + TEXT_TAIL
         return b"".join(map(encoded, self.of(piece)))
 
     def _begin(self, envelope: Envelope) -> AnthropicEvent:
@@ -132,6 +138,7 @@ class MessageEvents:
         yield from self._close()
         self._index += 1
         self._open = block["type"]
+        self._text_head = TEXT_HEAD % self._index
         yield {"type": "content_block_start", "index": self._index, "content_block": block}
 
     def _delta(self, kind: str, name: str, value: str) -> AnthropicEvent:
@@ -150,7 +157,8 @@ class MessageEvents:
 
     def _text(self, text: str) -> Iterator[AnthropicEvent]:
         if self._open != "text":
-            yield from self._start({"type": "text", "text": "", "citations": None})
+            # Anthropic's schema requires `citations`, and the Vercel AI SDK refuses null.
+            yield from self._start({"type": "text", "text": "", "citations": []})
         yield self._delta("text_delta", "text", text)
 
     def _reason(self, text: str) -> Iterator[AnthropicEvent]:
@@ -197,12 +205,11 @@ class MessageEvents:
         if isinstance(event, CallStarted):
             given = {} if event.arguments is None else event.arguments
             arguments = given if isinstance(given, dict) else {INVALID: given}
-            server = self._server_of(event.name)
             use = {
                 "type": "mcp_tool_use",
                 "id": event.id,
                 "name": event.name,
-                "server_name": server,
+                "server_name": event.server,
                 "input": arguments,
             }
             yield from self._start(use)
@@ -223,6 +230,8 @@ class MessageEvents:
         yield from self._delayed_calls()
         yield from self._close()
         usage = usage_of(event.usage or {})
+        if self._max_tokens == 0:
+            usage["output_tokens"] = 0
         reason, sequence = self._stop_reason(usage["output_tokens"])
         ended: AnthropicEvent = {
             "type": "message_delta",
@@ -236,6 +245,8 @@ class MessageEvents:
         yield MESSAGE_STOP
 
     def _stop_reason(self, output_tokens: int) -> tuple[str, str | None]:
+        if self._max_tokens == 0:
+            return STOP_REASONS["length"], None
         finish = self._finish or Finish(reason="stop")
         details = finish.details
         if details is not None and details.kind in REASONS_OF_DETAILS:
@@ -285,6 +296,10 @@ def encoded(event: AnthropicEvent) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + json_text.encode(event) + b"\n\n"
 
 
+TEXT_HEAD: Final = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
+)
+TEXT_TAIL: Final = b"}}\n\n"
 MESSAGE_STOP: Final[AnthropicEvent] = {"type": "message_stop"}
 STOP: Final = encoded(MESSAGE_STOP)
 PING: Final = encoded({"type": "ping"})
@@ -318,7 +333,7 @@ class WholeMessage:
             case "content_block_delta":
                 self._add_delta(self._message["content"][-1], event["delta"])
             case "content_block_stop" if self._arguments:
-                self._message["content"][-1]["input"] = _object(self._arguments)
+                self._message["content"][-1]["input"] = arguments_in(self._arguments)
             case "message_delta":
                 self._message.update({name: value for name, value in event.items() if name not in IN_PARTS})
                 self._message.update(event["delta"])
@@ -338,17 +353,6 @@ class WholeMessage:
                 self._arguments += delta["partial_json"]
 
 
-INVALID: Final = "INVALID_JSON"
-"""Where Anthropic's documentation has clients put arguments that are not valid."""
 IN_PARTS: Final = frozenset({"type", "delta", "usage"})
 ONCE: Final = frozenset({"modelhost.tools"})
 """Events of the host that are part of a whole message, too."""
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Return the arguments in ``text``, or under a name of their own if they are no JSON object."""
-    try:
-        found = json_text.decode(text)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {INVALID: text}

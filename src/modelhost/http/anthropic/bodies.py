@@ -5,6 +5,7 @@ Source: https://docs.anthropic.com/en/api/messages, and the types of the package
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -15,6 +16,7 @@ from modelhost.config.value_types import NewSessionId
 from modelhost.http.validation import Lenient
 
 MAX_STOPS: Final = 16
+TOOLSET: Final = "mcp_toolset"
 
 
 class TextBlock(Lenient):
@@ -68,13 +70,14 @@ class ImageBlock(Lenient):
 
 
 DocumentPart = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
+AnySource = Annotated[TextSource | ContentSource | DataSource | UrlSource | FileSource, Field(discriminator="type")]
 
 
 class DocumentBlock(Lenient):
     """A document; models get its text."""
 
     type: Literal["document"]
-    source: Annotated[TextSource | ContentSource | DataSource | UrlSource | FileSource, Field(discriminator="type")]
+    source: AnySource
     title: str | None = None
     context: str | None = None
 
@@ -220,17 +223,47 @@ class Tool(Lenient):
 class HostedTool(Lenient):
     """A tool that Anthropic runs, or whose schema only Anthropic's models know; it is not given to the model."""
 
-    type: Annotated[NonEmpty, Field(json_schema_extra={"not": {"const": "custom"}})]
+    type: Annotated[NonEmpty, Field(json_schema_extra={"not": {"enum": ["custom", TOOLSET]}})]
     name: str | None = None
-    mcp_server_name: str | None = None
+
+
+class ToolsetConfig(Lenient):
+    """Whether the model gets a tool of an MCP server."""
+
+    enabled: bool | None = None
+
+
+class Toolset(Lenient):
+    """Which tools of an MCP server the model gets: those of ``configs`` as these say, others as the default says."""
+
+    type: Literal["mcp_toolset"]
+    mcp_server_name: NonEmpty
+    default_config: ToolsetConfig | None = None
+    configs: dict[str, ToolsetConfig | None] | None = None
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the model gets the tools that ``configs`` says nothing of."""
+        return self.default_config is None or self.default_config.enabled is not False
+
+    @property
+    def named(self) -> Mapping[str, bool]:
+        """The tools of ``configs``, each with whether the model gets it; saying nothing means that it does."""
+        configs = self.configs or {}
+        return {name: config is None or config.enabled is not False for name, config in configs.items()}
 
 
 def _tool_kind(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "custom" if kind in (None, "custom") else "hosted"
+    if kind in (None, "custom"):
+        return "custom"
+    return "toolset" if kind == TOOLSET else "hosted"
 
 
-AnyTool = Annotated[Annotated[Tool, Tag("custom")] | Annotated[HostedTool, Tag("hosted")], Discriminator(_tool_kind)]
+AnyTool = Annotated[
+    Annotated[Tool, Tag("custom")] | Annotated[Toolset, Tag("toolset")] | Annotated[HostedTool, Tag("hosted")],
+    Discriminator(_tool_kind),
+]
 
 
 class FreeChoice(Lenient):
@@ -322,7 +355,7 @@ class _Conversation(Lenient):
 class MessagesRequest(_Conversation):
     """``POST /v1/messages``."""
 
-    max_tokens: Count
+    max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
     stream: bool | None = None
     stop_sequences: Annotated[list[NonEmpty], Field(max_length=MAX_STOPS)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,13 +10,15 @@ from modelhost import json_text
 from modelhost.chat.images import IMAGE
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunks import REASONING
-from modelhost.exchange.messages import MediaPart, Message, Part, Role, TextPart, ToolCall
+from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.http.anthropic import bodies
 from modelhost.http.anthropic.changing_lines import without_changing_lines
+from modelhost.http.documents import PLAIN_TEXT, UNREADABLE, text_in_base64
 from modelhost.http.validation import note_ignored
 
-PLAIN_TEXT: Final = "text/"
+REMINDER: Final = "<system-reminder>\n{}\n</system-reminder>"
+"""How Claude Code writes what the system has to say in the middle of a conversation into messages of the user."""
 Verify = Callable[[str, str], bool]
 """Whether a signature belongs to a text of reasoning."""
 
@@ -32,20 +32,32 @@ def system_message(system: str | Sequence[bodies.TextBlock] | None, *, is_stable
     return (Message(role="system", content=text),) if text else ()
 
 
-def messages_of(given: Sequence[bodies.Message], verify: Verify) -> tuple[Message, ...]:
-    """Return the messages of the conversation; consecutive ones of one role are one message.
+def messages_of(
+    given: Sequence[bodies.Message], verify: Verify, *, before: Sequence[Message] = ()
+) -> tuple[Message, ...]:
+    """Return the messages of the conversation after those ``before``; consecutive ones of one role are one message.
+
+    System messages at the beginning belong to the system prompt. Later ones become text of the user, since the chat
+    templates of many models accept no system message there.
 
     Raises:
         InvalidRequest: a block cannot be used; ``param`` is its path.
     """
-    made: list[Message] = []
+    made = list(before)
     for place, message in enumerate(given):
         at = f"messages[{place}].content"
         if message.role == "assistant":
             made += _assistant(message.content, at, verify)
-        else:
-            made += _user(message.content, at, is_system=message.role == "system")
+            continue
+        has_begun = bool(made) and made[-1].role != "system"
+        for each in _user(message.content, at, is_system=message.role == "system"):
+            made.append(_reminder(each) if has_begun and each.role == "system" else each)
     return tuple(_merged(made))
+
+
+def _reminder(system: Message) -> Message:
+    parts: list[Part] = [TextPart(REMINDER.format(system.text)), *system.media]
+    return Message(role="user", content=_as_content(parts))
 
 
 def _merged(messages: Iterable[Message]) -> Iterator[Message]:
@@ -53,8 +65,9 @@ def _merged(messages: Iterable[Message]) -> Iterator[Message]:
     for message in messages:
         if last is None:
             last = message
-        elif last.role == message.role == "user":
-            last = Message(role="user", content=_as_content([*_as_parts(last.content), *_as_parts(message.content)]))
+        elif last.role == message.role in ("user", "system"):
+            parts = [*_as_parts(last.content), *_as_parts(message.content)]
+            last = Message(role=message.role, content=_as_content(parts))
         elif last.role == message.role == "assistant" and not last.tool_calls:
             last = _joined(last, message)
         else:
@@ -136,8 +149,9 @@ def _assistant(content: str | Sequence[bodies.Block], at: str, verify: Verify) -
 def _check_signature(block: bodies.ThinkingBlock, param: str, verify: Verify) -> None:
     if not verify(block.thinking, block.signature):
         raise InvalidRequest(
-            f"{param}: this host did not write this thinking block, or it was changed. Send it as it came, or leave "
-            "it out.",
+            # Claude Code knows from the first words that it has to leave the thinking of earlier answers out.
+            f"{param}: Invalid `signature` in `thinking` block: this host did not write it, or it was changed. Send it "
+            "as it came, or leave it out.",
             param=param,
         )
 
@@ -152,13 +166,12 @@ def _user(content: str | Sequence[bodies.Block], at: str, *, is_system: bool) ->
         yield Message(role=role, content=content)
         return
     parts: list[Part] = []
-    has_results = False
+    has_results = any(isinstance(block, bodies.ToolResultBlock) for block in content)
     for place, block in enumerate(content):
         if isinstance(block, bodies.ToolResultBlock):
-            has_results = True
             yield _result(block.tool_use_id, block.content, f"{at}[{place}].content")
         else:
-            parts += _parts(block, f"{at}[{place}]")
+            parts += _parts(block, f"{at}[{place}]", of_tool=has_results)
     if parts or not has_results:
         yield Message(role=role, content=_as_content(parts))
 
@@ -166,18 +179,19 @@ def _user(content: str | Sequence[bodies.Block], at: str, *, is_system: bool) ->
 def _result(call_id: str, content: str | Sequence[bodies.ResultPart] | None, at: str) -> Message:
     if content is None or isinstance(content, str):
         return Message(role="tool", tool_call_id=call_id, content=content or "")
-    parts = [part for place, block in enumerate(content) for part in _parts(block, f"{at}[{place}]")]
+    parts = [part for place, block in enumerate(content) for part in _parts(block, f"{at}[{place}]", of_tool=True)]
     return Message(role="tool", tool_call_id=call_id, content=_as_content(parts))
 
 
-def _parts(block: bodies.Block | bodies.ResultPart, at: str) -> list[Part]:
+def _parts(block: bodies.Block | bodies.ResultPart, at: str, *, of_tool: bool = False) -> list[Part]:
+    """Return the parts of a message for ``block``; ``of_tool``: a tool of the client returned it."""
     match block:
         case bodies.TextBlock():
             return [TextPart(block.text)]
         case bodies.ImageBlock():
             return [_image(block, at)]
         case bodies.DocumentBlock():
-            return [TextPart("\n".join(filter(None, (block.title, block.context)))), *_document(block, at)]
+            return _document(block, at, of_tool=of_tool)
         case bodies.SearchResultBlock():
             return [TextPart("\n".join([block.title, block.source, *(each.text for each in block.content)]))]
         case bodies.ReferenceBlock():
@@ -193,14 +207,27 @@ def _parts(block: bodies.Block | bodies.ResultPart, at: str) -> list[Part]:
 def _image(block: bodies.ImageBlock, at: str) -> MediaPart:
     source = block.source
     if isinstance(source, bodies.DataSource):
-        return MediaPart(IMAGE, {"image_url": {"url": f"data:{source.media_type};base64,{source.data}"}})
+        return MediaPart(IMAGE, {"image_url": {"url": f"data:{source.media_type};base64,{source.data}"}}, at)
     if isinstance(source, bodies.UrlSource):
-        return MediaPart(IMAGE, {"image_url": {"url": source.url}})
+        return MediaPart(IMAGE, {"image_url": {"url": source.url}}, at)
     raise _no_files(f"{at}.source")
 
 
-def _document(block: bodies.DocumentBlock, at: str) -> list[Part]:
-    source = block.source
+def _document(block: bodies.DocumentBlock, at: str, *, of_tool: bool) -> list[Part]:
+    if of_tool and not _has_text(block.source):
+        note_ignored(block.type)
+        return [TextPart(UNREADABLE)]
+    return [TextPart("\n".join(filter(None, (block.title, block.context)))), *_text_of(block.source, at)]
+
+
+def _has_text(source: bodies.AnySource) -> bool:
+    """Whether a document has text, or is a file, of which this host has none."""
+    if isinstance(source, bodies.DataSource):
+        return source.media_type.startswith(PLAIN_TEXT)
+    return not isinstance(source, bodies.UrlSource)
+
+
+def _text_of(source: bodies.AnySource, at: str) -> list[Part]:
     match source:
         case bodies.TextSource():
             return [TextPart(source.data)]
@@ -210,11 +237,9 @@ def _document(block: bodies.DocumentBlock, at: str) -> list[Part]:
             inner = f"{at}.source.content"
             return [part for place, each in enumerate(source.content) for part in _parts(each, f"{inner}[{place}]")]
         case bodies.DataSource() if source.media_type.startswith(PLAIN_TEXT):
-            try:
-                return [TextPart(base64.b64decode(source.data, validate=True).decode())]
-            except (binascii.Error, UnicodeDecodeError):
-                message = f"{at}.source.data: it is not text in UTF-8, in base64."
-                raise InvalidRequest(message, param=f"{at}.source.data") from None
+            return [TextPart(text_in_base64(source.data, f"{at}.source.data"))]
+        case bodies.UrlSource():
+            return [LinkedText(source.url, at)]
         case bodies.FileSource():
             raise _no_files(f"{at}.source")
     raise InvalidRequest(

@@ -14,12 +14,14 @@ TAG: Final = "type"
 
 _CONVERSATION: Final[Mapping[str, Effect]] = {
     "model": host("The model that answers; absent: the active one"),
-    "messages": engine("Consecutive messages of one role become one message"),
+    "messages": engine(
+        "Consecutive messages of one role become one message; system messages after the first others, text of the user"
+    ),
     "system": engine("The first message; with `stable_prompts`, without lines that differ in each request"),
     "tools": engine("Tools of the client. Hosted tools are ignored, and noted; a toolset selects tools of the host"),
     "tool_choice": host("Enforced by the engine, where a call is required"),
     "thinking": engine("Whether the model thinks first; absent: it does not"),
-    "mcp_servers": host("MCP servers of the host, by name"),
+    "mcp_servers": host("MCP servers of the host, by name; with the setting `remote_mcp_servers` others, by address"),
     "output_config": engine(),
     "output_format": engine("The same as `output_config.format`"),
     "cache_control": no_effect("Engines reuse a computed prompt by themselves"),
@@ -29,7 +31,7 @@ _CONVERSATION: Final[Mapping[str, Effect]] = {
 EFFECTS: Final[Effects] = {
     bodies.MessagesRequest: {
         **_CONVERSATION,
-        "max_tokens": engine("Required, from 1"),
+        "max_tokens": engine("Required. 0: the prompt is read into the cache of the engine, and the answer is empty"),
         "stream": host(),
         "stop_sequences": host("The host finds them, to name the one that ended the answer"),
         "temperature": engine(),
@@ -59,9 +61,13 @@ EFFECTS: Final[Effects] = {
         "content": engine(),
     },
     bodies.TextBlock: {"text": engine()},
-    bodies.ImageBlock: {"source": engine("For models that see")},
+    bodies.ImageBlock: {
+        "source": engine("For models that see. In the result of a tool, others get a line of text, which is noted")
+    },
     bodies.DocumentBlock: {
-        "source": engine("Text and blocks"),
+        "source": engine(
+            "Text and blocks. Beside or in the result of a tool, others are noted, and the model learns of them"
+        ),
         "title": engine("Precedes the text"),
         "context": engine("Precedes the text"),
     },
@@ -97,15 +103,20 @@ EFFECTS: Final[Effects] = {
         "media_type": engine("An image's type; documents: `text/...` only"),
         "data": engine(),
     },
-    bodies.UrlSource: {"url": refused("Send the contents in base64")},
+    bodies.UrlSource: {"url": host("Fetched if the setting `fetch_urls` permits it; documents: `text/...` only")},
     bodies.FileSource: {"file_id": refused("The host stores no files: send the contents")},
     bodies.TextSource: {"data": engine()},
     bodies.ContentSource: {"content": engine()},
     bodies.Tool: {"name": engine(), "description": engine(), "input_schema": engine()},
     bodies.HostedTool: {
         "name": no_effect(),
-        "mcp_server_name": host("Of a `mcp_toolset`: the server that `default_config` and `configs` select tools of"),
     },
+    bodies.Toolset: {
+        "mcp_server_name": host("One of `mcp_servers`"),
+        "default_config": host("For the tools of the server that `configs` does not name"),
+        "configs": host("By the names that the server gives its tools; unknown ones have no effect"),
+    },
+    bodies.ToolsetConfig: {"enabled": host("With `false`, the model does not get the tool")},
     bodies.FreeChoice: {"disable_parallel_tool_use": engine("As `parallel_tool_calls`, if `true`")},
     bodies.NamedChoice: {
         "name": host("The model sees only this tool"),
@@ -123,9 +134,9 @@ EFFECTS: Final[Effects] = {
     },
     bodies.OutputFormat: {"schema": engine()},
     bodies.McpServer: {
-        "name": host("One of the servers in the host's `mcp.json`; others are refused"),
-        "url": no_effect("Noted: the host connects to the servers of its own `mcp.json`"),
-        "authorization_token": no_effect(),
+        "name": host("One of the servers in the host's `mcp.json`, or any other name, with `url`"),
+        "url": host("Of a server that is not in `mcp.json`; the setting `remote_mcp_servers` permits it. Else noted"),
+        "authorization_token": host("Sent to the server at `url` as its bearer token"),
         "tool_configuration": host(),
     },
     bodies.ServerTools: {

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.errors import InvalidRequest
 from modelhost.http.anthropic.endpoint import FORMAT, add_request_id
+from modelhost.http.anthropic.paths import VERSION
 from modelhost.http.exchange import Exchange
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from modelhost.host import Host
 
 PATH: Final = "/v1/models"
-VERSION: Final = b"anthropic-version"
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 LIMIT_DIGITS: Final = 9  # Python refuses to convert very long numbers
 

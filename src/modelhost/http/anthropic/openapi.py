@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import OVERLOADED_STATUS, TYPES
-from modelhost.http.anthropic.models import DEFAULT_LIMIT, MAX_LIMIT, VERSION
-from modelhost.http.anthropic.paths import COUNT, MESSAGES
+from modelhost.http.anthropic.models import DEFAULT_LIMIT, MAX_LIMIT
+from modelhost.http.anthropic.paths import COUNT, MESSAGES, VERSION
 
 PREFIX: Final = "Anthropic"
 SCHEMAS: Final = "#/components/schemas/"

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from modelhost.chat.parsing.parse import mcp_options
-from modelhost.chat.parsing.validation import check_schema_size
+from modelhost.chat.parsing.validation import check_schema_size, check_tool_names
 from modelhost.engines.base import Engine
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.nothing import NOTHING
-from modelhost.exchange.requests import ChatRequest, McpOptions, OutputFormat, Sampling, Tool, ToolMode
+from modelhost.exchange.requests import ChatRequest, McpOptions, OutputFormat, RemoteMcpServer, Sampling, Tool, ToolMode
 from modelhost.http.anthropic import bodies
 from modelhost.http.anthropic.conversation import Verify, messages_of, system_message
+from modelhost.http.engine_fields import EFFORT, TEMPLATE, continuation, supported
 from modelhost.http.validation import note_ignored
 
-TOOLSET: Final = "mcp_toolset"
 MODES: Final[Mapping[str, ToolMode]] = {"auto": "auto", "any": "required", "none": "none"}
 EFFORTS: Final = {"xhigh": "high", "max": "high"}
 """Efforts that only Anthropic's models have, each with that of other models."""
-TEMPLATE: Final = "chat_template_kwargs"
-EFFORT: Final = "reasoning_effort"
 BUDGETS: Final = ("thinking_budget_tokens", "thinking_token_budget")
 """The names of the budget, llama.cpp's and vLLM's."""
-CONTINUE: Final = "continue_final_message"
-BEGIN: Final = "add_generation_prompt"
+ALL_TOOLS: Final = ["*"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +43,13 @@ def chat_request(
     Raises:
         InvalidRequest: something in it cannot be used; ``param`` is its path.
     """
+    if body.max_tokens == 0 and body.session_id is not None:
+        raise InvalidRequest(
+            "max_tokens: with 0 there is no answer that could be stored; leave out session_id.", param="max_tokens"
+        )
     conversation = conversation_of(body, engine, verify, is_stable=is_stable)
     sampling = Sampling(
-        max_tokens=body.max_tokens,
+        max_tokens=max(1, body.max_tokens),  # engines read no prompt without writing a token
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=body.top_k,
@@ -78,22 +78,12 @@ def conversation_of(
     body: bodies.MessagesRequest | bodies.CountTokensRequest, engine: Engine, verify: Verify, *, is_stable: bool
 ) -> ChatRequest:
     """Return what of a request becomes the prompt: messages, tools, and how the model thinks."""
-    messages = (*system_message(body.system, is_stable=is_stable), *messages_of(body.messages, verify))
+    messages = messages_of(body.messages, verify, before=system_message(body.system, is_stable=is_stable))
     if not messages:
         raise InvalidRequest("messages: nothing in them is for the model.", param="messages")
     extra = _thinking_fields(body, engine)
-    if messages[-1].role == "assistant" and not engine.continues_final_message:
-        extra |= _supported(engine, {CONTINUE: True, BEGIN: False})
+    extra |= continuation(engine, messages)
     return ChatRequest(model=body.model, messages=messages, tools=_tools(body), extra=extra or NOTHING)
-
-
-def _supported(engine: Engine, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of ``fields`` that ``engine`` supports; the others are noted."""
-    of_engine = engine.fields("chat")
-    for name in fields:
-        if name not in of_engine:
-            note_ignored(name)
-    return {name: value for name, value in fields.items() if name in of_engine}
 
 
 # Thinking.
@@ -109,9 +99,9 @@ def _thinking_fields(body: bodies.MessagesRequest | bodies.CountTokensRequest, e
         note_ignored("thinking")
     if isinstance(body.thinking, bodies.ThinkingEnabled):
         name = next((each for each in BUDGETS if each in engine.fields("chat")), BUDGETS[0])
-        fields |= _supported(engine, {name: body.thinking.budget_tokens})
+        fields |= supported(engine, {name: body.thinking.budget_tokens})
     if body.output_config is not None and (effort := body.output_config.effort) is not None:
-        fields |= _supported(engine, {EFFORT: EFFORTS.get(effort, effort)})
+        fields |= supported(engine, {EFFORT: EFFORTS.get(effort, effort)})
     return fields
 
 
@@ -140,20 +130,17 @@ def _tools(body: bodies.MessagesRequest | bodies.CountTokensRequest) -> tuple[To
     if given is None:
         return None
     made = []
-    names = Counter(tool.name for tool in given if isinstance(tool, bodies.Tool))
+    check_tool_names(
+        [(f"tools[{place}].name", tool.name) for place, tool in enumerate(given) if isinstance(tool, bodies.Tool)]
+    )
     for place, tool in enumerate(given):
         if isinstance(tool, bodies.HostedTool):
-            if tool.type != TOOLSET:
-                note_ignored(tool.type)
+            note_ignored(tool.type)
+        if not isinstance(tool, bodies.Tool):
             continue
-        if names[tool.name] > 1:
-            param = f"tools[{place}].name"
-            raise InvalidRequest(f'{param}: another tool is called "{tool.name}", too.', param=param)
         check_schema_size(tool.input_schema, f"tools[{place}].input_schema")
         made.append(Tool(name=tool.name, description=tool.description, parameters=tool.input_schema))
-    if not made and (
-        body.mcp_servers or any(isinstance(tool, bodies.HostedTool) and tool.type == TOOLSET for tool in given)
-    ):
+    if not made and (body.mcp_servers or any(isinstance(tool, bodies.Toolset) for tool in given)):
         return None
     return tuple(made)
 
@@ -173,48 +160,69 @@ def _mcp(body: bodies.MessagesRequest, known_servers: Container[str]) -> McpOpti
     _check_toolsets(body)
     if not body.mcp_servers:
         return None
-    if any(isinstance(tool, bodies.Tool) for tool in body.tools or ()):
-        raise InvalidRequest(
-            "mcp_servers: the tools of MCP servers, which the host runs, cannot be combined with tools that you run "
-            "yourself. Leave one of them out.",
-            param="mcp_servers",
-        )
-    toolsets = {
-        tool.mcp_server_name: tool.model_extra or NOTHING
-        for tool in body.tools or ()
-        if isinstance(tool, bodies.HostedTool) and tool.type == TOOLSET
-    }
-    servers, tools = set(), set()
+    toolsets = {tool.mcp_server_name: tool for tool in body.tools or () if isinstance(tool, bodies.Toolset)}
+    servers, tools, denied, remote = set(), set(), set(), []
     for place, server in enumerate(body.mcp_servers):
+        options, toolset = server.tool_configuration, toolsets.get(server.name)
+        is_off = options is not None and options.enabled is False
         if server.name not in known_servers:
-            param = f"mcp_servers[{place}].name"
-            raise InvalidRequest(
-                f'{param}: "{server.name}" is none of the MCP servers in this host\'s mcp.json, and it connects to no '
-                "others. GET /v1/mcp/servers lists them.",
-                param=param,
-            )
+            found = _remote(server, toolset, f"mcp_servers[{place}]")
+            remote += [] if is_off else [found]
+            continue
         if server.url is not None:
             note_ignored("mcp_servers.url")
-        options = server.tool_configuration
-        if options is None or options.enabled is not False:
+        if not is_off:
             servers.add(server.name)
-            tools |= {f"{server.name}.{name}" for name in _allowed(options, toolsets.get(server.name, NOTHING))}
-    return McpOptions(servers=frozenset(servers), tools=frozenset(tools))
+            tools |= {f"{server.name}.{name}" for name in _allowed(options, toolset)}
+            denied |= {f"{server.name}.{name}" for name in _denied(toolset)}
+    return McpOptions(
+        servers=frozenset(servers),
+        tools=frozenset(tools),
+        denied_tools=frozenset(denied),
+        remote=tuple(remote),
+        field="mcp_servers",
+    )
+
+
+def _remote(server: bodies.McpServer, toolset: bodies.Toolset | None, at: str) -> RemoteMcpServer:
+    """Return a server that is none of the host's, by its address."""
+    if server.url is None:
+        raise InvalidRequest(
+            f'{at}.name: "{server.name}" is none of the MCP servers in this host\'s mcp.json, and it has no url. '
+            "GET /v1/mcp/servers lists those of the host.",
+            param=f"{at}.name",
+        )
+    allowed = _allowed(server.tool_configuration, toolset)
+    token = server.authorization_token
+    return RemoteMcpServer(
+        name=server.name,
+        url=server.url,
+        headers={"Authorization": f"Bearer {token}"} if token else NOTHING,
+        allowed_tools=None if allowed == ALL_TOOLS else frozenset(allowed),
+        denied_tools=frozenset(_denied(toolset)),
+        param=f"{at}.url",
+    )
 
 
 def _check_toolsets(body: bodies.MessagesRequest) -> None:
     names = {server.name for server in body.mcp_servers or ()}
     for place, tool in enumerate(body.tools or ()):
-        if isinstance(tool, bodies.HostedTool) and tool.type == TOOLSET and tool.mcp_server_name not in names:
+        if isinstance(tool, bodies.Toolset) and tool.mcp_server_name not in names:
             param = f"tools[{place}].mcp_server_name"
             raise InvalidRequest(f"{param}: mcp_servers has no server of this name.", param=param)
 
 
-def _allowed(options: bodies.ServerTools | None, toolset: Mapping[str, Any]) -> Sequence[str]:
+def _allowed(options: bodies.ServerTools | None, toolset: bodies.Toolset | None) -> Sequence[str]:
     """Return the names of the tools of a server that a request gets."""
     if options is not None and options.allowed_tools is not None:
         return options.allowed_tools
-    configs = toolset.get("configs")
-    if (toolset.get("default_config") or {}).get("enabled") is False and isinstance(configs, dict):
-        return [name for name, config in configs.items() if (config or {}).get("enabled", True)]
-    return ["*"]
+    if toolset is None or toolset.is_enabled:
+        return ALL_TOOLS
+    return [name for name, is_enabled in toolset.named.items() if is_enabled]
+
+
+def _denied(toolset: bodies.Toolset | None) -> Iterator[str]:
+    """Yield the names of the tools of a server that a request does not get."""
+    for name, is_enabled in toolset.named.items() if toolset is not None else ():
+        if not is_enabled:
+            yield name

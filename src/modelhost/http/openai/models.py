@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
@@ -20,6 +20,11 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+    models: list[str] = Field(
+        default=[],
+        max_length=0,
+        description="Always empty: Codex requires the field, and takes its own prompt for models that are not in it.",
+    )
 
 
 def models_router(host: Host) -> APIRouter:

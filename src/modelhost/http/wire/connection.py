@@ -29,6 +29,7 @@ from modelhost.http.wire.limits import (
     Limits,
     too_large,
 )
+from modelhost.http.wire.slow_readers import SlowReader
 from modelhost.http.wire.unframed import Unframed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -43,6 +44,7 @@ TRANSFER_ENCODING: Final = b"transfer-encoding"
 HOST_VALUE: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*[ \t]*")
 """What a name or an address and a port are made of (RFC 3986, section 3.2.2); the parser leaves blanks behind it."""
 
+WEB_SOCKET_PATHS: Final = frozenset({"/v1/responses"})
 AnswerOf = Callable[[str, ModelhostError], Answer]
 
 
@@ -70,8 +72,7 @@ class Connection(HttpToolsProtocol):
         self._pending_bytes = 0  # of what is incomplete
         self._fault: ModelhostError | None = None
         self._is_refused = False
-        self._unsent_bytes: int | None = None  # of an answer that the client has not read
-        self._unsent_since = 0.0
+        self._reader = SlowReader()
 
     # Callbacks of the transport.
 
@@ -101,7 +102,7 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Note that the client has read."""
-        self._unsent_bytes = None
+        self._reader.has_read()
         super().resume_writing()
 
     # Callbacks of the parser.
@@ -180,27 +181,23 @@ class Connection(HttpToolsProtocol):
         """Refuse what could not be parsed or exceeds a limit."""
         self._refuse(self._fault or InvalidRequest("This is no HTTP request that can be read; it has to be HTTP/1.1."))
 
+    def _should_upgrade(self) -> bool:
+        """Whether the request begins a WebSocket; elsewhere, it is answered as if it did not ask for one."""
+        is_one = self._path in WEB_SOCKET_PATHS and self.scope["method"] == "GET" and not self._is_answering
+        return is_one and super()._should_upgrade()
+
     # Callbacks of the server.
 
     def check(self, now: float) -> None:
         """Close the connection if its client exceeds a timeout."""
-        if self._does_not_read(now):
-            log.warning("slow_reader_cut", client=self.client, unsent_bytes=self._unsent_bytes)
+        is_paused = self.flow.write_paused or self.transport.is_closing()
+        if self._reader.seconds(self.transport, now, is_paused=is_paused) >= self._limits.slow_reader_seconds:
+            log.warning("slow_reader_cut", client=self.client, unsent_bytes=self._reader.unsent_bytes)
             self.transport.abort()
         elif self._awaits is None or self.flow.read_paused or (self._awaits == "head" and self._is_answering):
             self._awaits_since = now  # the client is not awaited
         elif now - self._awaits_since >= self._seconds_allowed:
             self._time_out()
-
-    def _does_not_read(self, now: float) -> bool:
-        """Whether the client has read nothing of an answer for too long."""
-        if not (self.flow.write_paused or self.transport.is_closing()):
-            self._unsent_bytes = None
-            return False
-        unsent = self.transport.get_write_buffer_size()
-        if self._unsent_bytes is None or unsent < self._unsent_bytes:
-            self._unsent_bytes, self._unsent_since = unsent, now
-        return now - self._unsent_since >= self._limits.slow_reader_seconds
 
     @property
     def _seconds_allowed(self) -> float:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelhost.config.paths import expand_home, why_missing
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
-from modelhost.models.files.gguf_format import ENCODERS, FILE_TYPES, KV_CACHE_BYTES, MAGIC, SUPPORTED_VERSIONS
+from modelhost.models.files.gguf_format import ARRAY, ENCODERS, FILE_TYPES, KV_CACHE_BYTES, MAGIC, SUPPORTED_VERSIONS
 from modelhost.models.files.gguf_stream import Damaged, HeaderStream, Value
 from modelhost.models.files.gguf_tensors import Tensors, check_model, read_tensors
 from modelhost.models.files.model_files import part_names, part_number
 
 MAX_KEYS = 1 << 16
+TOKENIZER = "tokenizer."
+"""What the keys of the vocabulary begin with."""
 POOLING_RANK = 4
 """``LLAMA_POOLING_TYPE_RANK``; 0 is none, 1 mean, 2 cls, 3 last."""
 
@@ -88,6 +91,27 @@ def read_values(path: Path) -> tuple[Mapping[str, Value], int]:
     return part.values, part.size_bytes
 
 
+def read_vocabulary(path: Path) -> dict[str, list[Any]]:
+    """Return the arrays of the tokenizer in the GGUF file at ``path``, whole: tokens, their types, merges.
+
+    Raises:
+        ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
+    """
+    path = expand_home(path)
+    part = _read_part(path)  # which checks it
+    found: dict[str, list[Any]] = {}
+    with path.open("rb") as file:
+        stream = HeaderStream(file, part.size_bytes)
+        stream.skip(len(MAGIC) + 4 + 8)
+        for _ in range(stream.unsigned(8)):
+            key, kind = stream.text(), stream.unsigned(4)
+            if kind == ARRAY and key.startswith(TOKENIZER):
+                found[key] = stream.items()
+            else:
+                stream.value(kind, keep=False)
+    return found
+
+
 def _read_part(path: Path) -> _Part:
     """Read one file, and translate what goes wrong."""
     try:
@@ -142,7 +166,7 @@ def _read_values(stream: HeaderStream, count: int) -> dict[str, Value]:
         if not key or key in values:
             raise Damaged(f"the metadata key {key[:64]!r} is empty or there twice")
         kind = stream.unsigned(4)
-        keep = not key.startswith("tokenizer.") or key in {"tokenizer.chat_template", "tokenizer.ggml.model"}
+        keep = not key.startswith(TOKENIZER) or key in {"tokenizer.chat_template", "tokenizer.ggml.model"}
         values[key] = stream.value(kind, keep=keep)
     return values
 

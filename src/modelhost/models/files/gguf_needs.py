@@ -3,7 +3,7 @@
 Counted is what the worker has mapped and touched (its RSS) after prompts that fill its context, as the tests measure it
 with real workers: weights, key-value cache, the buffers of the computation, the process itself. Not counted: the cache
 of finished conversations (``cache_ram_mib``), which is empty at the start and grows up to its limit with use, and the
-logits that a text model computes in vain when it is asked for embeddings (8 bytes a token of the text and of the
+logits that a text model computes in vain for embeddings (8 bytes a token of the text and of the
 vocabulary). Models with a sliding window or compressed attention take less than is estimated for their cache.
 """
 
@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelhost.engines.llamacpp.options import LARGEST_BATCH
 from modelhost.models.files.gguf import GgufHeader
 from modelhost.models.files.gguf_format import ENCODERS
 from modelhost.models.files.memory_pools import GPU, RAM
 
 FLOAT_BYTES = 4
+USUAL_BATCH = 2048  # tokens of a prompt that are processed together, where the engine is not known yet
 PROCESS_BYTES = 48_000_000  # Python and llama.cpp's libraries, without a model: 43 MB measured, and its growth
 CUDA_PROCESS_BYTES = 300_000_000  # what the CUDA libraries add to the process
 CUDA_CONTEXT_BYTES = 500_000_000  # of each GPU that a process uses
@@ -49,11 +49,11 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     """Return the estimated bytes by pool: ``ram``, and ``gpu:N`` for each of ``gpus``.
 
     ``gpus`` are those that the engine will use; without any everything is in main memory. ``gpu_layers`` of ``None``
-    puts all layers on them. ``split`` says how many each of them gets; without it they share evenly. ``batch_size`` of
-    ``None`` is what the engine takes by itself.
+    puts all layers on them. ``split`` says how many each of them gets; without it they share evenly. Without a
+    ``batch_size``, it is up to :data:`USUAL_BATCH`.
     """
     cells = cache_cells(context_length, slots)
-    work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
+    work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, USUAL_BATCH))
     cache = header.kv_bytes_per_token(kv_cache_type) * cells
     share = _share_on_gpus(header, gpu_layers) if gpus else 0.0
     vocabulary = (header.vocab_size or 0) * (VOCABULARY_BYTES + slots * SAMPLING_BYTES)
@@ -85,7 +85,7 @@ class GpuShare:
     ) -> GpuShare:
         """Return it as :func:`need_bytes` counts."""
         cells = cache_cells(context_length, slots)
-        work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
+        work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, USUAL_BATCH))
         whole = header.size_bytes + header.kv_bytes_per_token(kv_cache_type) * cells
         return cls(fixed_bytes=CUDA_CONTEXT_BYTES + work.on_gpu, layer_bytes=max(1.0, whole / layer_count(header)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from modelhost.models.files.gguf_format import ARRAY, INT32, SCALAR_FORMATS, STRING
 
@@ -124,6 +124,16 @@ class HeaderStream:
         """Return the items of the next value, an array of signed numbers of 32 bits."""
         data = self.take(self._array_of(INT32) * 4)
         return struct.unpack(f"<{len(data) // 4}i", data)
+
+    def items(self) -> list[Any]:
+        """Return all items of the next value, an array of strings or of numbers."""
+        kind, count = self.unsigned(4), self.unsigned(8)
+        if kind == STRING:
+            self.require(count * 8)
+            return [self.text() for _ in range(count)]
+        number_format = self._scalar_format(kind)
+        byte_count = count * struct.calcsize("<" + number_format)
+        return list(struct.unpack(f"<{count}{number_format}", self.take(byte_count)))
 
     def _array_of(self, wanted: int) -> int:
         kind, count = self.unsigned(4), self.unsigned(8)

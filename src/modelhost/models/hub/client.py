@@ -125,6 +125,7 @@ def _report(progress: DownloadProgress | None, chosen: Sequence[HubFile], part: 
                 parts=len(chosen),
                 earlier_bytes=sum(each.size_bytes for each in chosen[: part - 1]),
                 all_bytes=sum(each.size_bytes for each in chosen),
+                sha256=file.sha256,
             )
         )
 

@@ -27,8 +27,8 @@ def download(
     """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
     of one in safetensors its directory.
 
-    Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` asks the hub
-    whether its branch has moved on.
+    Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` checks the hub
+    for a newer commit of its branch.
 
     Raises:
         DownloadFailed: the hub did not give it; the message says why and what to do.

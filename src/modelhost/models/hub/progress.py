@@ -28,6 +28,8 @@ class FileProgress:
     """Of the parts before this one."""
     all_bytes: int = 0
     """Of all parts; 0 is those of this file."""
+    sha256: str | None = None
+    """Of the file, where the hub says it."""
 
     @property
     def fraction(self) -> float:

@@ -69,30 +69,56 @@ class Admission:
             return self.of_hub(reference, settings)
         if self.policy != "any":
             raise self._refusal(text, kind, known)
-        return _of_path(text, settings)
+        return self.of_path(text, settings)
 
     def check_hub(self, text: str, known: Iterable[str]) -> None:
         """Check that models of the hub may be added, such as ``text``; raises ModelNotAllowed."""
         if self.policy == "registry":
             raise self._refusal(text, "hub", known)
 
-    def of_hub(self, reference: HubReference, settings: Settings) -> ModelEntry:
+    @staticmethod
+    def of_hub(reference: HubReference, settings: Settings) -> ModelEntry:
         """Return the entry of a model of the hub; raises ConfigError as :meth:`entry` does."""
         keys = {"name": reference.id, "hf_id": str(reference), "revision": reference.revision}
         return _built(EntryFile.model_validate(keys), settings)
 
+    @staticmethod
+    def of_path(text: str, settings: Settings, *, engine: str | None = None) -> ModelEntry:
+        """Return the entry of a file or directory of this machine; raises ConfigError as :meth:`entry` does.
+
+        ``engine`` is the one to run it, by default that of ``settings``, or the one for its format.
+        """
+        path = os.path.normpath(Path.cwd() / expand_home(text))
+        return _built(EntryFile(name=path, local_path=path, engine=engine), settings)
+
+    def check_changes(self, name: str) -> None:
+        """Check that clients may make models of others, such as ``name``; raises ModelNotAllowed."""
+        if self.policy == "registry":
+            raise ModelNotAllowed(
+                f"{name} cannot be made, copied or deleted: this host may have no other models than its own "
+                f"({self._why}). Start the host with --allow-models hub.",
+                param="model",
+                model=name,
+                allow_models=self.policy,
+                needed="hub",
+            )
+
+    @property
+    def _why(self) -> str:
+        why = f"allow_models is {self.policy}"
+        if not self.is_default:
+            return why
+        return f"{why}, the default of a host that " + (
+            "only this machine reaches, or that requires keys"
+            if self.policy == "hub"
+            else "others can reach without a key"
+        )
+
     def _refusal(self, text: str, kind: Literal["hub", "file"], known: Iterable[str]) -> ModelNotAllowed:
         needed = "hub" if kind == "hub" else "any"
-        why = f"allow_models is {self.policy}"
-        if self.is_default:
-            why += ", the default of a host that " + (
-                "only this machine reaches, or that asks for keys"
-                if self.policy == "hub"
-                else "others can reach without a key"
-            )
         return ModelNotAllowed(
-            f'"{text}" is {WHAT[kind]}, and none of the models of this host, which may not add it ({why}). Have the '
-            f"host started with --allow-models {needed}, or the model put into its models.yaml. Available: "
+            f'"{text}" is {WHAT[kind]}, and not a model of this host, which may not add it ({self._why}). '
+            f"Start the host with --allow-models {needed}, or add the model to its models.yaml. Available: "
             f"{_listed(known)}.",
             param="model",
             model=text,
@@ -130,11 +156,6 @@ def _is_here(text: str) -> bool:
     with suppress(OSError):  # such as a name that is too long for one
         return expand_home(text).exists()
     return False
-
-
-def _of_path(text: str, settings: Settings) -> ModelEntry:
-    path = os.path.normpath(Path.cwd() / expand_home(text))
-    return _built(EntryFile(name=path, local_path=path), settings)
 
 
 def _built(keys: EntryFile, settings: Settings) -> ModelEntry:

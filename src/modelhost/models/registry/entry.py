@@ -19,7 +19,7 @@ from modelhost.config.paths import broken_link
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams
-from modelhost.engines.installed import default_engine, serves, serving
+from modelhost.engines.installed import default_engine, engine_with_package, serves, serving
 from modelhost.models.files.vision_encoder import WITHOUT
 from modelhost.models.registry import request_defaults
 from modelhost.models.registry.likely_engine import likely_engine, provisional_engine
@@ -32,8 +32,10 @@ from modelhost.models.registry.places import (
     model_source,
     with_variables,
 )
+from modelhost.models.registry.preset import NO_PRESET, Preset
 from modelhost.models.registry.request_defaults import default_problems
 from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
+from modelhost.plurals import counted
 from modelhost.workers.machine import allowed_cores
 
 OWN: Final = (
@@ -68,6 +70,8 @@ class ModelEntry:
     idle_unload_seconds: float | None = None
     replicas: int = 1
     notes: str | None = None
+    preset: Preset = NO_PRESET
+    """What its conversations begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +93,19 @@ def build_entry(entry: EntryFile, frame: EntryContext) -> tuple[ModelEntry | Non
     engine_name = _engine_name(entry, frame)
     lots = (frame.file.parking_lot, entry.params.parking_lot if entry.params else None, entry.parking_lot)
     params = _given(entry.params)
-    checked = _checked(params, PARAM_SETTINGS, "params.")
+    checked = checked_settings(params, PARAM_SETTINGS, "params.")
     others = {name: value for name, value in params.items() if name not in (*PARAM_SETTINGS, "parking_lot")}
     accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
     parts = (
         parking_lot_settings(lots, cores=allowed_cores()),
-        model_source(entry, frame.directory, needs_files=not serves(engine_name, "script")),
+        model_source(
+            entry,
+            frame.directory,
+            needs_files=not serves(engine_name, "script") and engine_with_package(None, engine_name) is None,
+        ),
         checked,
         replace(accepted, problems=tuple(problem + hint for problem in accepted.problems)),
-        _checked(_given(entry), ENTRY_SETTINGS, ""),
+        checked_settings(_given(entry), ENTRY_SETTINGS, ""),
         _process(entry, frame.directory),
     )
     problems = [*_refused(entry), *(problem for part in parts for problem in part.problems)]
@@ -204,8 +212,11 @@ def _given(keys: EntryFile | Params | None) -> dict[str, Any]:
     }
 
 
-def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> AcceptedParams:
-    """Check those of ``values`` that are settings, and return them with lists as the settings have them."""
+def checked_settings(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> AcceptedParams:
+    """Check those of ``values`` that are among the settings ``names``; lists are as the settings have them.
+
+    Problems name a value with ``prefix`` before its key.
+    """
     settings, problems = {}, []
     for name in names:
         if name not in values:
@@ -220,7 +231,8 @@ def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> 
             settings[name] = value
     threads = settings.get("threads")
     if threads is not None and threads > allowed_cores():
-        problems.append(f'"{prefix}threads": {threads} is more than the {allowed_cores()} cores this process may use')
+        cores = counted(allowed_cores(), "core")
+        problems.append(f'"{prefix}threads": {threads} is more than the {cores} this process may use')
     return AcceptedParams(settings=settings, problems=tuple(problems))
 
 

@@ -13,6 +13,8 @@ from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
     default_engine,
+    engine_with_layout,
+    engine_with_package,
     engines_for,
     is_installed,
     quantizing_by,
@@ -47,11 +49,23 @@ def likely_engine(settings: Settings) -> str:
         return settings.engine
     if is_url(settings.model):
         return serving("server")
+    if (own := engine_with_package(settings.model) or _engine_of_layout(settings.model)) is not None:
+        return own
     if not names_safetensors(settings.model):
         return default_engine("gguf")
     if QUANTIZE in settings.engine_options:
         return quantizing_by(QUANTIZE)
     return best_installed_engine(data_directory(settings)) or default_engine("safetensors")
+
+
+def _engine_of_layout(model: str | None) -> str | None:
+    """Return the engine that alone reads the directory ``model``; ``None`` if it is none of that kind."""
+    if model is None:
+        return None
+    try:
+        return engine_with_layout(file.name for file in expand_home(model).iterdir())
+    except OSError:
+        return None
 
 
 def provisional_engine(settings: Settings) -> Engine:
@@ -63,7 +77,7 @@ def provisional_engine(settings: Settings) -> Engine:
 
 
 def names_safetensors(model: str | None) -> bool:
-    """Whether ``model`` is a directory here, with safetensors and no GGUF file, or asks the hub for safetensors."""
+    """Whether ``model`` is a directory here, with safetensors and no GGUF file, or refers to some on the hub."""
     if model is None:
         return False
     try:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from modelhost.engines.base import AcceptedParams
 from modelhost.models.registry.schema import ParkingLot
+from modelhost.plurals import counted
 
 MEMORY = "memory"
 
@@ -29,8 +30,8 @@ def parking_lot_settings(lots: Iterable[ParkingLot | None], *, cores: int) -> Ac
         settings["threads"] = min(threads, cores)
         if threads > cores:
             warnings.append(
-                f'"parking_lot.pool.worker_threads": {threads} is more than the {cores} cores this process may use; '
-                f"{cores} are used"
+                f'"parking_lot.pool.worker_threads": {threads} is more than the {counted(cores, "core")} this process '
+                f"may use; {cores} {'is' if cores == 1 else 'are'} used"
             )
     if "limits.max_units" in values:
         warnings.append(

@@ -1,10 +1,14 @@
-"""The models that clients have added to a host while it runs; they are gone when it ends."""
+"""The models that clients have added to a host while it runs.
+
+They are gone when it ends, unless they are stored (:mod:`modelhost.models.residency.created`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -79,8 +83,23 @@ class AddedModels:
             return known
         return await self._downloads.join(("load", entry.name), partial(self._found, entry), on_progress)
 
-    async def pull(self, text: str, *, revision: str | None, on_progress: DownloadProgress) -> PulledModel:
+    def put(self, entry: ModelEntry) -> HostedModel:
+        """Add the model of ``entry``, or change the added one of that name."""
+        self._entries[entry.name] = entry
+        return self._scheduler.add(entry)
+
+    def remove(self, name: str) -> None:
+        """Remove an added model: it is no longer found, and is gone after its last request."""
+        del self._entries[name]
+        if name in self._scheduler.names:
+            self._scheduler.remove(name)
+
+    async def pull(
+        self, text: str, *, revision: str | None, on_progress: DownloadProgress, name: str | None = None
+    ) -> PulledModel:
         """Download the newest files of a model of the hub, and add it to those of the host if it is none.
+
+        It is then called ``name``, by default as on the hub.
 
         Raises:
             InvalidRequest: it is no hub id.
@@ -96,7 +115,8 @@ class AddedModels:
             self.admission.check_hub(reference.id, self._scheduler.names)
         path = await self._downloads.join(("pull", reference.id), partial(self._pulled, reference), on_progress)
         if known is None:
-            known = self._hosted(reference) or self._admit(self.admission.of_hub(reference, self._settings))
+            entry = named(self.admission.of_hub(reference, self._settings), name or reference.id)
+            known = self._hosted(reference) or self._admit(entry)
         return PulledModel(name=known.name, path=path)
 
     async def stop(self) -> None:
@@ -140,6 +160,13 @@ class AddedModels:
                 loop.call_soon_threadsafe(feed.publish, event)
 
         return report_and_publish
+
+
+def named(entry: ModelEntry, name: str) -> ModelEntry:
+    """Return ``entry`` as that of a model called ``name``."""
+    if name == entry.name:
+        return entry
+    return replace(entry, name=name, settings=entry.settings.model_copy(update={"alias": (name,)}))
 
 
 def _reference(model: HostedModel) -> HubReference | None:

@@ -1,12 +1,12 @@
-"""Changes of models: published as events, and awaited by those who need a model's next one."""
+"""Changes of models: published as events, awaited by those who need a model's next one, and counted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, Protocol
 
 from modelhost.events import EventBus, Subscription
 from modelhost.models.residency.hosted import HostedModel
@@ -16,12 +16,36 @@ from modelhost.models.residency.status import ModelEvent, State
 PROGRESS_STEP = 0.01
 
 
+class WorkerRecorder(Protocol):
+    """Records what becomes of workers, by the main names of their models."""
+
+    def loaded(self, model: str, seconds: float) -> None: ...
+
+    def evicted(self, model: str) -> None: ...
+
+    def worker_exited(self, model: str) -> None: ...
+
+
+class NoRecorder:
+    """Records nothing."""
+
+    def loaded(self, model: str, seconds: float) -> None:
+        pass
+
+    def evicted(self, model: str) -> None:
+        pass
+
+    def worker_exited(self, model: str) -> None:
+        pass
+
+
 class ModelChanges:
     """Publishes what the scheduler says has changed. ``records`` are the ledger's."""
 
-    def __init__(self, records: Mapping[str, ModelRecord]) -> None:
+    def __init__(self, records: Mapping[str, ModelRecord], recorder: Callable[[], WorkerRecorder]) -> None:
         self.feed: EventBus[ModelEvent] = EventBus()
         self._records = records
+        self._recorder = recorder
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._is_closed = False
 
@@ -74,7 +98,10 @@ class ModelChanges:
         """Publish the state of a model, unless it has been removed meanwhile."""
         if model is None or (record := self._records.get(model.name)) is None:
             return
-        model.meters.model_ready.set(1 if record.phase is Phase.READY else 0)
+        if record.phase is Phase.UNLOADED:
+            model.meters.set_unloaded()
+        else:
+            model.meters.model_ready.set(1 if record.phase is Phase.READY else 0)
         self._publish(model, self._event(model, "state"))
         self.wake(model.name)
 
@@ -105,3 +132,16 @@ class ModelChanges:
             progress=model.progress if state is State.LOADING else None,
             message=record.last_error.message if record.last_error and state is State.FAILED else None,
         )
+
+    # What is counted, too.
+
+    def loaded(self, model: HostedModel, seconds: float) -> None:
+        self._recorder().loaded(model.name, seconds)
+
+    def evicted(self, model: HostedModel) -> None:
+        model.meters.evictions.inc()
+        self._recorder().evicted(model.name)
+
+    def worker_exited(self, model: HostedModel) -> None:
+        model.meters.worker_exits.inc()
+        self._recorder().worker_exited(model.name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
+from modelhost.background import log_failures
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.load_config import LoadConfig
@@ -23,6 +24,8 @@ from modelhost.models.registry.admission import adapter_not_found, not_found
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.request_defaults import default_problems, parse_defaults
 from modelhost.models.residency.added import AddedModels
+from modelhost.models.residency.changes import NoRecorder, WorkerRecorder
+from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
@@ -44,6 +47,9 @@ log = get_logger(__name__)
 
 ACTIVE = "*"
 """The active model in ``model_patterns``."""
+REFRESHING = "refreshing the created models"
+LATEST = "latest"
+"""The tag that Ollama gives to names without one."""
 DEFAULT_NAME = "default"
 """A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
 
@@ -69,11 +75,14 @@ class ModelCollection:
         self._previews = Previews(scheduler.models, scheduler.set_preview)
         self.added = AddedModels(scheduler, settings, find=self._find)
         """Those that clients have added."""
-        self.registry = RegistrySync(scheduler, settings, self.added, self._forget_removed)
+        self.created = CreatedModels(scheduler, settings, self.added, self._forget_removed)
+        """Those of them that clients have made, which are stored."""
+        self.registry = RegistrySync(scheduler, settings, self.added, self._follow_registry)
+        self._refreshing: asyncio.Task[None] | None = None
         self.prompt_caches = PromptCaches(scheduler)
 
     @classmethod
-    async def start(
+    async def start(  # noqa: PLR0913 (how a host starts)
         cls,
         settings: Settings,
         *,
@@ -81,6 +90,7 @@ class ModelCollection:
         on_progress: ProgressCallback | None = None,
         load: bool = True,
         launch: Mapping[str, Any] = MappingProxyType({}),
+        recorder: Callable[[], WorkerRecorder] = NoRecorder,
     ) -> ModelCollection:
         """Read the registry, and load the model that the settings name; return when that is ready.
 
@@ -89,7 +99,8 @@ class ModelCollection:
 
         Without ``load`` the active model is one of those that are loaded on demand: its first request has its files
         found, downloaded and loaded, and gets the error if that fails. ``launch`` are launch parameters for the
-        engine of the model that the settings name, as in a registry's ``params``.
+        engine of the model that the settings name, as in a registry's ``params``. What ``recorder`` returns gets news
+        of workers.
 
         Raises:
             SetupError: the registry, a setting or the model cannot be used.
@@ -100,7 +111,7 @@ class ModelCollection:
             {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
             BurstLimits(requests=settings.burst_requests, seconds=settings.burst_seconds),
         )
-        collection = cls(settings, Scheduler(ledger), budget)
+        collection = cls(settings, Scheduler(ledger, recorder=recorder), budget)
         try:
             collection.registry.begin()
             named = launch.keys() - {PREFERS_FLOAT16}
@@ -110,6 +121,7 @@ class ModelCollection:
                 await collection._activate(on_download, on_progress, launch)
             else:
                 collection._activate_unloaded(launch)
+            await collection.created.restore()
         except BaseException:
             await collection.stop(0)
             raise
@@ -121,7 +133,10 @@ class ModelCollection:
         self._active = self._registered()
         if self._active is None and self._is_named():
             self.registry.main = single_entry(self._settings, launch=launch)
-            self._active = self.scheduler.add(self.registry.main, await self._find(self.registry.main, on_download))
+            # Its worker starts at once, without another look at its files: the host then imports what answers, which
+            # takes as long as a small model takes to load, and would delay that look.
+            found = await self._find(self.registry.main, on_download)
+            self._active = self.scheduler.add(self.registry.main, found, is_loaded_next=True)
         if self._active is None:
             return
         if self._is_named():
@@ -178,6 +193,9 @@ class ModelCollection:
     async def stop(self, drain_seconds: float) -> None:
         """Let requests at work finish, end all workers, watch the registry no more."""
         await self.registry.stop()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
         await self._previews.stop()
         await self.added.stop()
         await self.scheduler.stop(drain_seconds)
@@ -192,11 +210,25 @@ class ModelCollection:
         return tuple(sorted(known, key=lambda model: model is not active))
 
     @property
+    def loaded(self) -> tuple[tuple[str, Worker], ...]:
+        """The workers, each with the main name of its model."""
+        return tuple((model.name, model.worker) for model in self.models if model.worker is not None)
+
+    @property
     def active(self) -> HostedModel | None:
         """The model of requests that name none: the selected one, else the registry's default, else its first."""
         if self._active is not None:
             return self._active
         return self.registry.default or next(iter(self.scheduler.names.values()), None)
+
+    def _follow_registry(self) -> None:
+        self._forget_removed()
+        if self.created.records:
+            self._refreshing = asyncio.create_task(self._refresh_created(), name=REFRESHING)
+
+    async def _refresh_created(self) -> None:
+        with log_failures(REFRESHING):
+            await self.created.refresh()
 
     def _forget_removed(self) -> None:
         if self._active is not None and self._active.name not in self.scheduler.names:
@@ -204,6 +236,8 @@ class ModelCollection:
 
     def find(self, name: str | None) -> HostedModel:
         """Return the model called ``name``, be it with an adapter behind a colon; without a name the active one.
+
+        Ollama's clients, which list models with the tag ``latest``, use these names at the other doors, too.
 
         Raises:
             ModelNotFound: with the names that there are.
@@ -227,10 +261,12 @@ class ModelCollection:
         return None
 
     def _with_adapter(self, name: str) -> HostedModel | None:
-        """Return the model that ``name`` is of with an adapter behind a colon; ``None``: it is no such name."""
+        """Return the model that ``name`` is of with an adapter or Ollama's tag behind a colon; ``None``: of none."""
         own, _, adapter = name.rpartition(":")
         model = self.scheduler.names.get(own) or (self.active if own == DEFAULT_NAME else None)
-        if model is None or not model.adapter_names:
+        if model is None or adapter == LATEST:
+            return model
+        if not model.adapter_names:
             return None
         if adapter not in model.adapter_names:
             raise adapter_not_found(name, model.name, model.adapter_names)
@@ -298,6 +334,10 @@ class ModelCollection:
     async def unload(self, model: HostedModel, *, force: bool = False) -> Unloaded:
         """End the worker of a model and return when its memory is back; raises ModelBusy unless it is to be forced."""
         return await self.scheduler.unload(model, force=force)
+
+    def keep(self, model: HostedModel, seconds: float | None) -> None:
+        """Have the worker of a model unloaded once it is idle for ``seconds`` from now, as :meth:`Scheduler.keep`."""
+        self.scheduler.keep(model, seconds)
 
     def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AbstractAsyncContextManager[Worker]:
         """Lend the model's worker out for one turn; raises as :meth:`Scheduler.lease` does."""

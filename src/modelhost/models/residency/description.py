@@ -40,7 +40,7 @@ def describe(model: HostedModel, record: ModelRecord, occupancy: Occupancy, now:
         loads=record.loads,
         evictions=record.evictions,
         is_pinned=record.policy.is_pinned,
-        idle_unload_seconds=record.policy.idle_unload_seconds,
+        idle_unload_seconds=record.idle_seconds,
         loaded_at=model.loaded_at if model.worker is not None else None,
         last_used_at=record.last_used + since_boot if record.last_used else None,
         operations=model.operations,

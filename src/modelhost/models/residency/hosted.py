@@ -134,7 +134,7 @@ class HostedModel:
         if name is None or name == self.name or name in self.aliases:
             return None
         model, _, adapter = name.rpartition(":")
-        return adapter if model else None
+        return adapter if model and adapter in self.adapter_names else None
 
     @property
     def engine(self) -> Engine:
@@ -244,9 +244,7 @@ class HostedModel:
         self.operations = tuple(sorted(worker.ready.tasks))
         self.sees_images = worker.ready.sees_images
         self.loaded_at, self.load_seconds = time.time(), load_seconds
-        self.meters.load_seconds.observe(load_seconds)
-        self.meters.loads.inc()
-        self.meters.slots.set(self.slots or 1)
+        self.meters.count_load(load_seconds, self.slots or 1)
 
     def detach_worker(self) -> Worker | None:
         """Remove and return the worker; what it has written can still be read."""

@@ -14,8 +14,9 @@ leaves it consistent, so that its one owner, the scheduler, need not lock anythi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from itertools import count
+
+from msgspec.structs import replace
 
 from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
 from modelhost.models.files.memory_pools import Bytes
@@ -37,6 +38,7 @@ from modelhost.models.residency.placement import place
 from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request
 from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
 from modelhost.models.residency.reports import Report, roll_back
+from modelhost.plurals import counted
 
 
 class Ledger:
@@ -174,9 +176,10 @@ class Ledger:
         record.last_used = now
         if record.in_flight and not record.queue:
             return []
-        if not self._is_uncontended or record.queue or record.is_outdated or record.is_removed:
+        idle_until = record.idle_until
+        if not self._is_uncontended or record.queue or record.is_outdated or record.is_removed or idle_until <= now:
             return self._advance(now)
-        self._timer = min(self._timer, record.idle_until)
+        self._timer = min(self._timer, idle_until)
         return []
 
     # Requests of people and of the registry.
@@ -198,7 +201,7 @@ class Ledger:
         record = self._records[name]
         if (record.in_flight or record.queue) and not force:
             raise ModelBusy(
-                f"{name} has {record.in_flight} requests at work and {len(record.queue)} waiting. "
+                f"{name} has {counted(record.in_flight, 'request')} at work and {len(record.queue)} waiting. "
                 "Try again later, or end them with force.",
                 model=name,
                 in_flight=record.in_flight,
@@ -208,6 +211,19 @@ class Ledger:
         self._refuse_all(record, lambda: refusals.unloaded(record))
         if record.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING):
             self._stop(record, "forced" if force and record.in_flight else "asked", now)
+        return self._advance(now)
+
+    def keep(self, name: str, seconds: float | None, now: float) -> list[Effect]:
+        """Unload the present worker of a model once it is idle for ``seconds`` from now; infinite: never for that.
+
+        Until the worker ends, this takes the place of what the policy says; a pinned model stays. With ``None``, what
+        was said before holds, and counts from now. Without a worker there is nothing to keep.
+        """
+        record = self._records.get(name)
+        if record is None or record.phase not in (Phase.READY, Phase.LOADING, Phase.FETCHING):
+            return []
+        record.kept_seconds = record.kept_seconds if seconds is None else seconds
+        record.last_used = now
         return self._advance(now)
 
     def set_need(self, name: str, need: Bytes | None) -> None:

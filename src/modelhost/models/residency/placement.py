@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.residency.planner import EvictionRank, Plan, Resident, excess_over, plan, relief

@@ -9,8 +9,9 @@ start so many more requests, within so much time; then it finishes them, and the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct
 
 from modelhost.models.files.memory_pools import MODELS, Bytes, total
 
@@ -27,8 +28,7 @@ class EvictionRank(IntEnum):
     PINNED = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resident:
+class Resident(Struct, frozen=True, kw_only=True):
     """A model that occupies memory."""
 
     name: str
@@ -38,8 +38,7 @@ class Resident:
     last_used: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What has to happen before a model can be loaded; empty if it fits now."""
 
     evict: tuple[str, ...] = ()
@@ -48,7 +47,7 @@ class Plan:
     """Busy or loading models that have to become idle and then be evicted."""
     stopping: tuple[str, ...] = ()
     """Models that are being stopped, whose memory is needed."""
-    missing: Bytes = field(default_factory=dict)
+    missing: Bytes = {}
     """What is missing whatever is evicted; empty if it can fit."""
     holders: tuple[str, ...] = ()
     """With ``missing``: the models that hold memory and may not be unloaded."""
@@ -139,16 +138,14 @@ def _without_needless(need: Bytes, budget: Bytes, staying: list[Resident], going
     return kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BurstLimits:
+class BurstLimits(Struct, frozen=True, kw_only=True):
     """The limits of a burst: at most ``requests`` are started, within ``seconds``."""
 
     requests: int = 32
     seconds: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Burst:
+class Burst(Struct, frozen=True, kw_only=True):
     """The burst of a model since ``since``, the moment when another one began to wait for its memory."""
 
     since: float

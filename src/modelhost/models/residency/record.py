@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from msgspec import Struct
+
 from modelhost.errors import InsufficientMemory, ModelhostError
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.residency.planner import Burst, EvictionRank, Resident
@@ -49,8 +51,7 @@ class Phase(Enum):
     STOPPING = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPolicy:
+class ModelPolicy(Struct, frozen=True, kw_only=True):
     """The limits of one model. Times are seconds."""
 
     max_in_flight: int = 256
@@ -83,8 +84,7 @@ class LoadReason(Enum):
     """Its worker died: it is restarted if there is memory for it without evictions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollback:
+class Rollback(Struct, frozen=True, kw_only=True):
     """What a model returns to if it cannot be loaded with its new configuration."""
 
     need: Bytes | None
@@ -127,6 +127,8 @@ class ModelRecord:
     """Its entry has changed: the worker is stopped as soon as it is idle."""
     will_restart: bool = False
     """Its worker is replaced: it is loaded again after that."""
+    kept_seconds: float | None = None
+    """How long its present worker stays without requests, in the place of what its policy says; infinite: always."""
     rollback: Rollback | None = None
     """Set while it is being reloaded with another configuration: until its next worker is ready, or has failed."""
     is_removed: bool = False
@@ -199,9 +201,15 @@ class ModelRecord:
     # When something is due.
 
     @property
+    def idle_seconds(self) -> float | None:
+        """How long it stays loaded without requests; ``None``: as long as nothing else needs its memory."""
+        seconds = self.policy.idle_unload_seconds if self.kept_seconds is None else self.kept_seconds
+        return None if seconds is None or seconds == NEVER or self.policy.is_pinned else seconds
+
+    @property
     def idle_until(self) -> float:
-        seconds = self.policy.idle_unload_seconds
-        return NEVER if seconds is None or self.policy.is_pinned else self.last_used + seconds
+        seconds = self.idle_seconds
+        return NEVER if seconds is None else self.last_used + seconds
 
     def due(self) -> float:
         """Return when time alone changes something: a wait is over, a pause is over, it was idle for long enough."""
@@ -249,6 +257,7 @@ class ModelRecord:
         """Note that nothing is left of its worker."""
         self.in_flight, self.charge, self.has_worker, self.burst = 0, {}, False, None
         self.is_outdated = self.will_restart = False
+        self.kept_seconds = None
         self.enter(Phase.UNLOADED, now)
 
     # What it is to the planner.

@@ -17,6 +17,7 @@ from modelhost.errors import (
 from modelhost.models.files.memory_pools import MODELS, RAM, Bytes
 from modelhost.models.residency.planner import Plan
 from modelhost.models.residency.record import ModelRecord, Phase, Rollback, Ticket
+from modelhost.plurals import counted
 
 MB = 1_000_000
 OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
@@ -24,12 +25,13 @@ OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestio
 
 
 def queue_full(record: ModelRecord) -> QueueFull:
+    waiting = len(record.queue)
     return QueueFull(
-        f"{len(record.queue)} requests wait for {record.name} already ({record.state}). "
-        "Try again, or raise --queue-size.",
+        f"{counted(waiting, 'request')} {'waits' if waiting == 1 else 'wait'} for {record.name} already "
+        f"({record.state}). Try again, or raise --queue-size.",
         retry_after_seconds=1,
         model=record.name,
-        queue_length=len(record.queue),
+        queue_length=waiting,
         state=record.state.value,
     )
 
@@ -75,7 +77,7 @@ def entry_changed(model: str) -> ModelUnloaded:
 
 def superseded(model: str) -> ModelUnloaded:
     return ModelUnloaded(
-        f"{model} is being loaded with yet another configuration, which somebody asked for meanwhile.", model=model
+        f"{model} is being loaded with another configuration, which was requested in the meantime.", model=model
     )
 
 

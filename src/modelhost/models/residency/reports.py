@@ -8,8 +8,9 @@ report changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec import Struct
 
 from modelhost.errors import ModelhostError
 from modelhost.models.files.memory_pools import Bytes, largest
@@ -18,8 +19,7 @@ from modelhost.models.residency.effects import Effect, Refuse, ReloadFinished
 from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class FilesFound:
+class FilesFound(Struct, frozen=True):
     """The files are here, and the model needs this much."""
 
     need: Bytes
@@ -31,8 +31,7 @@ class FilesFound:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
+class FilesChanged(Struct, frozen=True):
     """The files are no longer those that were found: they are inspected again before the model is loaded."""
 
     phases: ClassVar = (Phase.LOADING,)
@@ -43,8 +42,7 @@ class FilesChanged:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class LoadCorrected:
+class LoadCorrected(Struct, frozen=True):
     """The model could not be loaded, and is tried again at once in another way, in which it needs ``need``."""
 
     need: Bytes
@@ -57,8 +55,7 @@ class LoadCorrected:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class LoadFailed:
+class LoadFailed(Struct, frozen=True):
     """The model could not be found or loaded. Out of memory is tried once more at once, with a smaller context."""
 
     error: ModelhostError
@@ -81,8 +78,7 @@ class LoadFailed:
         return [Refuse(ticket, refusals.failed(record, now)) for ticket in record.take_queue()]
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The worker is ready and takes this much."""
 
     memory: Bytes
@@ -98,8 +94,7 @@ class Loaded:
         return [ReloadFinished(record.name)] if was_reload else ()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryMeasured:
+class MemoryMeasured(Struct, frozen=True):
     """The worker takes this much now; it is charged the most that was ever measured."""
 
     memory: Bytes
@@ -115,8 +110,7 @@ class MemoryMeasured:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUnfit:
+class WorkerUnfit(Struct, frozen=True):
     """The worker does work that nobody waits for: it is replaced as soon as it is idle, and begins no more than it has
     to."""
 
@@ -127,8 +121,7 @@ class WorkerUnfit:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(Struct, frozen=True):
     """The worker of a ready model has exited unexpectedly. It is restarted, after a pause."""
 
     error: ModelhostError
@@ -145,8 +138,7 @@ class WorkerLost:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStopped:
+class WorkerStopped(Struct, frozen=True):
     """The worker is gone and its memory is free again."""
 
     phases: ClassVar = (Phase.STOPPING,)

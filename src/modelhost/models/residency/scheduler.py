@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
-from modelhost.background import log_failures
+from modelhost.background import Alarm, log_failures
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import ModelhostError
 from modelhost.events import Subscription
@@ -21,7 +21,7 @@ from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals
-from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges
+from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
 from modelhost.models.residency.description import describe
 from modelhost.models.residency.effects import (
@@ -38,7 +38,7 @@ from modelhost.models.residency.effects import (
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.load_waits import LoadWaits
-from modelhost.models.residency.record import NEVER, Phase, Ticket
+from modelhost.models.residency.record import Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
 from modelhost.models.residency.reports import (
     FilesFound,
@@ -52,11 +52,14 @@ from modelhost.models.residency.reports import (
 )
 from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
+from modelhost.models.residency.wait_spans import waiting
 from modelhost.models.resolve.configuration import ConfiguredModel
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
+from modelhost.monitor import measure
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
+
 
 OnQueued = Callable[[int], None]
 """Called with the position in the queue, from 1, when a request has to wait."""
@@ -65,16 +68,17 @@ OnQueued = Callable[[int], None]
 class Scheduler:
     """Holds all models of a host, loads and unloads them, and lends their workers out, one lease per turn."""
 
-    def __init__(self, ledger: Ledger, ports: SupervisorPorts | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, ports: SupervisorPorts | None = None, recorder: Callable[[], WorkerRecorder] = NoRecorder
+    ) -> None:
         self.ledger = ledger
-        self.changes = ModelChanges(ledger.records)
+        self.changes = ModelChanges(ledger.records, recorder)
         self._load_waits = LoadWaits(ledger, self.changes)
         self.models: dict[str, HostedModel] = {}
         self.names: dict[str, HostedModel] = {}
         """By name and alias; not those that are being removed."""
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = NEVER
+        self._alarm = Alarm(self._tick)
         self._is_stopping = False
         ports = ports or SupervisorPorts()
         self._reloads = Reloads(ledger, self.models, self._act, ports.find, ports.is_current)
@@ -83,14 +87,18 @@ class Scheduler:
 
     # The models.
 
-    def add(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:
-        """Add a model, or change the one of that name. ``resolved``: what is known of its files already."""
+    def add(self, entry: ModelEntry, resolved: Resolved | None = None, *, is_loaded_next: bool = False) -> HostedModel:
+        """Add a model, or change the one of that name. ``resolved``: what is known of its files already.
+
+        ``is_loaded_next``: it is loaded at once, and its files need not be looked up again for that.
+        """
         old = self.models.get(entry.name)
         if old is not None:
             self._change(old, entry)
             return old
         model = HostedModel(entry)
         model.resolved = model.plain = resolved
+        model.is_just_found = is_loaded_next
         self.models[entry.name] = model
         self._name(model)
         need = resolved.charge if resolved else None
@@ -182,7 +190,8 @@ class Scheduler:
             on_queued(ticket.position)
         model.meters.queue_length.inc()
         try:
-            return await waiter
+            with waiting(model, ticket.position):
+                return await waiter
         except asyncio.CancelledError:
             self._act(self.ledger.cancel(ticket, self._now()))
             if waiter.done() and not waiter.cancelled():
@@ -190,13 +199,19 @@ class Scheduler:
             raise
         finally:
             model.meters.queue_length.dec()
-            model.meters.queue_seconds.observe(self._now() - began)
+            seconds = self._now() - began
+            model.meters.queue_seconds.observe(seconds)
+            measure.waited(seconds)
 
     def _give_back(self, model: HostedModel, ticket: Ticket) -> None:
         effects = self.ledger.release(ticket, self._loop.time())
         self._count(model)
-        if effects or model.entry.idle_unload_seconds is not None or self._is_stopping:
+        if effects or self._is_stopping or self._has_idle_limit(model):
             self._act(effects)
+
+    def _has_idle_limit(self, model: HostedModel) -> bool:
+        record = self.ledger.records.get(model.name)
+        return record is not None and record.idle_seconds is not None
 
     def _count(self, model: HostedModel) -> None:
         record = self.ledger.records.get(model.name)
@@ -255,6 +270,13 @@ class Scheduler:
             await self.changes.next_of(model)
         return Unloaded(model=model.name, freed_bytes=(model.memory or {}) if is_loaded else {})
 
+    def keep(self, model: HostedModel, seconds: float | None) -> None:
+        """Have the present worker of a model unloaded once it is idle for ``seconds`` from now; infinite: never.
+
+        ``None``: for as long as was said before.
+        """
+        self._act(self.ledger.keep(model.name, seconds, self._now()))
+
     # What it says of itself.
 
     def status(self, model: HostedModel) -> ModelStatus:
@@ -278,14 +300,13 @@ class Scheduler:
                         await self.changes.next_of(model)
         except TimeoutError:
             log.warning("drain_timed_out", in_flight=sum(record.in_flight for record in self.ledger.records.values()))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self.changes.close()
         await self._supervisor.cancel()
         workers = [(model, model.detach_worker()) for model in self.models.values()]
         await self._supervisor.close((model, worker) for model, worker in workers if worker is not None)
         for model in self.models.values():
-            model.meters.model_ready.set(0)
+            model.meters.set_unloaded()
 
     def _is_at_work(self, model: HostedModel) -> bool:
         record = self.ledger.records.get(model.name)
@@ -302,8 +323,9 @@ class Scheduler:
             effect = pending.popleft()
             with log_failures("acting on the ledger", effect=type(effect).__name__):
                 pending.extend(self._do(effect))
-        self._arm()
-        if self._is_stopping:
+        if not self._is_stopping:
+            self._alarm.set(self.ledger.next_timer())
+        else:
             self.changes.wake_all()
 
     def _do(self, effect: Effect) -> Iterable[Effect]:
@@ -392,6 +414,7 @@ class Scheduler:
 
     def worker_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.attach_worker(worker, seconds)
+        self.changes.loaded(model, seconds)
         self.report(model, run, Loaded({}))
 
     def memory_measured(self, model: HostedModel, run: int, memory: Bytes) -> None:
@@ -401,7 +424,7 @@ class Scheduler:
 
     def worker_exited(self, model: HostedModel, run: int, error: ModelhostError) -> None:
         model.detach_worker()
-        model.meters.worker_exits.inc()
+        self.changes.worker_exited(model)
         model.meters.set_memory({})
         self.report(model, run, WorkerLost(error))
 
@@ -410,23 +433,9 @@ class Scheduler:
             model.memory = freed or model.memory
             model.meters.set_memory({})
             if stop.reason == "evicted":
-                model.meters.evictions.inc()
+                self.changes.evicted(model)
         self.report(model, stop.run, WorkerStopped())
 
-    # Time.
-
-    def _arm(self) -> None:
-        """Set the ledger's next timer unless an earlier one is set; a timer that fires too early does no harm."""
-        when = self.ledger.next_timer()
-        if self._timer is not None and self._timer_at <= when and self._timer_at > self._now():
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, NEVER
-        if when < NEVER and not self._is_stopping:
-            self._timer, self._timer_at = self._loop.call_at(when, self._tick), when
-
     def _tick(self) -> None:
-        self._timer, self._timer_at = None, NEVER
         with log_failures("waking the ledger"):
             self._act(self.ledger.tick(self._now()))

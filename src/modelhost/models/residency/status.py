@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from modelhost.models.files.memory_pools import Bytes
 
@@ -32,8 +33,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStatus:
+class ModelStatus(Struct, frozen=True, kw_only=True):
     """One model at one moment. Times are seconds since 1970, waits are seconds."""
 
     name: str
@@ -78,21 +78,20 @@ class ModelStatus:
     """The number format in force; ``None``: its engine chooses, or its files are quantized or not here."""
     quantization: str | None = None
     """In force: what its files are, or what its engine makes of them; ``None`` before they are found."""
-    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    engine_options: Mapping[str, Any] = {}
     """Those of ``SHOWN_OPTIONS`` that are set."""
-    load_config: Mapping[str, Any] = field(default_factory=dict)
+    load_config: Mapping[str, Any] = {}
     """How the requested load differs from its entry, in vLLM's terms."""
     is_config_temporary: bool = False
     """Whether that ends with its worker, or with the next load that brings no configuration."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = {}
     """The values that its requests get where they are silent."""
     notes: str | None = None
     adapters: tuple[str, ...] = ()
     """The LoRA adapters that its requests can choose."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStatus:
+class HostStatus(Struct, frozen=True, kw_only=True):
     """All models at one moment."""
 
     models: tuple[ModelStatus, ...]
@@ -109,8 +108,7 @@ class HostStatus:
     """Why the registry file as it stands is not in force; the one before it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelEvent:
+class ModelEvent(Struct, frozen=True, kw_only=True):
     """Something that happened to a model, or to the registry (then ``model`` is empty)."""
 
     at: float
@@ -126,8 +124,7 @@ class ModelEvent:
         return self.model, self.kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLog:
+class ModelLog(Struct, frozen=True, kw_only=True):
     """What can be read about a model when something is wrong with it."""
 
     lines: tuple[str, ...]
@@ -136,8 +133,7 @@ class ModelLog:
     """What happened to it last, the newest at the end; progress is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadEstimate:
+class LoadEstimate(Struct, frozen=True, kw_only=True):
     """What asking for a model to be loaded has begun, and what it will take. ``None`` is unknown."""
 
     model: str
@@ -149,8 +145,7 @@ class LoadEstimate:
     """Its place among the models that wait to be loaded, from 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unloaded:
+class Unloaded(Struct, frozen=True, kw_only=True):
     """A model whose worker is gone."""
 
     model: str
@@ -158,8 +153,7 @@ class Unloaded:
     """What it took, measured before; empty if it was not loaded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PulledModel:
+class PulledModel(Struct, frozen=True, kw_only=True):
     """A model of the hub whose files are here."""
 
     name: str
@@ -168,8 +162,7 @@ class PulledModel:
     """Its first file, or its directory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
+class Selected(Struct, frozen=True, kw_only=True):
     """The answer to making a model the active one."""
 
     status: Literal["already_active", "switching", "ready"]

@@ -199,7 +199,9 @@ class WorkerSupervisor:
         unused = model.resolved.unused_gpu if model.resolved is not None else None
         if unused is not None and not self._ledger.record(model.name).loads:
             log.warning("gpu_not_used", model=model.name, gpu=unused.name, engine=unused.engine, way_out=unused.way_out)
-        log.info("worker_ready", model=model.name, pid=worker.process.pid, seconds=round(seconds, 3))
+        threads = model.resolved.spec.threads if model.resolved is not None else None
+        pid = worker.process.pid
+        log.info("worker_ready", model=model.name, pid=pid, threads=threads, seconds=round(seconds, 3))
         self._listener.worker_ready(model, run, worker, seconds)
         self._spawn(self._watch(model, run, worker), f"watching {model.name}")
         self._spawn(self._measure(model, run, worker), f"measuring {model.name}")

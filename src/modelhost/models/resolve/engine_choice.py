@@ -17,6 +17,7 @@ from modelhost.engines.installed import (
     missing_modules,
     quantizing_by,
     serving,
+    why_environment_unused,
 )
 from modelhost.engines.traits import ModelFormat
 from modelhost.errors import ConfigError, EngineMissing
@@ -34,20 +35,22 @@ def engine_for(located: Located, settings: Settings) -> str:
         return settings.engine or serving("script")
     if located.kind == "server":
         return serving("server")
+    if located.engine is not None:
+        return _installed(located.engine, settings)
     model_format: ModelFormat = "safetensors" if located.kind == "safetensors" else "gguf"
     return engine_for_format(model_format, settings, what=str(located.path))
 
 
 def engine_reason(located: Located, settings: Settings) -> str:
     """Return why :func:`engine_for` chose the engine of the model, as the end of a sentence."""
-    if located.kind in {"engine", "server"}:
+    if located.kind in {"engine", "server", "layout"}:
         return "the model is one of its own"
     if settings.engine is not None:
-        return "it was asked for"
+        return "it was requested"
     if located.kind != "safetensors":
         return "it reads GGUF"
     if QUANTIZE in settings.engine_options:
-        return f"{QUANTIZE} was asked for"
+        return f"{QUANTIZE} was requested"
     return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
 
 
@@ -68,14 +71,14 @@ def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: st
 
 
 def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigError:
-    if model_format == "safetensors":
-        capabilities = TRAITS[engine].capabilities
-        title = capabilities.title if capabilities else engine
-        message = f"{what} is in safetensors, which {title} does not read: leave engine out, or give a GGUF file"
-    else:
-        way_out = "leave engine out, or give a directory with safetensors"
-        message = f"{what} is in GGUF, which {engine} does not read: {way_out}"
-    return ConfigError(message, param="engine")
+    traits = TRAITS[engine]
+    title = traits.capabilities.title if traits.capabilities else engine
+    readable = {"gguf": "a GGUF file", "safetensors": "a directory with safetensors"}
+    given = "GGUF" if model_format == "gguf" else model_format
+    others = " or ".join(f"give {readable[each]}" for each in sorted(traits.formats)) or "name a model of that engine"
+    return ConfigError(
+        f"{what} is in {given}, which {title} does not read: leave engine out, or {others}", param="engine"
+    )
 
 
 def default_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
@@ -131,11 +134,10 @@ def _installed(engine: str, settings: Settings) -> str:
     Raises:
         EngineMissing: it is not installed. What another Python has is not known here.
     """
-    if settings.worker_python is None and not is_installed(engine, data_directory(settings)):
-        raise EngineMissing(
-            f"the engine {engine} is not installed ({', '.join(missing_modules(engine))}): {how_to_install(engine)}",
-            engine=engine,
-        )
+    data_dir = data_directory(settings)
+    if settings.worker_python is None and not is_installed(engine, data_dir):
+        reason = why_environment_unused(engine, data_dir) or ", ".join(missing_modules(engine))
+        raise EngineMissing(f"the engine {engine} is not installed ({reason}): {how_to_install(engine)}", engine=engine)
     return engine
 
 

@@ -12,7 +12,7 @@ from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.base import Engine
-from modelhost.engines.installed import how_to_install, install_command, why_build_unused
+from modelhost.engines.installed import how_to_install, install_command, why_environment_unused
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.files.model_files import are_unchanged
@@ -82,7 +82,7 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, headroom: Headroo
     if better := better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
-    if why := why_build_unused(engine.name, data_directory(entry.settings)):
+    if why := why_environment_unused(engine.name, data_directory(entry.settings)):
         way_out = install_command(engine.name)
         log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=way_out)
     resolved, remarks = resolve_found(entry, found, headroom)
@@ -101,6 +101,7 @@ def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, headroom: 
         model=entry.name,
         context_length=resolved.spec.context_length,
         slots=resolved.spec.slots,
+        threads=resolved.spec.threads,
         need_bytes=dict(resolved.need_bytes),
         available_bytes=available_memory() + headroom.freed_bytes,
         gpus=list(resolved.spec.gpus),
@@ -131,7 +132,10 @@ def resolve_found(
         available_bytes=available_memory() + (headroom.freed_bytes if headroom is not None else 0),
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
-    return replace(resolved, unused_gpu=runtime.unused_gpu(settings)), remarks
+    unused_gpu = runtime.unused_gpu(settings)
+    if unused_gpu is None and (remark := runtime.layers_remark(settings)):
+        remarks = (*remarks, remark)
+    return replace(resolved, unused_gpu=unused_gpu), remarks
 
 
 async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:

@@ -23,6 +23,7 @@ from modelhost.models.files.vision_encoder import encoder_beside
 from modelhost.models.registry.likely_engine import best_installed_engine
 from modelhost.models.resolve.engine_choice import no_engine_message
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
+from modelhost.plurals import counted
 
 Capability = Literal["chat", "see", "embed", "rerank", "tools"]
 
@@ -115,8 +116,8 @@ def smallest(inventory: Inventory) -> Entry:
     usable = [entry for entry in inventory.entries if entry.is_usable and "chat" in entry.capabilities]
     if not usable:
         raise ModelFileMissing(
-            f"none of the {len(inventory.entries)} models in the inventory is a usable chat model: scan a directory "
-            "that has one, or download one with: modelhost models pull org/name"
+            f"none of the {counted(len(inventory.entries), 'model')} in the inventory is a usable chat model: scan a "
+            "directory that has one, or download one with: modelhost models pull org/name"
         )
     return min(usable, key=lambda entry: (entry.need_bytes or entry.size_bytes, entry.size_bytes, entry.name))
 

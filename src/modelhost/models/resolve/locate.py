@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from modelhost.config.paths import expand_home, why_missing
 from modelhost.config.settings import Settings
-from modelhost.engines.installed import reads_only, serves
+from modelhost.engines import TRAITS
+from modelhost.engines.installed import engine_with_layout, engine_with_package, reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
@@ -46,12 +47,14 @@ BUNDLED_NAME = "modelhost-nano"
 class Located:
     """Where a model is. ``path`` and ``header`` are there unless it has to be downloaded (``hub``) or has no files."""
 
-    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine", "server"]
+    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine", "server", "layout"]
     name: str
     path: Path | None = None
     header: GgufHeader | None = None
     directory: HfModel | None = None
     """What a directory with safetensors says of its model."""
+    engine: str | None = None
+    """The only engine that reads it, for a model in a layout of that engine's or in a package of its environment."""
     reference: HubReference | None = None
     urls: tuple[str, ...] = ()
     """Of the servers that have it."""
@@ -73,8 +76,8 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
         if engine is not None and not serves(engine, "server"):
             raise ConfigError(f"{engine} runs files, and the model is given as a URL: leave engine out", param="engine")
         return Located(kind="server", name=server_name(model), urls=server_urls(model))
-    if is_bundled(model):
-        return _bundled()
+    if (included := _included(model, engine)) is not None:
+        return included
     assert model is not None
     path = expand_home(model)
     if path.exists():
@@ -106,8 +109,9 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
         return engine
     if serves(engine, "server") or is_url(model):
         return server_name(model)
-    if model is None or is_bundled(model):
-        return BUNDLED_NAME
+    if model is None or is_bundled(model) or _package_owner(model, engine) is not None:
+        owner = _package_owner(model, engine)
+        return BUNDLED_NAME if owner is None else model or TRAITS[owner].packaged[0]
     path = expand_home(model)
     if is_script:
         return path.stem
@@ -140,9 +144,24 @@ def _bundled() -> Located:
     return Located(kind="bundled", name=BUNDLED_NAME, path=path, header=read_header(path))
 
 
+def _included(model: str | None, engine: str | None) -> Located | None:
+    """Return the model if it comes with modelhost, or with an engine."""
+    if (owner := _package_owner(model, engine)) is not None:
+        return Located(kind="layout", name=model or TRAITS[owner].packaged[0], engine=owner)
+    return _bundled() if is_bundled(model) else None
+
+
+def _package_owner(model: str | None, engine: str | None) -> str | None:
+    """Return the engine in whose environment ``model`` is a package, unless something of that name is here."""
+    return None if model is not None and expand_home(model).exists() else engine_with_package(model, engine)
+
+
 def _at(path: Path, engine: str | None) -> Located:
     if not path.is_dir():
         return _file(path)
+    owner = engine_with_layout(file.name for file in path.iterdir())
+    if owner is not None and engine in (None, owner):
+        return Located(kind="layout", name=path.name, path=path, engine=owner)
     return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
 
 

@@ -26,7 +26,7 @@ from modelhost.models.files.directory_needs import (
     dtype_in_force,
     sized_directory,
 )
-from modelhost.models.files.gguf import read_header
+from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
@@ -50,10 +50,14 @@ from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
 from modelhost.models.resolve.sizing import RequestedSize, SizedModel, load_timeout_seconds, size_for
+from modelhost.plurals import counted
 from modelhost.workers.machine import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """GGUF's names of number formats, in the words of everybody else."""
+
+LAYOUT_FACTOR: Final = 2
+"""Memory of a model in an engine's own layout before it is measured, as a multiple of its files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,8 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
     support = TRAITS[engine.name].gpu
     places_layers = support is not None and support.has_layers_placed
     rooms = {gpu: gpus[gpu] for gpu in visible} if places_layers else {}
-    if available_bytes is None:
-        available_bytes = psutil.virtual_memory().available
-    if header is not None and settings.gpu_layers != 0:
-        available_bytes = memory_for_size(header, rooms, available_bytes)
-    spec = _spec(settings, located, runtime, _capacity(settings, located, runtime, visible, available_bytes), visible)
+    memory = _memory_for_sizes(settings, header, rooms, available_bytes)
+    spec = _spec(settings, located, runtime, _capacity(settings, located, runtime, visible, memory), visible)
     offload = _offload(spec, located, rooms, engine)
     if offload is not None and rooms:
         layers = offload.layers()
@@ -118,6 +119,17 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
         offload=offload if places_layers else None,
         longest_context=described.context_length if described is not None else None,
     )
+
+
+def _memory_for_sizes(
+    settings: Settings, header: GgufHeader | None, rooms: Mapping[int, int], available_bytes: int | None
+) -> int:
+    """Return the memory that sizes are decided by: of the GPUs with ``rooms`` too, where layers may be placed there."""
+    if available_bytes is None:
+        available_bytes = psutil.virtual_memory().available
+    if header is None or settings.gpu_layers == 0:
+        return available_bytes
+    return memory_for_size(header, rooms, available_bytes)
 
 
 def _spec(
@@ -246,6 +258,8 @@ def _size_bytes(located: Located) -> int:
     """Return the size of the model's own files."""
     if located.header is not None:
         return located.header.size_bytes
+    if located.kind == "layout":
+        return 0 if located.path is None else bytes_of(_files_in(located.path))
     return located.directory.weights.size_bytes if located.directory is not None else 0
 
 
@@ -260,6 +274,8 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
             gpus=gpus,
         )
         return Counter(need) + Counter(dict.fromkeys(need.keys() - {RAM} or {RAM}, bytes_of(files_of(spec.lora))))
+    if located.kind == "layout":
+        return {RAM: TRAITS[engine].process_bytes + int(_size_bytes(located) * LAYOUT_FACTOR)}
     return {} if offload is None else offload.need(offload.layers())
 
 
@@ -283,9 +299,13 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine
 
 
 def _own_files(located: Located) -> list[Path]:
-    if located.directory is not None and located.path is not None:
+    if (located.directory is not None or located.kind == "layout") and located.path is not None:
         return [located.path, *located.path.iterdir()]
     return list(located.header.files) if located.header is not None else []
+
+
+def _files_in(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if path.is_file()]
 
 
 def _threads(wanted: int | None, *, has_every_core: bool) -> int:
@@ -298,7 +318,8 @@ def _threads(wanted: int | None, *, has_every_core: bool) -> int:
     if wanted is None:
         return computing_cores() if has_every_core else max(1, cores - 1)
     if wanted > cores:
-        raise ConfigError(f"threads: {wanted} is more than the {cores} cores this process may use", param="threads")
+        there = counted(cores, "core")
+        raise ConfigError(f"threads: {wanted} is more than the {there} this process may use", param="threads")
     return wanted
 
 

@@ -12,6 +12,7 @@ from modelhost.models.files.memory_pools import MODELS, Bytes
 from modelhost.models.files.model_files import Stamps
 from modelhost.models.resolve.offloading import Offload
 from modelhost.models.resolve.runtime import UnusedGpu
+from modelhost.plurals import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def add_advice(resolved: Resolved, error: ModelhostError) -> None:
     if resolved.offload is None or not resolved.offload.requested_layers:
         return
     error.message = (
-        f"{error.message}\nThe GPUs have not enough memory for {resolved.offload.requested_layers} layers: "
+        f"{error.message}\nThe GPUs have not enough memory for {counted(resolved.offload.requested_layers, 'layer')}: "
         "ask for fewer with --gpu-layers, or leave it out to have as many put there as fit."
     )
     error.args = (error.message,)

@@ -110,6 +110,15 @@ class Runtime:
             way_out = f"name a llama-server that is built for {gpu.build}, which {program} is not"
         return UnusedGpu(name=gpu.name, engine=self.engine.name, way_out=way_out)
 
+    def layers_remark(self, settings: Settings) -> str | None:
+        """Return that the layers which the settings place on GPUs are on the CPU, as the worker finds no GPU.
+
+        ``None``: they place none, or it finds one. Blocks at the first call.
+        """
+        if not settings.gpu_layers or TRAITS[self.engine.name].gpu is None or self.finds_gpus:
+            return None
+        return f"gpu_layers: {settings.gpu_layers} has no effect, since {self.engine.name} finds no GPU"
+
 
 def wants_cpu(settings: Settings) -> bool:
     """Whether the settings, or the environment, keep a model off GPUs."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from modelhost.engines import TRAITS
 from modelhost.errors import ConfigError
+from modelhost.plurals import counted
 
 MOST_SLOTS = 8  # of the default; more conversations at once bring a CPU nothing and cost memory each
 LONGEST_DEFAULT = 32768  # tokens; longer contexts have to be requested
@@ -101,7 +102,7 @@ def _does_not_fit(header: SizedModel, wanted: RequestedSize, context_length: int
     bound = wanted.cache_bytes or 0
     smaller = "" if wanted.kv_cache_type.startswith("q") else ", or take kv_cache_type q8_0"
     return ConfigError(
-        f"kv_cache_memory: {slots} conversation{'s' if slots > 1 else ''} of {context_length:,} tokens need "
+        f"kv_cache_memory: {counted(slots, 'conversation')} of {context_length:,} tokens need "
         f"{math.ceil(need / MIB):,} MiB of key-value cache, and it may take {bound // MIB:,} MiB: allow more, shorten "
         f"context_length, lower slots{smaller}",
         param="kv_cache_memory",

@@ -13,6 +13,11 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
+from modelhost.state.sql.alert_rows import AlertRows
+from modelhost.state.sql.conversation_rows import ConversationRows
+from modelhost.state.sql.key_rows import KeyRows
+from modelhost.state.sql.metric_rows import MetricRows
+from modelhost.state.sql.response_rows import ResponseRows
 from modelhost.state.sql.session_rows import LeaseRows, SessionRows
 from modelhost.state.sql.tables import audit, is_postgresql, snapshots
 
@@ -170,10 +175,39 @@ class Rows:
         """The audit log."""
         return AuditRows(self.connection)
 
+    @cached_property
+    def responses(self) -> ResponseRows:
+        """Responses with their items and events."""
+        return ResponseRows(self.connection)
+
+    @cached_property
+    def conversations(self) -> ConversationRows:
+        """Conversations and their items."""
+        return ConversationRows(self.connection)
+
+    @cached_property
+    def keys(self) -> KeyRows:
+        """Keys."""
+        return KeyRows(self.connection)
+
+    @cached_property
+    def alerts(self) -> AlertRows:
+        """Alerts that fired and were resolved."""
+        return AlertRows(self.connection)
+
+    @cached_property
+    def metrics(self) -> MetricRows:
+        """The history of metrics."""
+        return MetricRows(self.connection)
+
+    def check(self) -> None:
+        """Execute a statement that changes nothing."""
+        self.connection.execute(text("SELECT 1"))
+
     def one_at_a_time(self) -> None:
         """Serialize this transaction with others that call this.
 
-        For transactions that change sessions without a lease: two of them could deadlock.
+        For transactions that change sessions without a lease, or many responses: two of them could deadlock.
         """
         if is_postgresql(self.connection):
             self.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})

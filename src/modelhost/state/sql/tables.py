@@ -129,6 +129,110 @@ audit: Final = Table(
     Index("audit_by_time", "at", "id"),
 )
 
+responses: Final = Table(
+    "responses",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("used_at", Utc, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("is_background", Boolean, nullable=False),
+    Column("previous_id", String(64)),
+    Column("conversation_id", String(64)),
+    Column("conversation_position", BigInteger),  # where the response's own items begin in its conversation
+    Column("input", LargeBinary, nullable=False),  # JSON: a list of items, without those of the predecessors
+    Column("body", LargeBinary, nullable=False),  # JSON: the response object
+    Column("size_bytes", BigInteger, nullable=False),
+    # The process that makes the response; null once the response is over.
+    Column("name", Text),
+    Column("machine", Text),
+    Column("pid", BigInteger),
+    Column("started", Float(53)),
+    Column("nonce", String(32)),
+    Column("expires_at", Utc),
+    Index("responses_by_use", "used_at", "id", "size_bytes"),
+)
+
+response_items: Final = Table(
+    "response_items",
+    metadata,
+    Column("item_id", String(LONGEST_ID), primary_key=True),
+    Column("response_id", String(64), ForeignKey("responses.id", ondelete="CASCADE"), primary_key=True),
+    Index("response_items_by_response", "response_id"),
+    sqlite_with_rowid=False,
+)
+
+response_events: Final = Table(
+    "response_events",
+    metadata,
+    Column("response_id", String(64), ForeignKey("responses.id", ondelete="CASCADE"), primary_key=True),
+    Column("sequence_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),  # JSON
+    sqlite_with_rowid=False,
+)
+
+conversations: Final = Table(
+    "conversations",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("used_at", Utc, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),  # JSON
+    Column("next_position", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("conversations_by_use", "used_at", "id", "size_bytes"),
+)
+
+conversation_items: Final = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", String(64), ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("item_id", String(LONGEST_ID), nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON
+    Index("conversation_items_by_id", "item_id", "conversation_id", unique=True),
+    sqlite_with_rowid=False,
+)
+
+keys: Final = Table(
+    "keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("fired_at", Utc, nullable=False),
+    Column("resolved_at", Utc),
+    Index("alerts_by_time", "at", "id"),
+)
+
+metrics: Final = Table(
+    "metrics",
+    metadata,
+    Column("source", String(128), primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("writer", String(16), primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # of modelhost.monitor.cells
+)
+
 
 def insert_for(connection: Connection, table: Table) -> Any:
     """Return an ``INSERT`` with support for ``ON CONFLICT``."""

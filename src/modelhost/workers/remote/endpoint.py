@@ -48,7 +48,7 @@ class Endpoint:
         """Its host and port, for messages."""
         self.card: ServedModel | None = None
         """The model in its latest list; ``None`` before it was healthy for the first time."""
-        self.trouble: Unhealthy | None = Unhealthy("it has not been asked yet", is_unreachable=True)
+        self.trouble: Unhealthy | None = Unhealthy("it has not been checked yet", is_unreachable=True)
         """Why it gets no requests unless there is no other server; ``None`` if it is healthy."""
         self._elsewhere = target
         self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])

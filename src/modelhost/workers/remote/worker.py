@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
+from modelhost import trace_context
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import RemoteTarget
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
@@ -93,7 +94,7 @@ class RemoteWorker(WorkerClient):
         self, path: str, payload: Payload | None, on_connection: Callable[[Connection], None]
     ) -> tuple[Endpoint, KeepAliveConnection]:
         """Return the first server that accepts the request; if there is none, raise the last one's error."""
-        head = self._depth_line()
+        head = self._depth_line() + trace_context.header_lines()
         refusal: ModelhostError | None = None
         for endpoint in self.process.by_load():
             kind, sent = None, None

@@ -27,10 +27,11 @@ def refused(task: Task, body: Any) -> InvalidRequest:
 
 
 def test_every_task_has_its_model_and_its_request() -> None:
-    assert set(MODELS) == set(TASKS) == set(get_args(Task))
+    assert set(TASKS) == set(get_args(Task))
+    assert set(MODELS) == {task for task, traits in TASKS.items() if traits.body == "json"}
 
 
-@pytest.mark.parametrize("task", get_args(Task))
+@pytest.mark.parametrize("task", list(MODELS))
 @pytest.mark.parametrize("body", [None, [], "text", 5, True])
 def test_a_body_has_to_be_an_object(task: Task, body: Any) -> None:
     assert refused(task, body).param is None
@@ -168,6 +169,7 @@ WHOLE: list[tuple[Task, dict[str, Any]]] = [
     ("rerank", {"query": "q", "documents": ["a"], "top_n": 1}),
     ("tokenize", {"content": "a", "add_special": False}),
     ("detokenize", {"tokens": [1]}),
+    ("speech", {"input": "a", "voice": "b", "response_format": "wav", "speed": 1.5, "seed": 3}),
 ]
 
 
@@ -181,7 +183,7 @@ def test_null_is_as_if_a_field_were_not_there() -> None:
     assert body_of(parsed("chat", {"messages": MESSAGES, **given, "unknown": None})) == {"messages": MESSAGES}
 
 
-@given(task=st.sampled_from(get_args(Task)), data=st.data())
+@given(task=st.sampled_from(list(MODELS)), data=st.data())
 def test_checking_a_body_ends_in_yes_or_in_a_named_no(task: Task, data: st.DataObject) -> None:
     names = st.sampled_from(sorted(MODELS[task].model_fields))
     body = data.draw(st.dictionaries(names, JSON, max_size=4))

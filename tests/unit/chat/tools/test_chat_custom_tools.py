@@ -15,6 +15,7 @@ from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of, tool_of
 from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.tasks import Task
 
 HELLO = {"role": "user", "content": "Hi"}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -148,11 +149,20 @@ def test_a_lark_grammar_of_a_tool_that_is_not_offered_does_not_matter() -> None:
     assert body_of(told.request)["tools"] == [FUNCTION]
 
 
-@pytest.mark.parametrize("tools", [[custom("f"), FUNCTION], [FUNCTION, custom("f")], [custom(), custom()]], ids=repr)
-def test_names_that_clash_are_refused(tools: list[Any]) -> None:
-    with pytest.raises(InvalidRequest, match="another tool") as refused:
-        request(tools=tools)
-    assert (refused.value.param or "").endswith(".custom.name")
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ([custom("f"), FUNCTION], "tools[1].function.name"),
+        ([custom(), FUNCTION, custom("f")], "tools[2].custom.name"),
+        ([custom(), custom()], "tools[1].custom.name"),
+        ([FUNCTION, FUNCTION], "tools[1].function.name"),
+    ],
+)
+@pytest.mark.parametrize("task", ["chat", "tokenize"])
+def test_names_that_clash_are_refused(tools: list[Any], param: str, task: Task) -> None:
+    with pytest.raises(InvalidRequest, match="another tool is called") as refused:
+        parsed(task, {"messages": [HELLO], "tools": tools})
+    assert refused.value.param == param
 
 
 def allowed(*tools: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +212,7 @@ def test_a_choice_may_name_tools_of_both_kinds() -> None:
             custom(format={"type": "grammar", "grammar": {"syntax": "gbnf", "definition": "x"}}),
             ".custom.format.grammar.syntax",
         ),
-        ({"type": "other"}, ""),
+        ({"type": "other"}, ".type"),
         ({"function": {"name": "f"}}, ".type"),
     ],
     ids=repr,

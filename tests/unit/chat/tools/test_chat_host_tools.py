@@ -55,6 +55,8 @@ ALL = ["a_echo", "a_pid", "b_echo"]
         ({"tools": [], "mcp": {}}, []),
         ({"tool_choice": "none", "mcp": {}}, []),
         ({"mcp": {}}, ALL),
+        ({"tools": [OWN], "mcp": {}}, ALL),
+        ({"tools": [OWN], "mcp": {"servers": ["b"]}}, ["b_echo"]),
         ({"mcp": {"servers": ["a"]}}, ["a_echo", "a_pid"]),
         ({"mcp": {"servers": ["a", "b"], "tools": ["echo"]}}, ["a_echo", "b_echo"]),
         ({"mcp": {"tools": ["a_pid", "b_echo"]}}, ["a_pid", "b_echo"]),
@@ -83,7 +85,6 @@ async def test_tools_that_are_not_given_unasked_are_given_to_who_asks() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"tools": [OWN]},
         {"n": 2},
         {"logprobs": True},
         {"response_format": {"type": "json_object"}},
@@ -162,3 +163,14 @@ def test_request_to_the_model_has_the_tools_and_not_the_wishes() -> None:
     found = with_tools(request_of(mcp={}), [tool])
     assert found.mcp is None
     assert body_of(found)["tools"] == [function]
+    assert body_of(with_tools(request_of(mcp={}, tools=[OWN]), [tool]))["tools"] == [OWN, function]
+
+
+def test_a_tool_of_the_client_may_not_have_the_name_of_one_of_the_host() -> None:
+    function = {"type": "function", "function": {"name": "mine"}}
+    tool = OfferedTool(
+        name="mine", function=function, server="a", tool="mine", annotations={}, is_read_only=True, approval="auto"
+    )
+    with pytest.raises(InvalidRequest, match="Rename yours") as refused:
+        with_tools(request_of(mcp={}, tools=[OWN]), [tool])
+    assert refused.value.param == "tools[0]"

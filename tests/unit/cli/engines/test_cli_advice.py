@@ -31,7 +31,7 @@ def _model(
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = frozenset({"avx2", "avx512f"})
     found = Machine(processor=Processor(architecture="x86_64", flags=flags), platform="linux")
-    monkeypatch.setattr("modelhost.cli.engines.advice.machine_here", lambda: found)
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.this_machine", lambda _: found)
 
 
 def test_a_worker_that_leaves_the_processor_unused_is_told_of_in_one_line() -> None:

@@ -58,8 +58,8 @@ def test_a_machine_that_could_do_better_is_told_how(
 ) -> None:
     flags = frozenset({"avx2", "avx512f"})
     machine = Machine(processor=Processor(architecture="x86_64", flags=flags), platform="linux")
-    monkeypatch.setattr("modelhost.cli.engines.advice.machine_here", lambda: machine)
-    monkeypatch.setattr("modelhost.cli.engines.advice.features_of", lambda _: ("AVX2",))
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.this_machine", lambda _: machine)
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.features_of", lambda _: ("AVX2",))
     assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith(
         "\nllama.cpp could be faster here: this processor has AVX-512, which this build does not use (measured with "
@@ -69,15 +69,28 @@ def test_a_machine_that_could_do_better_is_told_how(
         with_server.setenv(SERVER_VARIABLE, write_llama_server(tmp_path))
         assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
         assert "could be faster" not in capsys.readouterr().out
-    monkeypatch.setattr("modelhost.cli.engines.advice.features_of", lambda _: ("AVX2", "AVX512"))
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.features_of", lambda _: ("AVX2", "AVX512"))
     assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
     assert "could be faster" not in capsys.readouterr().out
 
 
-def test_options_of_builds_are_for_what_is_built(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["engines", "install", "mistralrs", "--build", "native", "--data-dir", str(tmp_path)]) == 2
-    assert "--build and --wheels are for llamacpp" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+@pytest.mark.parametrize("option", [("--build", "native"), ("--wheels", "http://127.0.0.1:9"), ("--force",)])
+def test_options_of_builds_are_for_what_is_built(
+    option: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["engines", "install", "mistralrs", *option, "--data-dir", str(tmp_path)]) == 2
+    assert "--build, --wheels and --force are for llamacpp" in " ".join(
+        capsys.readouterr().err.replace("│", " ").split()
+    )
     assert main(["engines", "install", "llamacpp", "--build", "opencl", "--data-dir", str(tmp_path)]) == 2
+
+
+def test_what_a_build_lacks_is_told_without_a_log_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ("a compiler (get one)",))
+    assert main(["engines", "install", "llamacpp", "--build", "native", "--data-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith("llama.cpp cannot be built here for want of a compiler (get one).\n")
 
 
 @pytest.mark.parametrize(

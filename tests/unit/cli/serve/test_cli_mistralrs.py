@@ -93,20 +93,26 @@ def test_the_format_is_given_once() -> None:
         with_quantization("8", "mistralrs", ["isq=4"])
 
 
-@pytest.mark.promise("mistralrs.run.diffusion", "mistralrs.run.speech")
-@pytest.mark.parametrize("kind", ["diffusion", "speech"])
-def test_kinds_without_an_engine_say_so_whatever_their_options(
-    kind: str, server: FakeServer, capsys: pytest.CaptureFixture[str]
+@pytest.mark.promise("mistralrs.run.speech")
+def test_a_model_that_speaks_is_served(server: FakeServer) -> None:
+    assert main(["--port", "1234", "speech", "-m", "hibari"]) == 0
+    (served,) = server.served
+    assert (served.model, served.port) == ("hibari", 1234)
+
+
+@pytest.mark.promise("mistralrs.run.diffusion")
+def test_a_kind_without_an_engine_says_so_whatever_its_options(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--port", "1234", kind, "-m", "org/name", "-a", "flux"]) == 1
+    assert main(["--port", "1234", "diffusion", "-m", "org/name", "-a", "flux"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {kind}: a model that makes")
+    assert said.startswith("error: diffusion: a model that makes")
     assert "needs an engine" in said
     assert "modelhost run -m MODEL" in said
     assert server.served == []
 
 
-@pytest.mark.parametrize("word", ["run", "plain", "gguf"])
+@pytest.mark.parametrize("word", ["run", "plain", "gguf", "speech"])
 def test_each_has_help_with_examples_and_wants_a_model(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -29,6 +29,10 @@ def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
         "request_defaults": "temperature=0.5",
         "prompt_path": "/ask",
         "database_url": "sqlite:///x.db",
+        "alerts": "gpu-hot=false",
+        "metrics_history": "1s/1h",
+        "alert_webhook": "http://x",
+        "otlp_endpoint": "http://x",
     }
     argv = ["serve"]
     for setting in SETTINGS.values():

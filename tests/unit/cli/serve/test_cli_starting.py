@@ -5,24 +5,33 @@ from __future__ import annotations
 import io
 import json
 import shlex
+from types import SimpleNamespace
+from typing import Any
 
-from rich.console import Console
+import pytest
 
-from modelhost.cli.serve.starting import StartDisplay, announcement
+from modelhost.cli.serve.starting import StartDisplay, announcement, first_example
+from modelhost.config.settings import Settings
 from modelhost.models.hub.progress import FileProgress
 
 
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def shown(*, is_terminal: bool) -> str:
-    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
-    display = StartDisplay(console)
+    stream = Terminal() if is_terminal else io.StringIO()
+    display = StartDisplay(stream)
     for done in (1_000_000, 2_000_000):
         display.downloading(FileProgress(file="a.gguf", done_bytes=done, total_bytes=2_000_000, part=1, parts=2))
     display.loading(0.5)
     display.loading(1.0)
     display.stop()
     display.stop()
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return stream.getvalue()
 
 
 def test_download_and_loading_are_shown_on_a_terminal() -> None:
@@ -55,13 +64,43 @@ def test_the_python_lines_compile() -> None:
     compile("\n".join(line.strip() for line in lines), "announcement", "exec")
 
 
+def example(engine: str, **settings: Any) -> str:
+    model = SimpleNamespace(name="it's", engine=SimpleNamespace(name=engine))
+    host: Any = SimpleNamespace(models=(model,), settings=Settings(**settings))
+    return first_example("http://127.0.0.1:9", host)
+
+
+@pytest.mark.parametrize(
+    ("engine", "path", "command"),
+    [
+        ("speech", "/v1/audio/speech", "speak"),
+        ("whisper", "/v1/audio/transcriptions", "transcribe"),
+    ],
+)
+def test_a_model_that_only_speaks_or_hears_has_an_example_of_that(engine: str, path: str, command: str) -> None:
+    text = example(engine)
+    curl, words = (shlex.split(line) for line in text.splitlines() if line.startswith("  "))
+    assert curl[:2] == ["curl", f"http://127.0.0.1:9{path}"]
+    assert words[:2] == ["modelhost", command]
+    assert words[-4:] == ["--model", "it's", "--url", "http://127.0.0.1:9"]
+    assert "chat/completions" not in text
+    assert "Authorization" not in text
+    assert "Authorization: Bearer $MODELHOST_API_KEY" in example(engine, api_keys=["secret"])
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "scripted"])
+def test_other_models_have_an_example_of_a_chat(engine: str) -> None:
+    assert "/v1/chat/completions" in example(engine)
+    assert "/v1/chat/completions" not in example(engine, only_prompt=True)
+
+
 def _step(done: int, part: int = 1, parts: int = 1) -> FileProgress:
     return FileProgress(file="m.gguf", done_bytes=done, total_bytes=1000, part=part, parts=parts)
 
 
 def test_without_a_terminal_each_tenth_is_one_line() -> None:
     stream = io.StringIO()
-    display = StartDisplay(Console(file=stream))
+    display = StartDisplay(stream)
     for done in range(0, 1001, 10):
         display.downloading(_step(done))
     lines = stream.getvalue().splitlines()
@@ -72,13 +111,13 @@ def test_without_a_terminal_each_tenth_is_one_line() -> None:
 
 def test_a_part_of_a_split_model_says_which_part_it_is() -> None:
     stream = io.StringIO()
-    StartDisplay(Console(file=stream)).downloading(_step(1000, part=2, parts=3))
+    StartDisplay(stream).downloading(_step(1000, part=2, parts=3))
     assert "m.gguf (2 of 3): 100 %" in stream.getvalue()
 
 
 def test_terminal_gets_a_bar() -> None:
-    stream = io.StringIO()
-    display = StartDisplay(Console(file=stream, force_terminal=True))
+    stream = Terminal()
+    display = StartDisplay(stream)
     display.downloading(_step(500))
     display.stop()
     assert "m.gguf" in stream.getvalue()

@@ -155,13 +155,13 @@ def test_a_link_that_leads_nowhere_is_described_as_such(run: Run, tmp_path: Path
 
 def test_a_state_is_saved_restored_and_cleared(run: Run, served: Served, host: FakeStateHost) -> None:
     saved = run("state", "save", "label", "--include-metrics").output
-    assert "2 models, 1 conversations" in saved
+    assert "2 models, 1 conversation," in saved
     state_id = saved.partition(":")[0]
     served.run(host.say("mine", "since then"))
     heading, line = run("state", "list").output.splitlines()
     assert heading.startswith("Saved as")
     assert line.split()[:2] == ["label", state_id]
-    assert run("state", "load", "label").output == f"{state_id}: 2 models, 1 conversations, 0 configurations\n"
+    assert run("state", "load", "label").output == f"{state_id}: 2 models, 1 conversation, 0 configurations\n"
     assert "since then" not in run("sessions", "show", "mine").output
     answer = json.loads(run("state", "load", "--state-id", state_id, "--no-restore-models", "--json").output)
     assert answer["restored"] == {"models": 0, "conversations": 1, "configurations": 0}

@@ -71,7 +71,7 @@ def test_every_command_has_the_summary_of_its_operation() -> None:
 def test_tools_are_a_table_with_a_line_for_each(run: Callable[..., Result]) -> None:
     lines = [" ".join(line.split()) for line in run("list").output.splitlines()]
     assert lines == [
-        "Tool Server Runs What it does",
+        "Tool Server Runs Description",
         "one_echo one always Does echo.",
         "one_add/up one if agreed Does add/up.",
     ]
@@ -213,7 +213,7 @@ def _lines(result: Result) -> list[str]:
 def test_resources_are_a_table_and_servers_that_give_none_are_named(
     run: Callable[..., Result], tool_host: Served, hub: Any
 ) -> None:
-    assert _lines(run("resources")) == ["Server Address Kind Size What it is", "one one://all text/plain all"]
+    assert _lines(run("resources")) == ["Server Address Kind Size Description", "one one://all text/plain all"]
     assert json.loads(run("resources", "--server", "one", "--json").stdout)["data"][0]["uri"] == "one://all"
     hub.silent.add("one")
     result = run("resources")
@@ -241,7 +241,7 @@ def test_a_resource_is_printed_as_it_is(run: Callable[..., Result], hub: Any, mo
 
 
 def test_prompts_are_a_table_and_one_is_filled_in(run: Callable[..., Result]) -> None:
-    assert _lines(run("prompts")) == ["Server Prompt Has to be told What it is for", "one pack city="]
+    assert _lines(run("prompts")) == ["Server Prompt Arguments Description", "one pack city="]
     assert run("prompt", "one", "pack", "city=Rome").stdout == "user: pack Rome\n"
     assert json.loads(run("prompt", "one", "pack", "city=Rome", "--json").stdout)["name"] == "pack"
     assert run("prompt", "one", "pack", "city").exit_code == 2

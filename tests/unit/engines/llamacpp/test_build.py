@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.engines.llamacpp.build import (
+    WITHOUT_AMX,
     BuildDirectory,
     activate_build,
     build_lock,
@@ -15,7 +16,9 @@ from modelhost.engines.llamacpp.build import (
     compile_build,
     jobs_for,
     progress_in,
+    reason_in,
 )
+from modelhost.engines.llamacpp.machine import Processor
 from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_llguidance
 from modelhost.errors import EngineMissing
 
@@ -61,6 +64,32 @@ def test_progress_is_read_from_lines_of_ninja(line: str, progress: tuple[int, in
     assert progress_in(line) == progress
 
 
+@pytest.mark.parametrize(
+    ("complaint", "reason"),
+    [
+        (["a.cpp:7:1: fatal error: no space left on device", "compilation terminated."], "a.cpp:7:1: fatal error: no "),
+        (
+            ["CMake Error: CMAKE_CXX_COMPILER not set", "Configuring incomplete"],
+            "CMake Error: CMAKE_CXX_COMPILER not set",
+        ),
+        (
+            [
+                "CMake Error at Cxx.cmake:47 (message):",
+                "Could not find CXX:",
+                "",
+                "/none/g++.",
+                "",
+                "Call Stack (first)",
+            ],
+            "CMake Error at Cxx.cmake:47 (message): Could not find CXX: /none/g++.",
+        ),
+    ],
+)
+def test_the_reason_why_a_build_fails_is_told(complaint: list[str], reason: str) -> None:
+    assert reason_in(complaint).startswith(reason)
+    assert "Call Stack" not in reason_in(complaint)
+
+
 @pytest.mark.parametrize(("cores", "available", "jobs"), [(2, 24 * GIB, 2), (64, 8 * GIB, 5), (8, 1 * GIB, 1)])
 def test_as_many_files_are_compiled_at_once_as_memory_allows(cores: int, available: int, jobs: int) -> None:
     assert jobs_for(cores, available) == jobs
@@ -82,7 +111,19 @@ def test_a_build_fetches_nothing_but_perhaps_llguidance(tmp_path: Path, monkeypa
     assert (told["XLLAMACPP_BUILD_CUDA"], told["XLLAMACPP_BUILD_HIP"], told["XLLAMACPP_RELEASE"]) == ("1", "", "")
     assert (told["NPROC"], told["CMAKE_GENERATOR"]) == ("3", "Ninja")
     assert told["PATH"].startswith(str(workshop.tools))
+    assert told["GIT_CEILING_DIRECTORIES"] == str(workshop.folder.resolve())
     assert "-DLLAMA_LLGUIDANCE=ON" in build_variables("native", workshop, jobs=1, has_llguidance=True)["CMAKE_ARGS"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx2 avx512f", None), ("avx2 amx_bf16 amx_tile amx_int8", f"-g {WITHOUT_AMX}")]
+)
+def test_a_build_uses_no_amx(flags: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = Processor(architecture="x86_64", flags=frozenset(flags.split()))
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.this_processor", lambda: processor)
+    monkeypatch.setenv("CXXFLAGS", "-g")
+    variables = build_variables("native", BuildDirectory(data_dir=tmp_path), jobs=1, has_llguidance=False)
+    assert variables.get("CXXFLAGS") == expected
 
 
 def test_llguidance_is_left_out_where_its_source_cannot_be_had(tmp_path: Path) -> None:

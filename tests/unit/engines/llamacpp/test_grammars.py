@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelhost.engines.launch import ModelSpec, Ready
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.features import has_llguidance
+from modelhost.engines.llamacpp.features import PART_BYTES, has_llguidance
 from modelhost.engines.llamacpp.grammars import constraint_of, may_think_first, with_schema_grammar
 from modelhost.engines.schemas.rules import PATTERN
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -221,10 +221,17 @@ def test_a_template_tells_whether_a_model_thinks_first(template: str | None, *, 
     assert may_think_first(ModelSpec(name="m", path=None, own_chat_template=template)) is expected
 
 
-def test_a_build_is_known_by_what_it_says_without_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"llguidance (cmake -DLLAMA_LLGUIDANCE=ON) is not enabled",
+        b"failed to parse grammar: llguidance is not enabled",
+    ],
+)
+def test_a_build_is_known_by_what_it_says_without_it(message: bytes, tmp_path: Path) -> None:
     with_it, without = tmp_path / "with", tmp_path / "without"
     with_it.write_bytes(b"\0llg_new_matcher\0")
-    without.write_bytes(b"\0llguidance (cmake -DLLAMA_LLGUIDANCE=ON) is not enabled\0")
+    without.write_bytes(b"\0" * (PART_BYTES - 20) + message + b"\0")
     assert has_llguidance(with_it)
     assert not has_llguidance(without)
 

@@ -34,6 +34,12 @@ def test_a_value_that_is_none_is_refused_by_the_name_of_its_option(option: str, 
     assert caught.value.param == "engine_options"
 
 
+@pytest.mark.parametrize(("option", "value"), [("flash_attention", "sometimes"), ("speculation", "draft")])
+def test_a_choice_that_there_is_not_is_refused_with_the_configuration(option: str, value: str) -> None:
+    (problem,) = LlamaCpp().accept({"engine_options": {option: value}}).problems
+    assert problem.startswith(f'engine option "{option}" of llamacpp takes ')
+
+
 def test_options_for_speed_reach_the_worker() -> None:
     options = {"flash_attention": "off", "speculation": "ngram-mod", "threads_batch": 3, "micro_batch_size": 256}
     config = LlamaCpp().launch(spec(**options), "key").config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ RECORD = BuildRecord(
     needs=("avx2", "avx512f"),
     processor="A Processor",
     factors={"prompts": 1.5, "answers": 1.07},
+    scores_differ_by=0.0061,
+    other_answers={"Bye": 0.004},
 )
 
 
@@ -45,6 +48,27 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert python.exists()
 
 
+@pytest.mark.parametrize(
+    ("build", "factors", "is_slower"),
+    [
+        ("native", {"prompts": 1.5, "answers": 0.9}, False),
+        ("native", {"prompts": 0.8, "answers": 1.1}, True),
+        ("cuda", {"prompts": 0.5, "answers": 0.5}, False),  # the bundled model is too small for a GPU
+        ("native", {}, False),
+    ],
+)
+def test_a_build_is_slower_if_prompts_and_answers_together_are(
+    build: str, factors: dict[str, float], *, is_slower: bool
+) -> None:
+    assert replace(RECORD, build=build, factors=factors).is_slower is is_slower
+
+
+def test_the_record_says_how_its_results_compare_with_those_of_the_wheel() -> None:
+    assert replace(RECORD, scores_differ_by=None).likeness == ""
+    assert replace(RECORD, other_answers={}).likeness == "scores within 0.0061 of the wheel's, the same answers"
+    assert RECORD.likeness.endswith('as likely within rounding: "Bye" (two tokens 0.0040 apart)')
+
+
 def test_another_machine_does_not_run_what_it_lacks_the_instructions_for(tmp_path: Path) -> None:
     pretend_built(tmp_path, RECORD)
     other = Processor(architecture="x86_64", flags=frozenset({"avx2", "fma"}))
@@ -59,6 +83,10 @@ def test_another_machine_does_not_run_what_it_lacks_the_instructions_for(tmp_pat
         ('{"version": "2020.1", "build": "native"}', "it is version 2020.1, and this modelhost is made for "),
         ('{"version": "2020.1"', f"{FINISHED} is damaged"),
         ('{"version": "2020.1", "since": 3}', f"{FINISHED} is damaged"),
+        ("null", f"{FINISHED} is damaged"),
+        ('["native"]', f"{FINISHED} is damaged"),
+        (f'{{"version": "{locked_version()}", "build": "native", "factors": null}}', f"{FINISHED} is damaged"),
+        (f'{{"version": "{locked_version()}", "build": "native", "factors": {{"prompts": "quick"}}}}', "is damaged"),
     ],
 )
 def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str, why: str) -> None:

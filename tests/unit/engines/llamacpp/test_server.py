@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from modelhost.cli.engines import advice
 from modelhost.cli.engines.advice import engines_here
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.config.settings import Settings
@@ -17,8 +16,8 @@ from modelhost.engines.installed import engine_facts
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import server_uses_gpus, with_packaged_server, with_server
-from modelhost.engines.llamacpp.machine import BetterBuild
 from modelhost.engines.llamacpp.record import locked_version
+from modelhost.engines.traits import BetterBuild
 from modelhost.errors import ConfigError
 from modelhost.models.resolve import runtime
 from modelhost.models.resolve.finding import find_with_progress
@@ -85,7 +84,8 @@ def test_a_build_for_the_machine_wins_over_the_package(tmp_path: Path, monkeypat
 def test_the_package_is_listed_and_no_native_build_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_package(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(advice, "better_build", lambda *_: BetterBuild(build="native", reason="", gain=""))
+    better = BetterBuild(engine="llama.cpp", build="native", reason="", gain="", command="")
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.better_build", lambda *_: better)
     (listed,) = [each for each in engines_here(tmp_path) if each.name == "llamacpp"]
     assert (listed.version, listed.build, listed.location) == ("1.2", "packaged", program)
     assert listed.remark is None

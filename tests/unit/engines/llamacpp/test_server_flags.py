@@ -89,14 +89,14 @@ def test_what_an_old_one_lacks_and_nobody_asked_for_is_left_away_and_told() -> N
     [
         (
             {"options": {"cache_ram_mib": 100}},
-            r"--cache-ram, which engine option cache_ram_mib=100 asks for; use a new",
+            r"--cache-ram, which engine option cache_ram_mib=100 requires; use a new",
         ),
         (
             {"options": {"enable_prefix_caching": False}},
             "--no-cache-prompt, which engine option enable_prefix_caching=f",
         ),
         ({"options": {"speculation": "ngram-mod"}}, "--spec-type ngram-mod, which engine option speculation=ngram-mod"),
-        ({"mmproj_path": Path("/e.gguf")}, "--mmproj, which mmproj asks for"),
+        ({"mmproj_path": Path("/e.gguf")}, "--mmproj, which mmproj requires"),
         ({"options": {"embeddings": True}}, r"--kv-unified-per-slot, which engine option embeddings=True \(beside ch"),
     ],
 )

@@ -128,7 +128,7 @@ async def test_without_a_socket_it_listens_on_a_port(tmp_path: Path) -> None:
 async def test_what_it_lacks_is_refused_by_name_before_it_is_started(tmp_path: Path) -> None:
     program = write_llama_server(tmp_path, age="old")
     refused = await refusal(launch_of(program, tmp_path, options={"cache_ram_mib": 100}))
-    assert "has no --cache-ram, which engine option cache_ram_mib=100 asks for; use a newer one" in refused.message
+    assert "has no --cache-ram, which engine option cache_ram_mib=100 requires; use a newer one" in refused.message
     assert refused.details["reason"] == "unsuitable_program"
     assert not (tmp_path / "seen.json").exists()
 

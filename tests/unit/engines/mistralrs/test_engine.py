@@ -118,7 +118,7 @@ def test_a_base_model_gets_the_lines_of_a_conversation() -> None:
     ("changed", "problem"),
     [
         ({"options": {"isq": "Q9"}}, "there is no format Q9"),
-        ({"options": {"dtype": "int8"}}, "int8 is none of auto"),
+        ({"options": {"dtype": "int8"}}, 'takes auto, float32, bfloat16, float16, not "int8"'),
         ({"options": {"prefix_caches": -1}}, "0 or more"),
         ({"options": {"isqq": "Q4K"}}, 'did you mean "isq"'),
         ({"lora": (Adapter(path=Path("a")),)}, "merged into"),

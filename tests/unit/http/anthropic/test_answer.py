@@ -55,10 +55,7 @@ def sign(thinking: str) -> str:
 
 
 def events_of(thinking: ThinkingFormat = HIDDEN, max_tokens: int | None = None) -> MessageEvents:
-    def server_of(tool: str) -> str:
-        return f"server of {tool}"
-
-    return MessageEvents(thinking=thinking, sign=sign, server_of=server_of, max_tokens=max_tokens)
+    return MessageEvents(thinking=thinking, sign=sign, max_tokens=max_tokens)
 
 
 def events(*given: Event, thinking: ThinkingFormat = HIDDEN, max_tokens: int | None = None) -> list[Json]:
@@ -100,7 +97,7 @@ def check_stream(stream: Sequence[Json]) -> None:
 
 
 def text(said: str) -> Json:
-    return {"type": "text", "text": said, "citations": None}
+    return {"type": "text", "text": said, "citations": []}
 
 
 def use(call_id: str, name: str, arguments: Json) -> Json:
@@ -246,9 +243,9 @@ def test_a_call_without_an_id_gets_one() -> None:
 def test_calls_of_the_host_are_blocks_with_their_server() -> None:
     found = content(
         Text(text="I look."),
-        CallStarted(id="a", name="look", arguments={"at": "b"}),
+        CallStarted(id="a", name="look", arguments={"at": "b"}, server="eyes"),
         CallFinished(id="a", name="look", text="seen"),
-        CallStarted(id="b", name="cut", arguments="no object"),
+        CallStarted(id="b", name="cut", arguments="no object", server="files"),
         CallFinished(id="b", name="cut", text="broken", is_error=True),
         CallStarted(id="c", name="wait"),
         CallCancelled(id="c", name="wait"),
@@ -258,9 +255,9 @@ def test_calls_of_the_host_are_blocks_with_their_server() -> None:
     uses = [block for block in found if block["type"] == "mcp_tool_use"]
     results = [block for block in found if block["type"] == "mcp_tool_result"]
     assert [(block["id"], block["server_name"], block["input"]) for block in uses] == [
-        ("a", "server of look", {"at": "b"}),
-        ("b", "server of cut", {"INVALID_JSON": "no object"}),
-        ("c", "server of wait", {}),
+        ("a", "eyes", {"at": "b"}),
+        ("b", "files", {"INVALID_JSON": "no object"}),
+        ("c", "", {}),
     ]
     assert [(block["tool_use_id"], block["content"][0]["text"], block["is_error"]) for block in results] == [
         ("a", "seen", False),
@@ -407,3 +404,21 @@ def test_the_events_of_a_piece_are_one_block() -> None:
     last = block.split(b"\n\n")[2].split(b"data: ")[1]
     assert json.loads(last)["delta"]["text"] == "a\nb"
     assert writer.block((PartialUsage(usage={}),)) == b""
+
+
+@pytest.mark.parametrize("text", ["word", "", 'a "b"\n\n\\', "\u00e9 \U0001f600 \u2028"])
+def test_text_in_an_open_block_is_written_as_other_events_are(text: str) -> None:
+    writer, other = events_of(SHOWN), events_of(SHOWN)
+    pieces = [(BEGIN,), (Reasoning(text="hm"),), (Text(text="so"),), (Text(text=text),), (Reasoning(text=text),)]
+    for piece in pieces:
+        assert writer.block(piece) == b"".join(map(encoded, other.of(piece)))
+
+
+def test_with_a_limit_of_zero_an_answer_is_empty() -> None:
+    events = events_of(SHOWN, max_tokens=0)
+    whole = WholeMessage(events)
+    call = ToolCallPiece(index=0, id="c", name="a", arguments="{}")
+    for piece in ((BEGIN,), (Reasoning(text="a"),), (Text(text="b"),), (call,), (STOP,), (USAGE,)):
+        whole.add(piece)
+    message = whole.json()
+    assert (message["content"], message["stop_reason"], message["usage"]["output_tokens"]) == ([], "max_tokens", 0)

@@ -11,6 +11,7 @@ from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import message_json
 from modelhost.http.anthropic.bodies import IGNORED_BLOCKS, CountTokensRequest
 from modelhost.http.anthropic.conversation import messages_of, system_message
+from modelhost.http.documents import UNREADABLE
 from modelhost.http.validation import checked
 
 Json = dict[str, Any]
@@ -95,6 +96,11 @@ def test_blocks_of_the_user(blocks: list[Json], content: Any) -> None:
 )
 def test_a_document_is_its_text(source: Json, content: str) -> None:
     assert read(user(document(**source))) == [{"role": "user", "content": content}]
+
+
+def test_a_document_at_an_address_is_for_the_host_to_fetch() -> None:
+    linked = {"type": "file", "file": {"file_url": "http://a/b.txt"}}
+    assert read(user(document(type="url", url="http://a/b.txt")))[0]["content"] == [linked]
 
 
 def test_a_document_has_its_title_and_its_context_before_it() -> None:
@@ -199,12 +205,32 @@ def test_an_answer_with_calls_is_not_merged_with_the_next() -> None:
     assert [message["role"] for message in read(assistant(use("1")), assistant(text("a")))] == ["assistant"] * 2
 
 
-def test_a_system_message_stays_where_it_is() -> None:
-    found = read(user(text("a")), {"role": "system", "content": "Be brief."}, user(text("b")))
+BRIEF = text("Be brief.")
+REMINDED = "<system-reminder>\nBe brief.\n</system-reminder>"
+BE_BRIEF = {"role": "system", "content": "Be brief."}
+
+
+def test_a_system_message_in_the_middle_is_text_of_the_user() -> None:
+    found = read(user(text("a")), BE_BRIEF, assistant(text("b")), user(text("c")))
     assert [(each["role"], each["content"]) for each in found] == [
+        ("user", f"a\n{REMINDED}"),
+        ("assistant", "b"),
+        ("user", "c"),
+    ]
+
+
+def test_a_system_message_after_a_result_is_text_of_the_user() -> None:
+    found = read(user(text("a")), assistant(use("1")), user(result("1")), {"role": "system", "content": [BRIEF]})
+    assert [(each["role"], each["content"]) for each in found[2:]] == [("tool", "done"), ("user", REMINDED)]
+
+
+def test_system_messages_at_the_beginning_belong_to_the_system_prompt() -> None:
+    body = checked(CountTokensRequest, {"system": "Be kind.", "messages": [BE_BRIEF, BE_BRIEF, user(text("a"))]})
+    before = system_message(body.system, is_stable=True)
+    found = messages_of(body.messages, lambda *_: False, before=before)
+    assert [(each.role, each.content) for each in found] == [
+        ("system", "Be kind.\nBe brief.\nBe brief."),
         ("user", "a"),
-        ("system", "Be brief."),
-        ("user", "b"),
     ]
 
 
@@ -233,7 +259,7 @@ FILE = image("file", file_id="f")
         (
             assistant({"type": "thinking", "thinking": "Hm.", "signature": "forged"}),
             "messages[1].content[0].signature",
-            "did not write this thinking block",
+            "Invalid `signature` in `thinking` block: this host did not write it",
         ),
         (user(FILE), "messages[1].content[0].source", "stores no files"),
         (user(result("1", [text("a"), FILE])), "messages[1].content[0].content[1].source", "stores no files"),
@@ -248,7 +274,6 @@ FILE = image("file", file_id="f")
             "messages[1].content[0].source",
             "the text of a document only",
         ),
-        (user(document(type="url", url="http://a/b.pdf")), "messages[1].content[0].source", "a source of type text"),
         (
             user(document(type="base64", media_type="text/plain", data="no base64!")),
             "messages[1].content[0].source.data",
@@ -275,6 +300,23 @@ def test_blocks_of_other_servers_are_ignored_and_noted(kind: str, notes: list[st
     found = read(user(block, text("Hi")), assistant(text("Yes?"), block), user(result("1", [block, text("done")])))
     assert [message["content"] for message in found] == ["Hi", "Yes?", "done"]
     assert notes == [f"ignored={kind}"] * 3
+
+
+PAPERS = [
+    document(type="base64", media_type="application/pdf", data="AAAA"),
+    document(type="url", url="http://a/b.pdf"),
+]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=["base64", "url"])
+def test_the_model_learns_of_a_document_that_a_tool_returned_and_that_it_cannot_read(
+    paper: Json, notes: list[str]
+) -> None:
+    inside = read(user(text("Hi")), assistant(use("1")), user(result("1", [text("Here:"), paper])))
+    beside = read(user(text("Hi")), assistant(use("1")), user(result("1", "Here:"), paper))
+    assert [each["content"] for each in inside[2:]] == [f"Here:\n{UNREADABLE}"]
+    assert [each["content"] for each in beside[2:]] == ["Here:", UNREADABLE]
+    assert notes == ["ignored=document"] * 2
 
 
 # The system prompt.

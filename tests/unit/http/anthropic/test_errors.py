@@ -80,8 +80,17 @@ def test_an_error_in_the_middle_of_an_answer_is_an_event() -> None:
     assert orjson.loads(data.removeprefix(b"data: ")) == body_of(error)
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize(
+    "path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches", "/v1/messages/x/y"]
+)
 def test_errors_before_the_door_have_its_format_too(path: str) -> None:
     error = Unauthorized("There is no key.")
     assert orjson.loads(answer_at(path, error)[2]) == body_of(error)
     assert "type" not in orjson.loads(answer_at("/v1/chat/completions", error)[2])
+
+
+def test_errors_elsewhere_have_its_format_for_its_clients() -> None:
+    error = Unauthorized("There is no key.")
+    assert orjson.loads(answer_at("/v1/models", error, {b"anthropic-version"})[2]) == body_of(error)
+    assert "type" not in orjson.loads(answer_at("/v1/models", error)[2])
+    assert "type" not in orjson.loads(answer_at("/api/tags", error, {b"anthropic-version"})[2])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from modelhost.engines import ENGINES
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.requests import ChatRequest, McpOptions, OutputFormat
+from modelhost.exchange.requests import ChatRequest, McpOptions, OutputFormat, RemoteMcpServer
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.parse import ThinkingFormat, chat_request, conversation_of
 from modelhost.http.validation import checked
@@ -81,7 +83,7 @@ def test_a_tool_of_the_client() -> None:
 
 def test_tools_with_the_same_name_are_refused() -> None:
     error = refusal(tools=[{**TOOL, "name": "time"}, TOOL, TOOL])
-    assert error.param == "tools[1].name"
+    assert error.param == "tools[2].name"
     assert '"weather"' in error.message
 
 
@@ -193,7 +195,7 @@ def servers(*names: str, **more: Any) -> list[Json]:
 
 
 def options(tools: set[str], *names: str) -> McpOptions:
-    return McpOptions(servers=frozenset(names), tools=frozenset(tools))
+    return McpOptions(servers=frozenset(names), tools=frozenset(tools), field="mcp_servers")
 
 
 def test_servers_of_the_host_are_chosen_by_name(notes: list[str]) -> None:
@@ -230,15 +232,38 @@ def test_a_server_may_be_limited_to_some_tools_or_switched_off() -> None:
             {"default_config": {"enabled": False}, "configs": {"read": None, "list": {}, "cut": {"enabled": False}}},
             {"files.read", "files.list"},
         ),
+        ({"default_config": {"enabled": False}}, set()),
     ],
-    ids=["all", "all and more", "one", "several"],
+    ids=["all", "all and more", "one", "several", "none"],
 )
 def test_a_set_of_tools_says_which_of_a_server(toolset: Json, tools: set[str], notes: list[str]) -> None:
     sets = [{"type": "mcp_toolset", "mcp_server_name": "files", **toolset}]
     found = request_of(mcp_servers=servers("files"), tools=sets)
-    assert found.mcp == options(tools, "files")
+    assert found.mcp is not None
+    assert (found.mcp.servers, found.mcp.tools) == ({"files"}, tools)
     assert found.tools is None  # those of the host are given, and the client has none
     assert notes == []
+
+
+def test_a_set_of_tools_may_leave_out_some_of_a_server() -> None:
+    sets = [{"type": "mcp_toolset", "mcp_server_name": "files", "configs": {"cut": {"enabled": False}}}]
+    found = request_of(mcp_servers=servers("files"), tools=sets)
+    assert found.mcp == replace(options({"files.*"}, "files"), denied_tools=frozenset({"files.cut"}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"default_config": "off"}, "default_config"),
+        ({"default_config": {"enabled": "no"}}, "default_config.enabled"),
+        ({"configs": ["cut"]}, "configs"),
+        ({"configs": {"cut": "off"}}, "configs.cut"),
+        ({"mcp_server_name": None}, "mcp_server_name"),
+    ],
+)
+def test_a_malformed_set_of_tools_is_refused(fields: Json, param: str) -> None:
+    sets = [{"type": "mcp_toolset", "mcp_server_name": "files", **fields}]
+    assert refusal(mcp_servers=servers("files"), tools=sets).param == f"tools[0].{param}"
 
 
 def test_a_client_that_lists_none_of_its_own_tools_gets_those_of_the_servers() -> None:
@@ -247,14 +272,47 @@ def test_a_client_that_lists_none_of_its_own_tools_gets_those_of_the_servers() -
         assert request_of(mcp_servers=servers("files"), tools=tools).tools is None
 
 
-def test_a_server_that_is_not_the_hosts_is_refused() -> None:
-    error = refusal(mcp_servers=servers("files", "elsewhere", url="http://elsewhere"))
+def test_a_server_that_is_not_the_hosts_needs_an_address() -> None:
+    error = refusal(mcp_servers=servers("files", "elsewhere"))
     assert error.param == "mcp_servers[1].name"
     assert '"elsewhere"' in error.message
 
 
-def test_tools_of_the_host_and_of_the_client_cannot_be_combined() -> None:
-    assert refusal(mcp_servers=servers("files"), tools=[TOOL]).param == "mcp_servers"
+def test_tools_of_the_host_and_of_the_client_come_together() -> None:
+    found = request_of(mcp_servers=servers("files"), tools=[TOOL])
+    assert [tool.name for tool in found.tools or ()] == ["weather"]
+    assert found.mcp == options({"files.*"}, "files")
+
+
+def test_a_server_that_is_not_the_hosts_is_reached_at_its_address(notes: list[str]) -> None:
+    url = "https://elsewhere/mcp"
+    given = [*servers("files"), *servers("elsewhere", url=url, authorization_token="key")]  # noqa: S106
+    found = request_of(mcp_servers=given).mcp
+    headers = {"Authorization": "Bearer key"}
+    theirs = RemoteMcpServer(name="elsewhere", url=url, headers=headers, param="mcp_servers[1].url")
+    assert found == replace(options({"files.*"}, "files"), remote=(theirs,))
+    assert notes == []
+    assert "key" not in repr(found)
+    assert url not in repr(found)
+
+
+def test_a_server_elsewhere_may_be_limited_to_some_tools_or_switched_off() -> None:
+    def theirs(*tools: Json, **configuration: Any) -> Sequence[RemoteMcpServer]:
+        more = {"tool_configuration": configuration} if configuration else {}
+        mcp = request_of(mcp_servers=servers("elsewhere", url="https://elsewhere/mcp", **more), tools=[*tools]).mcp
+        assert mcp is not None
+        assert mcp.servers == mcp.tools == frozenset()
+        return mcp.remote
+
+    def toolset(**fields: Any) -> Json:
+        return {"type": "mcp_toolset", "mcp_server_name": "elsewhere", **fields}
+
+    assert [(each.allowed_tools, each.denied_tools) for each in theirs()] == [(None, frozenset())]
+    assert theirs(enabled=False) == ()
+    assert theirs(allowed_tools=["read"])[0].allowed_tools == {"read"}
+    assert theirs(toolset(configs={"cut": {"enabled": False}, "read": {}}))[0].denied_tools == {"cut"}
+    only = toolset(default_config={"enabled": False}, configs={"read": {"enabled": True}})
+    assert theirs(only)[0].allowed_tools == {"read"}
 
 
 def test_the_own_field_of_the_host_is_an_alternative() -> None:
@@ -294,3 +352,8 @@ def test_the_prompt_that_is_counted_is_that_of_the_request() -> None:
     counted = conversation_of(body, ENGINES[FREE_ENGINE], lambda _text, _: True, is_stable=True)
     found = request_of(FREE_ENGINE, **fields)
     assert (counted.messages, counted.tools, counted.extra) == (found.messages, found.tools, found.extra)
+
+
+def test_a_limit_of_zero_reads_the_prompt_and_cannot_be_stored() -> None:
+    assert request_of(max_tokens=0).sampling.max_tokens == 1
+    assert refusal(max_tokens=0, session_id="s").param == "max_tokens"

@@ -128,8 +128,8 @@ def test_a_model_of_the_hub_that_may_not_be_added_names_the_setting_and_what_the
     error = refused("registry", "org/name")
     assert error.code == "model_not_allowed"
     assert error.message == (
-        '"org/name" is a model of the hub, and none of the models of this host, which may not add it (allow_models is '
-        "registry). Have the host started with --allow-models hub, or the model put into its models.yaml. Available: "
+        '"org/name" is a model of the hub, and not a model of this host, which may not add it (allow_models is '
+        "registry). Start the host with --allow-models hub, or add the model to its models.yaml. Available: "
         "ant, bee."
     )
     assert error.details == {"model": "org/name", "allow_models": "registry", "needed": "hub"}

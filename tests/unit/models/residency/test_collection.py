@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from modelhost.config.settings import Settings
 from modelhost.errors import (
-    ConfigError,
     InvalidRequest,
-    ModelFailed,
-    ModelFileMissing,
     ModelNotFound,
     UnsupportedParameter,
 )
-from modelhost.meters import METERS
-from modelhost.models.files.memory_pools import MODELS
-from modelhost.models.registry.registry import Registry, parse_registry
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.status import State
-from modelhost.models.resolve.headroom import memory_budget
-from modelhost.workers.machine import machine_memory
-from tests.support.eventually import eventually_async
-from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_scheduler, lease_once, state_of, turns
-from tests.support.metrics import metric_value
-
-BASE = Settings(engine="scripted")
-
-
-def _registry(*entries: str | dict[str, Any], **more: Any) -> Registry:
-    models = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
-    content = yaml.safe_dump({"models": models, **more}).encode()
-    return parse_registry(content, Path("models.yaml"), BASE)
+from tests.support.fake_workers import (
+    SCRIPTED,
+    FakeFiles,
+    FakeStarts,
+    end,
+    fake_registry,
+    fake_scheduler,
+    lease_once,
+    state_of,
+    turns,
+)
 
 
 def _collection(
     starts: FakeStarts, *entries: str | dict[str, Any], files: FakeFiles | None = None, **more: Any
 ) -> ModelCollection:
-    collection = ModelCollection(BASE, fake_scheduler(starts, files=files), {})
-    collection.registry.apply(_registry(*entries, **more))
+    collection = ModelCollection(SCRIPTED, fake_scheduler(starts, files=files), {})
+    collection.registry.apply(fake_registry(*entries, **more))
     return collection
 
 
@@ -68,6 +57,18 @@ async def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_the_tag_that_ollama_adds_to_names_is_no_other_model() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "bee:latest", "bee")
+    assert collection.find("ant:latest").name == "ant"
+    assert collection.find("ant:latest").adapter_in("ant:latest") is None
+    assert collection.find("bee:latest").name == "bee:latest"
+    with pytest.raises(ModelNotFound):
+        collection.find("ant:newest")
+    await end(collection.scheduler, starts)
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_without_a_default_the_first_entry_is_active_and_one_called_default_is_what_it_says() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "default")
@@ -81,7 +82,7 @@ def _with_patterns(starts: FakeStarts, patterns: dict[str, str]) -> ModelCollect
     settings = Settings(engine="scripted", model_patterns=patterns)
     collection = ModelCollection(settings, fake_scheduler(starts), {})
     entries = ("ant", {"name": "bee", "aliases": ["b"]}, {"name": "claude-cat", "aliases": ["claude-c"]})
-    collection.registry.apply(_registry(*entries, default_model="bee"))
+    collection.registry.apply(fake_registry(*entries, default_model="bee"))
     return collection
 
 
@@ -178,7 +179,7 @@ async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_
             collection.configure("ant", wrong)
     assert collection.status().models[0].defaults == {"temperature": 0.25}
     # A registry that is read again changes what the entry says, and nothing that was set here.
-    collection.registry.apply(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
+    collection.registry.apply(fake_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
     assert collection.find("ant").defaults == {"temperature": 0.25, "seed": 3}
     await end(collection.scheduler, starts)
 
@@ -214,7 +215,7 @@ async def test_new_entries_come_and_those_that_are_gone_go() -> None:
     bee = collection.find("bee")
     await lease_once(collection.scheduler, collection.find("ant"))
     await lease_once(collection.scheduler, bee)
-    collection.registry.apply(_registry("bee", "cat"))
+    collection.registry.apply(fake_registry("bee", "cat"))
     await turns()
     assert _names(collection) == ["bee", "cat"]
     assert collection.find("bee") is bee
@@ -230,7 +231,7 @@ async def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> Non
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
     changed = {"name": "ant", "aliases": ["anthill"], "notes": "mind the queen", "params": {"temperature": 0}}
-    collection.registry.apply(_registry(changed))
+    collection.registry.apply(fake_registry(changed))
     assert collection.find("anthill") is model
     with pytest.raises(ModelNotFound):
         collection.find("a")
@@ -259,7 +260,7 @@ async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(chan
     collection = _collection(starts, "ant")
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection.registry.apply(_registry({"name": "ant", **change}))
+    collection.registry.apply(fake_registry({"name": "ant", **change}))
     await turns()
     await lease_once(collection.scheduler, model)
     assert len(starts.times) == 1
@@ -274,7 +275,7 @@ async def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -
     collection = _collection(starts, {"name": "ant", "params": {"context_length": 100}}, files=files)
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection.registry.apply(_registry({"name": "ant", "params": {"context_length": 200}}))
+    collection.registry.apply(fake_registry({"name": "ant", "params": {"context_length": 200}}))
     await turns()
     assert not starts.alive()
     await lease_once(collection.scheduler, model)
@@ -288,16 +289,16 @@ async def test_an_entry_that_is_gone_while_busy_and_comes_back_is_the_same_model
     collection = _collection(starts, "ant", "bee")
     ant = collection.find("ant")
     async with collection.scheduler.lease(ant) as worker:
-        collection.registry.apply(_registry("bee"))
+        collection.registry.apply(fake_registry("bee"))
         with pytest.raises(ModelNotFound):
             collection.find("ant")
-        collection.registry.apply(_registry("ant", "bee"))
+        collection.registry.apply(fake_registry("ant", "bee"))
         assert collection.find("ant") is ant
     assert (await lease_once(collection.scheduler, ant)) is worker
     # And one that was quite gone is a new one.
-    collection.registry.apply(_registry("bee"))
+    collection.registry.apply(fake_registry("bee"))
     await turns()
-    collection.registry.apply(_registry("ant", "bee"))
+    collection.registry.apply(fake_registry("ant", "bee"))
     assert collection.find("ant") is not ant
     await lease_once(collection.scheduler, collection.find("ant"))
     await end(collection.scheduler, starts)
@@ -308,7 +309,7 @@ async def test_names_may_change_hands() -> None:
     starts = FakeStarts()
     collection = _collection(starts, {"name": "ant", "aliases": ["x"]}, "bee")
     for entries in (["ant", {"name": "bee", "aliases": ["x"]}], ["x", "ant", "bee"], ["bee", "ant", "x"]):
-        collection.registry.apply(_registry(*entries))
+        collection.registry.apply(fake_registry(*entries))
         owner = "bee" if "x" not in entries else "x"
         assert collection.find("x").name == owner
         assert collection.find("ant").name == "ant"
@@ -320,7 +321,7 @@ async def test_when_the_active_model_is_gone_the_default_is_active_again() -> No
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee", "cat", default_model="cat")
     collection.select("bee")
-    collection.registry.apply(_registry("ant", "cat", default_model="cat"))
+    collection.registry.apply(fake_registry("ant", "cat", default_model="cat"))
     assert collection.find(None).name == "cat"
     await end(collection.scheduler, starts)
 
@@ -331,141 +332,7 @@ async def test_an_entry_that_becomes_pinned_is_loaded() -> None:
     collection = _collection(starts, "ant")
     await asyncio.sleep(10)
     assert not starts.times
-    collection.registry.apply(_registry({"name": "ant", "pinned": True}))
+    collection.registry.apply(fake_registry({"name": "ant", "pinned": True}))
     await asyncio.sleep(10)
     assert starts.alive("ant")
     await end(collection.scheduler, starts)
-
-
-# The whole of it, from files.
-
-
-def _write(path: Path, names: Iterable[str], **more: Any) -> Path:
-    path.write_text(yaml.safe_dump({"models": [{"name": name, "engine": "scripted"} for name in names], **more}))
-    return path
-
-
-async def _start(path: Path | None, *, load: bool = True, **settings: Any) -> ModelCollection:
-    more = {"models_config": str(path)} if path is not None else {}
-    made = Settings(**{"engine": "scripted", **more, **settings})
-    return await ModelCollection.start(made, load=load)
-
-
-async def test_a_registry_alone_loads_nothing(tmp_path: Path) -> None:
-    collection = await _start(_write(tmp_path / "models.yaml", ["ant", "bee"]), max_models=1)
-    try:
-        status = collection.status()
-        assert [model.state for model in status.models] == [State.UNLOADED, State.UNLOADED]
-        assert (status.max_models, status.registry_error) == (1, None)
-        assert status.registry == str(tmp_path / "models.yaml")
-        assert collection.scheduler.ledger.occupancy.budget[MODELS] == 1
-        assert status.budget_bytes["ram"] == machine_memory() * 9 // 10
-        assert metric_value(METERS.registry_ok) == 1
-    finally:
-        await collection.stop(0)
-
-
-async def test_a_registry_that_cannot_be_read_is_no_start(tmp_path: Path) -> None:
-    before = asyncio.all_tasks()
-    with pytest.raises(ConfigError, match="models"):
-        await _start(_write(tmp_path / "models.yaml", []))
-    with pytest.raises(ConfigError, match=r"nothing\.yaml"):
-        await _start(tmp_path / "nothing.yaml")
-    with pytest.raises(ModelFileMissing, match=r"no\.gguf"):
-        await _start(_write(tmp_path / "models.yaml", ["ant"]), engine="llamacpp", model="/no.gguf")
-    assert asyncio.all_tasks() == before
-
-
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({}, "modelhost-nano"),
-        ({"model": "/no/such/Tiny-Q4.gguf"}, "Tiny-Q4"),
-        ({"model": "org/name:Q4_K_M"}, "org/name"),
-        ({"model": "org/name", "alias": ("main", "second")}, "main"),
-    ],
-)
-async def test_without_load_the_active_model_has_its_name_and_nothing_is_looked_for(
-    settings: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def look(*_: object, **__: object) -> None:
-        pytest.fail("something was looked for")
-
-    for place in ("locate.locate", "resolve.locate", "resolve.read_header", "resolve.download"):
-        monkeypatch.setattr(f"modelhost.models.resolve.{place}", look)
-    collection = await _start(None, engine=None, load=False, **settings)
-    try:
-        (model,) = collection.status().models
-        assert (model.name, model.state, model.last_error) == (name, State.UNLOADED, None)
-        assert collection.find(None).name == collection.find(name).name == collection.status().active_model == name
-    finally:
-        await collection.stop(0)
-
-
-async def test_without_load_the_default_of_a_registry_is_active_and_waits_for_its_first_request(tmp_path: Path) -> None:
-    path = _write(tmp_path / "models.yaml", ["ant", "bee"], default_model="bee")
-    for settings, active in (({}, "bee"), ({"model": "ant"}, "ant")):
-        collection = await _start(path, load=False, **settings)
-        try:
-            assert collection.status().active_model == active
-            assert {model.state for model in collection.status().models} == {State.UNLOADED}
-            async with collection.scheduler.lease(collection.find(None)) as worker:
-                assert worker.model == active
-        finally:
-            await collection.stop(0)
-
-
-async def test_a_model_of_the_settings_joins_those_of_the_registry_without_being_loaded(tmp_path: Path) -> None:
-    path = _write(tmp_path / "models.yaml", ["ant"])
-    collection = await _start(path, engine="llamacpp", model="/no/such.gguf", load=False)
-    try:
-        assert _names(collection) == ["such", "ant"]
-        with pytest.raises(ModelFailed, match=r"/no/such\.gguf: there is no such file; give a GGUF file"):
-            await lease_once(collection.scheduler, collection.find(None))
-        await lease_once(collection.scheduler, collection.find("ant"))
-    finally:
-        await collection.stop(0)
-
-
-async def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
-    collection = await _start(None, alias=("main", "second"), load=False)
-    main = collection.find("main")
-    try:
-        for entries in (["ant"], ["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
-            collection.registry.apply(_registry(*entries))
-            assert collection.find("main") is collection.find("second") is collection.find(None) is main
-    finally:
-        await collection.stop(0)
-
-
-async def test_a_watch_that_breaks_off_is_reported_and_begins_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    repaired = asyncio.Event()
-
-    async def broken_at_first(*_: object, **__: object) -> AsyncIterator[Registry]:
-        if not repaired.is_set():
-            raise OSError("no more inotify watches")
-        yield _registry("ant", "bee")
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr("modelhost.models.residency.registry_sync.SECONDS_TO_REPAIR", 0.01)
-    monkeypatch.setattr("modelhost.models.residency.registry_sync.watch_registry", broken_at_first)
-    collection = await _start(_write(tmp_path / "models.yaml", ["ant"]))
-    try:
-        await eventually_async(lambda: collection.status().registry_error)
-        assert "no more inotify watches" in str(collection.status().registry_error)
-        assert metric_value(METERS.registry_ok) == 0
-        assert metric_value(METERS.background_faults, "watching the registry") >= 1
-        repaired.set()
-        await eventually_async(lambda: collection.status().registry_error is None)
-        assert _names(collection) == ["ant", "bee"]
-        assert metric_value(METERS.registry_ok) == 1
-    finally:
-        await collection.stop(0)
-
-
-def test_the_budget_is_a_share_of_the_machine_or_an_amount() -> None:
-    assert memory_budget(Settings())["ram"] == machine_memory() * 9 // 10
-    assert memory_budget(Settings(memory_budget="50%"))["ram"] == machine_memory() // 2
-    assert memory_budget(Settings(memory_budget="3GB"))["ram"] == 3_000_000_000

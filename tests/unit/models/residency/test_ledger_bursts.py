@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency.planner import Burst, BurstLimits, may_start_request
 from modelhost.models.residency.status import State
-from tests.support.ledger_world import (
-    LOAD_SECONDS,
-    STOP_SECONDS,
-    Fate,
-    Request,
-    World,
-    gigabytes,
-    manual,
-    ready,
-    running,
-    state,
-)
+from tests.support.ledger_actors import Fate, Request
+from tests.support.ledger_world import LOAD_SECONDS, STOP_SECONDS, World, gigabytes, manual, ready, running, state
 
 times = st.floats(0, 1e6)
 

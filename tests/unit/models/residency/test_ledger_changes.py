@@ -13,18 +13,8 @@ from modelhost.errors import (
 from modelhost.models.residency.record import FIRST_SECONDS, NEVER, ModelPolicy, Phase
 from modelhost.models.residency.reports import MemoryMeasured, WorkerStopped
 from modelhost.models.residency.status import State
-from tests.support.ledger_world import (
-    GB,
-    LOAD_SECONDS,
-    STOP_SECONDS,
-    Fate,
-    Life,
-    gigabytes,
-    manual,
-    ready,
-    running,
-    state,
-)
+from tests.support.ledger_actors import Fate, Life
+from tests.support.ledger_world import GB, LOAD_SECONDS, STOP_SECONDS, World, gigabytes, manual, ready, running, state
 
 # Unloading.
 
@@ -46,12 +36,84 @@ def test_an_idle_model_is_unloaded_after_its_time() -> None:
     assert (state(world, "ant"), world.ledger.next_timer()) == (State.UNLOADED, NEVER)
 
 
+def keep(world: World, seconds: float | None) -> None:
+    world.act(world.ledger.keep("ant", seconds, world.now))
+
+
+def test_a_client_keeps_a_model_longer_or_less_long_than_its_entry_says() -> None:
+    world = running()
+    world.add("ant", gigabytes(4), idle_unload_seconds=60)
+    ready(world, "ant")
+    keep(world, 500)
+    world.advance(499)
+    assert (state(world, "ant"), world.ledger.record("ant").idle_seconds) == (State.READY, 500)
+    keep(world, 10)
+    world.advance(9)
+    assert state(world, "ant") is State.READY
+    world.advance(1 + STOP_SECONDS)
+    assert (state(world, "ant"), world.stopped_for("idle")) == (State.UNLOADED, ["ant"])
+    assert world.ledger.record("ant").idle_seconds == 60
+
+
+@pytest.mark.parametrize("kept", [None, 60])
+def test_a_client_that_asks_to_keep_an_idle_model_starts_its_time_anew(kept: float | None) -> None:
+    world = running()
+    world.add("ant", gigabytes(4), idle_unload_seconds=60)
+    ready(world, "ant")
+    world.advance(50)
+    keep(world, kept)
+    world.advance(59)
+    assert state(world, "ant") is State.READY
+    world.advance(1)
+    assert world.stopped_for("idle") == ["ant"]
+
+
+def test_a_client_keeps_a_model_for_good_until_another_says_otherwise() -> None:
+    world = running()
+    world.add("ant", gigabytes(4), idle_unload_seconds=60)
+    ready(world, "ant")
+    keep(world, NEVER)
+    world.advance(1_000_000)
+    assert (state(world, "ant"), world.ledger.record("ant").idle_seconds) == (State.READY, None)
+    keep(world, 0)
+    assert (state(world, "ant"), world.stopped_for("idle")) == (State.STOPPING, ["ant"])
+
+
+def test_a_model_that_is_not_to_be_kept_goes_after_its_requests() -> None:
+    world = running()
+    world.add("ant", gigabytes(4))
+    ready(world, "ant")
+    request = world.ask("ant")
+    keep(world, 0)
+    assert state(world, "ant") is State.BUSY
+    world.finish(request)
+    world.advance(STOP_SECONDS)
+    assert (state(world, "ant"), world.stopped_for("idle")) == (State.UNLOADED, ["ant"])
+
+
+def test_a_pinned_model_stays_whatever_clients_say() -> None:
+    world = running()
+    world.add("ant", gigabytes(4), is_pinned=True)
+    ready(world, "ant")
+    keep(world, 0)
+    world.advance(1_000)
+    assert (state(world, "ant"), world.ledger.record("ant").idle_seconds) == (State.READY, None)
+
+
+def test_there_is_nothing_to_keep_of_a_model_that_is_not_loaded() -> None:
+    world = running()
+    world.add("ant", gigabytes(4))
+    keep(world, 5)
+    assert world.ledger.record("ant").idle_seconds is None
+    assert world.ledger.keep("bee", 5, world.now) == []
+
+
 def test_a_busy_model_is_unloaded_by_force_only() -> None:
     world = manual()
     world.add("ant", gigabytes(4), max_in_flight=1)
     ready(world, "ant")
     at_work, waiting = world.ask("ant"), world.ask("ant")
-    with pytest.raises(ModelBusy, match="1 requests at work and 1 waiting"):
+    with pytest.raises(ModelBusy, match="1 request at work and 1 waiting"):
         world.unload("ant")
     world.unload("ant", force=True)
     assert (at_work.fate, world.stopped_for("forced")) == (Fate.BROKEN, ["ant"])

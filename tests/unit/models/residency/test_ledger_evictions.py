@@ -9,15 +9,8 @@ from modelhost.errors import (
 )
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency.status import State
-from tests.support.ledger_world import (
-    Fate,
-    World,
-    gigabytes,
-    manual,
-    ready,
-    running,
-    state,
-)
+from tests.support.ledger_actors import Fate
+from tests.support.ledger_world import World, gigabytes, manual, ready, running, state
 
 
 def test_a_busy_model_is_never_evicted_and_goes_when_it_is_idle() -> None:

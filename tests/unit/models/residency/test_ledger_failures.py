@@ -11,15 +11,8 @@ from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS
 from modelhost.models.residency.reports import LoadCorrected
 from modelhost.models.residency.status import State
 from modelhost.models.resolve.headroom import Headroom
-from tests.support.ledger_world import (
-    Fate,
-    Life,
-    World,
-    gigabytes,
-    manual,
-    ready,
-    state,
-)
+from tests.support.ledger_actors import Fate, Life
+from tests.support.ledger_world import World, gigabytes, manual, ready, state
 
 
 def test_a_crash_is_restarted_after_a_pause_that_doubles() -> None:

@@ -10,14 +10,8 @@ from modelhost.errors import (
 from modelhost.models.residency import refusals
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.status import State
-from tests.support.ledger_world import (
-    Fate,
-    Life,
-    gigabytes,
-    manual,
-    ready,
-    state,
-)
+from tests.support.ledger_actors import Fate, Life
+from tests.support.ledger_world import gigabytes, manual, ready, state
 
 # Loading.
 

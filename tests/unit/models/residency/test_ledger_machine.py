@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 from modelhost.errors import ModelBusy
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency.planner import BurstLimits
-from modelhost.models.residency.record import Phase
-from tests.support.ledger_world import Fate, Life, World
+from modelhost.models.residency.record import NEVER, Phase
+from tests.support.ledger_actors import Fate, Life
+from tests.support.ledger_world import World
 
 NAMES = ("ant", "bee", "cat", "dog")
 RAM = 10
@@ -185,6 +186,10 @@ class LedgerMachine(RuleBasedStateMachine):
         done["reloads"] += 1
         is_on_its_way = record.is_wanted or record.phase is not Phase.UNLOADED
         assert record.rollback is None or is_on_its_way, "given a configuration, and left"
+
+    @rule(name=names, seconds=st.sampled_from([0.0, 1.0, 30.0, NEVER]))
+    def keep(self, name: str, seconds: float) -> None:
+        self.world.act(self.world.ledger.keep(name, seconds, self.world.now))
 
     @rule(name=names, force=st.booleans())
     def unload(self, name: str, *, force: bool) -> None:

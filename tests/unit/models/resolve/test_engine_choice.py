@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES, installed
+from modelhost.engines import ENGINES, TRAITS, installed
 from modelhost.engines.installed import with_environment
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
 from modelhost.models.files.directory_needs import directory_need
@@ -72,7 +72,7 @@ def test_without_an_engine_the_error_names_every_way_out(monkeypatch: pytest.Mon
         _chosen(str(NANO_HF), engine="mlx")
 
 
-@pytest.mark.parametrize("engine", with_environment())
+@pytest.mark.parametrize("engine", [engine for engine in with_environment() if TRAITS[engine].formats])
 def test_an_engine_in_an_environment_of_its_own_is_better_than_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_what_another_python_has_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_engine_that_does_not_read_the_format_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="which mlx does not read"):
+    with pytest.raises(ConfigError, match="which MLX does not read"):
         _chosen(str(write_model(tmp_path / "a.gguf")), engine="mlx")
     with pytest.raises(ConfigError, match=r"which llama\.cpp does not read"):
         _chosen(str(NANO_HF), engine="llamacpp")
@@ -187,9 +187,9 @@ def test_launch_parameters_become_options_of_the_engine_and_what_it_cannot_do_is
     [
         ("engine", {"engine": "scripted"}, "the model is one of its own"),
         ("server", {}, "the model is one of its own"),
-        ("gguf", {"engine": "llamacpp"}, "it was asked for"),
+        ("gguf", {"engine": "llamacpp"}, "it was requested"),
         ("gguf", {}, "it reads GGUF"),
-        ("safetensors", {"engine_options": {"isq": "4"}}, "isq was asked for"),
+        ("safetensors", {"engine_options": {"isq": "4"}}, "isq was requested"),
         ("safetensors", {"worker_python": "/usr/bin/python3"}, "of another Python"),
         ("safetensors", {}, "it is the best that is installed"),
     ],

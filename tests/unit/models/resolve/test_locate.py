@@ -205,3 +205,23 @@ def test_nothing_is_the_bundled_model(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_scripted_engine_needs_no_model() -> None:
     assert locate(None, engine="scripted").kind == "engine"
+
+
+def test_a_voice_is_found_by_its_files_and_a_packaged_one_by_its_name(tmp_path: Path) -> None:
+    for name in ("tokens.txt", "voice.onnx"):
+        (tmp_path / name).touch()
+    located = locate(str(tmp_path))
+    assert (located.kind, located.engine, located.path) == ("layout", "speech", tmp_path)
+    assert locate(str(tmp_path), engine="speech") == located
+    assert name_of(str(tmp_path)) == located.name
+    for model, engine in (("hibari", None), ("hibari", "speech"), (None, "speech")):
+        packaged = locate(model, engine=engine)
+        assert (packaged.kind, packaged.engine, packaged.path) == ("layout", "speech", None)
+        assert name_of(model, engine=engine) == packaged.name == "hibari"
+
+
+def test_a_voice_is_not_for_another_engine(tmp_path: Path) -> None:
+    for name in ("tokens.txt", "voice.onnx"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelFileInvalid, match="no GGUF file and no safetensors"):
+        locate(str(tmp_path), engine="llamacpp")

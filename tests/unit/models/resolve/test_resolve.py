@@ -70,9 +70,12 @@ def test_other_engines_leave_a_core_to_the_host() -> None:
     assert _resolve(engine="scripted").spec.threads == max(1, allowed_cores() - 1)
 
 
-def test_more_threads_than_cores_are_refused(model: Path) -> None:
-    cores = allowed_cores()
-    with pytest.raises(ConfigError, match=f"threads: {cores + 1} is more than the {cores} cores"):
+@pytest.mark.parametrize(("cores", "there"), [(1, "1 core"), (2, "2 cores")])
+def test_more_threads_than_cores_are_refused(
+    model: Path, cores: int, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelhost.models.resolve.resolve.allowed_cores", lambda: cores)
+    with pytest.raises(ConfigError, match=f"threads: {cores + 1} is more than the {there} this process may use"):
         _resolve(model=model, threads=cores + 1)
 
 
@@ -232,7 +235,7 @@ def test_a_chat_template_may_be_one_that_comes_with_modelhost(
         _resolve(model=model, chat_template="lama3")
     assert unknown.value.message == (
         'chat_template: there is no file lama3 (did you mean "llama3"?); templates that come with modelhost: '
-        "alpaca, chatml, gemma, llama2, llama3, mistral, phi3, plain, vicuna, zephyr"
+        "alpaca, chatml, gemma, llama2, llama3, mistral, phi3, phi4, plain, vicuna, zephyr"
     )
     (tmp_path / "chatml").write_text("{{ messages }}")
     assert _resolve(model=model, chat_template="chatml").spec.chat_template == "{{ messages }}"

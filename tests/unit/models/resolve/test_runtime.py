@@ -41,6 +41,11 @@ def _found(model: Path, headroom: Headroom | None = None, **settings: Any) -> Re
     return finding.resolve_found(single_entry(given), find_files(given), headroom)[0]
 
 
+def _remarks(model: Path, **settings: Any) -> tuple[str, ...]:
+    given = Settings.model_validate({"model": str(model), "threads": 1, **settings})
+    return finding.resolve_found(single_entry(given), find_files(given))[1]
+
+
 def test_the_gpu_is_named_with_the_command_that_brings_its_build(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unused = _found(model).unused_gpu
     assert unused is not None
@@ -90,6 +95,21 @@ def test_an_engine_that_uses_the_gpu_and_a_machine_without_one_have_nothing_to_t
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: False)
     monkeypatch.setattr(runtime, "installed_gpu", lambda: None)
     assert _found(model).unused_gpu is None
+
+
+@pytest.mark.parametrize(("layers", "finds_gpus"), [(None, False), (0, False), (10, True)])
+def test_layers_that_are_where_they_were_wanted_need_no_remark(
+    model: Path, monkeypatch: pytest.MonkeyPatch, layers: int | None, *, finds_gpus: bool
+) -> None:
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: None)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: finds_gpus)
+    assert _remarks(model, gpu_layers=layers) == ()
+
+
+def test_layers_wanted_on_a_gpu_that_is_not_there_are_told_of(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _remarks(model, gpu_layers=10) == ()  # the GPU that it could be on is named
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: None)
+    assert _remarks(model, gpu_layers=10) == ("gpu_layers: 10 has no effect, since llamacpp finds no GPU",)
 
 
 def test_a_pytorch_for_cpus_is_told_of_beside_a_gpu_of_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""What the monitor costs: recording a request, and its history in time, memory and bytes.
+
+``python -m bench.monitor`` prints the figures. History is made with a clock of its own: a month of requests to five
+models takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+from modelhost.config.databases import parse_database_url
+from modelhost.config.metric_levels import parse_levels
+from modelhost.config.settings import Settings
+from modelhost.http.exposition import render_metrics
+from modelhost.meters import METERS, ModelMeters
+from modelhost.monitor.levels import levels_of
+from modelhost.monitor.measure import RequestMeasure
+from modelhost.monitor.monitor import Monitor
+from modelhost.operations.monitor import ALL, POINTS, report_of
+from modelhost.state.lazy_database import LazyDatabase
+from modelhost.state.metrics import MetricStore
+
+MODELS = tuple(f"model-{number}" for number in range(5))
+CODES = ("queue_full", "queue_timeout", "invalid_request", "model_failed", "context_length_exceeded")
+BEGINNING = 1_767_225_600.0
+DAY = 86_400
+ACTIVE = 1000
+HOUR = 3600
+TRIES = 5
+WINDOWS = (60, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY, 90 * DAY)
+WRITE_SECONDS, QUICK_SECONDS = 10, 300
+"""Between two writes: as a host does, and later for a month to pass quickly; the rows are the same."""
+
+
+class Clock:
+    """Seconds since 1970, as they are set."""
+
+    def __init__(self) -> None:
+        self.now = BEGINNING
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_request(monitor: Monitor, chance: random.Random) -> RequestMeasure:
+    """Return a request with all that can be measured of one."""
+    request = RequestMeasure(monitor)
+    request.turns, request.tokens_in, request.tokens_out, request.tokens_cached = 1, 800, 120, 400
+    request.first_token_seconds = chance.lognormvariate(-1.5, 0.6)
+    request.between_tokens_seconds = [chance.lognormvariate(-4, 0.3)]
+    request.was_queued, request.queue_seconds = True, chance.lognormvariate(-2, 1)
+    request.tool_calls, request.tool_seconds = 1, 0.2
+    request.drafted, request.accepted = 60, 40
+    return request
+
+
+def record_one(monitor: Monitor, chance: random.Random, model: str) -> None:
+    """Record such a request; one of fifty fails."""
+    code = chance.choice(CODES) if chance.random() < 0.02 else None
+    monitor.record(a_request(monitor, chance), model=model, seconds=chance.lognormvariate(0.5, 0.6), code=code)
+
+
+async def measure_record(monitor: Monitor, clock: Clock) -> float:
+    """Return the microseconds of one `record`, with a new interval every thousand."""
+    chance, count = random.Random(1), 20_000
+    requests = [a_request(monitor, chance) for _ in range(count)]
+    began = time.process_time()
+    for number, request in enumerate(requests):
+        if number % 1000 == 0:
+            clock.now += 1
+        monitor.record(request, model=MODELS[number % 5], seconds=1.5, code=None)
+    return (time.process_time() - began) / count * 1e6
+
+
+async def measure_rendering(models: int) -> tuple[float, float]:
+    """Return the milliseconds of CPU that `/metrics` with so many active models takes, and at most without a pause."""
+    for number in range(models):
+        name = f"model-{number}"
+        meters = ModelMeters(name)
+        for histogram in (meters.time_to_first_token, meters.time_between_tokens, meters.queue_seconds):
+            histogram.observe(0.1)
+        meters.count_load(0.1, slots=4)
+        meters.count_usage({"prompt_tokens": 1, "completion_tokens": 1})
+        meters.set_memory({"ram": 1})
+        METERS.requests.labels(name, "chat", "200").inc()
+        METERS.request_seconds.labels(name, "chat").observe(0.1)
+    held, since = [], time.thread_time()
+    async for _ in render_metrics(METERS.all()):
+        held.append(time.thread_time() - since)
+        since = time.thread_time()
+    return sum(held) * 1000, max(held) * 1000
+
+
+async def measure_metrics(monitor: Monitor, seconds: int) -> tuple[float, int]:
+    """Return the median of the milliseconds of CPU that `get-metrics` takes, and the requests that it counts."""
+    took = []
+    for _ in range(TRIES):
+        began = time.process_time()
+        window = await monitor.window(seconds, points=POINTS)
+        report = await asyncio.to_thread(report_of, window, frozenset(ALL), {}, is_whole=True)
+        took.append((time.process_time() - began) * 1000)
+    return statistics.median(took), report.metrics.requests.total
+
+
+async def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--days", type=int, default=30)
+    options.add_argument("--rate", type=float, default=1.0, help="requests per second, over all models")
+    days, rate = (given := options.parse_args()).days, given.rate
+    with tempfile.TemporaryDirectory() as folder:
+        path, clock = Path(folder) / "metrics.db", Clock()
+        store = MetricStore(LazyDatabase(parse_database_url(f"sqlite:///{path}")), Path(folder))
+        levels = levels_of(parse_levels(Settings().metrics_history))
+        alone = Monitor(store, levels, source="alone", clock=clock)
+        print(f"record(): {await measure_record(alone, clock):.1f} us")
+        took, longest = await measure_rendering(ACTIVE)
+        print(f"/metrics, {ACTIVE} models at work: {took:.0f} ms, at most {longest:.1f} ms without a pause")
+        monitor, chance = Monitor(store, levels, source="host", clock=clock), random.Random(2)
+        await monitor.flush()  # opens the database, whose library is not the monitor's memory
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        clock.now, began = BEGINNING, time.process_time()
+        for number in range(int(days * DAY * rate)):
+            clock.now = BEGINNING + number / rate
+            record_one(monitor, chance, MODELS[number % len(MODELS)])
+            if number == HOUR:
+                print(f"memory: {(tracemalloc.get_traced_memory()[1] - before) / 1e6:.2f} MB at most in the first hour")
+                tracemalloc.stop()
+            if number % int((WRITE_SECONDS if number < HOUR else QUICK_SECONDS) * rate) == 0:
+                await monitor.flush()
+        print(
+            f"{days} days at {rate:g}/s: {path.stat().st_size / 1e6:.1f} MB (CPU {time.process_time() - began:.0f} s)"
+        )
+        for seconds in WINDOWS:
+            took, requests = await measure_metrics(monitor, seconds)
+            print(f"get-metrics of {seconds} s with history: {took:.0f} ms of CPU, {requests} requests")
+
+
+asyncio.run(main())

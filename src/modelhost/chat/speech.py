@@ -1,0 +1,122 @@
+"""Speaks texts, with the models that speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from modelhost.chat.turn import adapted, check_can
+from modelhost.engines.installed import can_do
+from modelhost.errors import InvalidRequest, NothingToSpeak, UnsupportedOperation
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.requests import SpeechRequest
+from modelhost.exchange.tasks import Task
+from modelhost.models.residency.collection import ModelCollection
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.workers.call_depth import CALL_DEPTH
+from modelhost.workers.worker import WorkerAnswer
+
+INSTALL: Final[Mapping[Task, str]] = {
+    "speech": "modelhost engines install speech --voice hibari",
+    "transcription": "modelhost engines install whisper",
+}
+"""What installs an engine for a task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """Audio that is being made."""
+
+    model: str
+    content_type: str
+    parts: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voices:
+    """The voices of a model."""
+
+    model: str
+    names: tuple[str, ...]
+
+
+class Speaking:
+    """Answers requests for speech with the models of a host."""
+
+    def __init__(self, collection: Callable[[], ModelCollection]) -> None:
+        self._collection = collection
+
+    def open(
+        self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Spoken]:
+        """Speak the input of ``request``; leaving the context ends the work within a sentence.
+
+        Raises:
+            NothingToSpeak: the input has neither letters nor digits, or none that the voice knows.
+            UnsupportedOperation: the model does not speak.
+            ModelhostError: before the first audio, or in the middle of it.
+        """
+        if not any(character.isalnum() for character in request.input):
+            raise NothingToSpeak(
+                "input: it has neither letters nor digits, so there is nothing to speak.", param="input"
+            )
+        return self._opened(request, caller, on_queued)
+
+    async def voices(self, model: str | None, on_queued: OnQueued | None = None) -> Voices:
+        """Return the voices of ``model``, which is loaded if it is not; raises as :meth:`open` does."""
+        found = capable_model(self._collection(), "speech", model)
+        async with self._collection().lease(found, on_queued) as worker:
+            return Voices(model=found.name, names=worker.ready.voices)
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: SpeechRequest, caller: Caller, on_queued: OnQueued | None
+    ) -> AsyncIterator[Spoken]:
+        CALL_DEPTH.set(caller.depth)
+        model = capable_model(self._collection(), "speech", request.model)
+        request = replace(request, model=model.name)
+        body = adapted(model, "speech", request)
+        async with self._collection().lease(model, on_queued) as worker:
+            check_can(worker, "speech", request)
+            _check_voice(request, worker.ready.voices)
+            async with worker.send("speech", body) as answer:
+                yield Spoken(model=model.name, content_type=answer.content_type, parts=_parts_of(answer))
+
+
+def capable_model(collection: ModelCollection, task: Task, name: str | None) -> HostedModel:
+    """Return the model called ``name``; without a name, the active one if it can do ``task``, else the first that can.
+
+    Raises:
+        ModelNotFound: there is none of that name.
+        UnsupportedOperation: it cannot do ``task``, or none can.
+    """
+    able = [model for model in collection.models if can_do(model.engine.name, task)]
+    if name is None:
+        if able:
+            return able[0]
+        raise UnsupportedOperation(f"No model of this host can do {task}. Serve one beside: {INSTALL[task]}.")
+    model = collection.find(name)
+    if not can_do(model.engine.name, task):
+        raise UnsupportedOperation(f"{model.name} cannot do {task}. {_ways(able, task)}", model=model.name)
+    return model
+
+
+def _check_voice(request: SpeechRequest, voices: tuple[str, ...]) -> None:
+    if request.voice is not None and request.voice not in voices:
+        raise InvalidRequest(f'voice: there is no "{request.voice}"; there are {", ".join(voices)}.', param="voice")
+
+
+def _ways(able: list[HostedModel], task: Task) -> str:
+    if able:
+        return f"Models that can: {', '.join(model.name for model in able)}."
+    return f"No other model of this host can. Serve one beside: {INSTALL[task]}."
+
+
+async def _parts_of(answer: WorkerAnswer) -> AsyncIterator[bytes]:
+    while part := await answer.read():
+        yield part

@@ -1,0 +1,111 @@
+"""Transcribes sound, with the models that hear."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from modelhost import json_text
+from modelhost.chat.audio_files import container_of
+from modelhost.chat.speech import capable_model
+from modelhost.chat.turn import check_can
+from modelhost.errors import EngineError
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.payloads import Raw
+from modelhost.exchange.requests import TranscriptionRequest
+from modelhost.exchange.sse import DATA, END_OF_EVENT
+from modelhost.models.residency.collection import ModelCollection
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.workers.call_depth import CALL_DEPTH
+from modelhost.workers.wire import EventBlocks
+from modelhost.workers.worker import WorkerAnswer
+
+Segment = Mapping[str, Any]
+"""A segment as OpenAI's API has it, with its ``words``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A transcript that is being made."""
+
+    model: str
+    seconds: float
+    """The length of the sound."""
+    language: str
+    segments: AsyncGenerator[Segment, None]
+
+
+class Transcribing:
+    """Answers requests for transcripts with the models of a host."""
+
+    def __init__(self, collection: Callable[[], ModelCollection]) -> None:
+        self._collection = collection
+
+    def open(
+        self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Heard]:
+        """Transcribe the file of ``request``; leaving the context ends the work within a window of 30 seconds.
+
+        Raises:
+            InvalidAudio: the file is empty, damaged, without sound or of an unknown format.
+            RequestTooLarge: the sound is too long.
+            UnsupportedOperation: the model does not transcribe.
+            ModelhostError: before the first segment, or in the middle.
+        """
+        return self._opened(request, container_of(request.file), caller, on_queued)
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: TranscriptionRequest, container: str, caller: Caller, on_queued: OnQueued | None
+    ) -> AsyncIterator[Heard]:
+        CALL_DEPTH.set(caller.depth)
+        model = capable_model(self._collection(), "transcription", request.model)
+        payload = Raw(content_type="application/octet-stream", data=_job(request, container))
+        async with self._collection().lease(model, on_queued) as worker:
+            check_can(worker, "transcription", request)
+            async with worker.send("transcription", payload) as answer, aclosing(_events(answer)) as events:
+                info = await anext(events, None)
+                if info is None or info["event"] != "info":
+                    raise _no_transcript(model.name, worker.process.name)
+                async with aclosing(_segments(events, model.name, worker.process.name)) as segments:
+                    yield Heard(
+                        model=model.name, seconds=info["duration"], language=info["language"], segments=segments
+                    )
+
+
+def _job(request: TranscriptionRequest, container: str) -> bytes:
+    """Return what the worker gets: a line of JSON, and the file."""
+    fields = {
+        "container": container,
+        "language": request.language,
+        "prompt": request.prompt,
+        "temperature": request.temperature,
+        "translates": request.is_translation,
+        "word_timestamps": request.word_timestamps,
+        "vad": request.vad,
+    }
+    return json_text.encode(fields) + b"\n" + request.file
+
+
+async def _events(answer: WorkerAnswer) -> AsyncGenerator[Mapping[str, Any], None]:
+    blocks = EventBlocks(answer)
+    while block := await blocks.read():
+        for event in block.split(END_OF_EVENT):
+            if event.startswith(DATA):
+                yield json_text.decode(event.removeprefix(DATA))
+
+
+async def _segments(
+    events: AsyncGenerator[Mapping[str, Any], None], model: str, worker: str
+) -> AsyncGenerator[Segment, None]:
+    async for event in events:
+        if event["event"] == "done":
+            return
+        yield {name: value for name, value in event.items() if name != "event"}
+    raise _no_transcript(model, worker)
+
+
+def _no_transcript(model: str, worker: str) -> EngineError:
+    return EngineError(f"The engine of {model} answered without a whole transcript.", model=model, worker=worker)

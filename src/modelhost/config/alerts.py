@@ -1,0 +1,291 @@
+"""The rules of alerts: the ones that every host has, and the setting that changes them and adds others."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+Severity = Literal["info", "warning", "critical"]
+Comparison = Literal[">", ">=", "<", "<="]
+Kind = Literal["counter", "gauge", "share", "distribution"]
+
+STATISTICS: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
+    {
+        "counter": ("increase", "rate"),
+        "gauge": ("last", "mean", "min", "max"),
+        "share": ("mean",),
+        "distribution": ("p50", "p95", "p99", "mean"),
+    }
+)
+"""What can be computed of a metric over a window, the default first. ``rate`` is per second."""
+
+METRICS: Final[Mapping[str, tuple[Kind, str]]] = MappingProxyType(
+    {
+        "requests": ("counter", "Answered requests."),
+        "errors": ("counter", "Requests answered with an error."),
+        "refusals": ("counter", "Requests that the host had no place for: full queues, waits, memory, failed models."),
+        "memory_refusals": ("counter", "Requests refused because their model does not fit into memory (507)."),
+        "cancelled": ("counter", "Requests whose client disconnected."),
+        "tokens_in": ("counter", "Prompt tokens."),
+        "tokens_out": ("counter", "Generated tokens."),
+        "loads": ("counter", "Loads of the model."),
+        "evictions": ("counter", "Evictions of the model."),
+        "worker_exits": ("counter", "Workers that ended unexpectedly."),
+        "audit_entries_lost": ("counter", "Audit log entries that the database did not accept."),
+        "background_faults": ("counter", "Rounds of background work that failed because of a fault in the host."),
+        "error_share": ("share", "Share of requests answered with an error, 0 to 1."),
+        "refusal_share": ("share", "Share of requests that were refused, 0 to 1."),
+        "queue_length": ("gauge", "Requests waiting for the model."),
+        "requests_in_flight": ("gauge", "Requests at work."),
+        "model_failed": ("gauge", "1 while the model cannot be started, otherwise 0."),
+        "registry_ok": ("gauge", "0 while the registry file is broken."),
+        "mcp_config_ok": ("gauge", "0 while `mcp.json` is broken."),
+        "memory_used_share": ("gauge", "Share of the memory budget in use, 0 to 1, by pool: `ram`, `gpu:0` ..."),
+        "gpu_temperature_celsius": ("gauge", "Temperature of each GPU: `gpu:0` ..."),
+        "time_to_first_token_seconds": ("distribution", "From a request's arrival to the first piece of its answer."),
+        "latency_seconds": ("distribution", "From a request's arrival to its last byte."),
+    }
+)
+"""The metrics that a rule may watch, with their kind and meaning."""
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
+_UNIT_SECONDS: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+LONGEST_SECONDS: Final = 86400.0
+"""Of a window: what it needs is kept in memory."""
+WHOLE_SENTENCE: Final = "whole_sentence"
+"""Type of an error whose message needs nothing added (:mod:`modelhost.config.checks`)."""
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if found is None:
+        raise PydanticCustomError("duration", "expected seconds, or text such as 90s, 5m or 2h")
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=LONGEST_SECONDS)]
+Window = Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=LONGEST_SECONDS)]
+
+
+class AlertRule(BaseModel):
+    """One rule: its alert is active for every model, pool or GPU of which the condition holds."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True, defer_build=True
+    )
+
+    metric: str
+    statistic: str = ""
+    """One of :data:`STATISTICS` for the metric's kind; empty: the first of them."""
+    comparison: Comparison = ">"
+    threshold: float
+    window_seconds: Window = Field(default=300.0, alias="window")
+    for_seconds: Seconds = Field(default=0.0, alias="for")
+    """For how long the condition has to hold before the alert fires."""
+    severity: Severity = "warning"
+    models: list[str] = Field(default=["*"])
+    """Names or patterns of the models (or pools, GPUs) that it watches."""
+    summary: str = ""
+    """What it means and what to do, for people."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> AlertRule:
+        if self.metric not in METRICS:
+            raise PydanticCustomError(
+                "metric",
+                'there is no metric "{name}"; there are {all}',
+                {"name": self.metric, "all": ", ".join(METRICS)},
+            )
+        allowed = STATISTICS[METRICS[self.metric][0]]
+        if self.statistic and self.statistic not in allowed:
+            raise PydanticCustomError(
+                "statistic",
+                '"{metric}" has no statistic "{name}"; it has {all}',
+                {"metric": self.metric, "name": self.statistic, "all": ", ".join(allowed)},
+            )
+        if not self.statistic:
+            object.__setattr__(self, "statistic", allowed[0])
+        return self
+
+
+def _rule(**fields: Any) -> Mapping[str, Any]:
+    return MappingProxyType(fields)
+
+
+DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "model-failed": _rule(
+            metric="model_failed",
+            comparison=">=",
+            threshold=1,
+            window="1m",
+            severity="critical",
+            summary="The model cannot be started. `modelhost models logs MODEL` shows why.",
+            **{"for": "1m"},
+        ),
+        "worker-exits": _rule(
+            metric="worker_exits",
+            comparison=">=",
+            threshold=3,
+            window="10m",
+            severity="critical",
+            summary="The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
+        ),
+        "refusals": _rule(
+            metric="refusal_share",
+            threshold=0.05,
+            window="5m",
+            summary="Requests are refused. Give the model more slots or memory, or send fewer requests.",
+            **{"for": "2m"},
+        ),
+        "memory-refusals": _rule(
+            metric="memory_refusals",
+            threshold=0,
+            window="5m",
+            summary="A model does not fit into memory. Raise the memory budget, or choose a smaller model or context.",
+        ),
+        "slow-first-token": _rule(
+            metric="time_to_first_token_seconds",
+            statistic="p95",
+            threshold=10,
+            window="5m",
+            summary="Answers begin late. Look at the queue, at loads of models, and at the length of prompts.",
+            **{"for": "2m"},
+        ),
+        "registry-broken": _rule(
+            metric="registry_ok",
+            comparison="<",
+            threshold=1,
+            window="1m",
+            summary="The registry file is broken; the one before it is in force. The log says what is wrong with it.",
+        ),
+        "mcp-config-broken": _rule(
+            metric="mcp_config_ok",
+            comparison="<",
+            threshold=1,
+            window="1m",
+            summary="The file of MCP servers is broken; the one before it is in force. The log says what is wrong.",
+        ),
+        "audit-losses": _rule(
+            metric="audit_entries_lost",
+            threshold=0,
+            window="10m",
+            severity="critical",
+            summary="Audit log entries were lost: the database does not accept them.",
+        ),
+        "memory-near-budget": _rule(
+            metric="memory_used_share",
+            threshold=0.95,
+            window="1m",
+            severity="info",
+            summary="Nearly all of the memory budget is in use: the next load evicts a model, or is refused.",
+            **{"for": "10m"},
+        ),
+        "gpu-hot": _rule(
+            metric="gpu_temperature_celsius",
+            statistic="min",
+            comparison=">=",
+            threshold=88,
+            window="2m",
+            summary="The GPU is hot, and may slow down. Check its cooling.",
+        ),
+    }
+)
+"""The rules of every host, as the setting would have them."""
+
+
+def alert_rules(changes: Mapping[str, Any]) -> dict[str, AlertRule]:
+    """Return the rules in force by name: the defaults with ``changes``, a checked value of the setting."""
+    found = {}
+    for name in {**DEFAULT_RULES, **changes}:
+        fields = _fields(name, changes.get(name, {}))
+        if fields is not None:
+            found[name] = AlertRule.model_validate(fields)
+    return found
+
+
+def _fields(name: str, change: Any) -> dict[str, Any] | None:
+    """Return the fields of a rule, or ``None`` for one that is switched off."""
+    return None if change is False else {**DEFAULT_RULES.get(name, {}), **change}
+
+
+def checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate the setting: rules by name, each with the fields that it changes, or ``false``; text is JSON.
+
+    Raises:
+        PydanticCustomError: with every problem and its place in one sentence.
+    """
+    found, problems = {}, []
+    for name, given in changes.items():
+        try:
+            change = json.loads(given) if isinstance(given, str) else given
+        except ValueError:
+            change = None
+        if change is not False and not isinstance(change, Mapping):
+            problems.append(f'"{name}": expected the fields of a rule, or false to switch it off')
+            continue
+        found[name] = change
+        problems += _problems(name, _fields(name, change))
+    if problems:
+        raise PydanticCustomError(WHOLE_SENTENCE, "{problems}", {"problems": "; ".join(problems)})
+    return found
+
+
+def _problems(name: str, fields: Mapping[str, Any] | None) -> list[str]:
+    if fields is None:
+        return []
+    try:
+        AlertRule.model_validate(fields)
+    except ValidationError as error:
+        return [f'"{".".join((name, *_place(detail)))}": {_reason(detail)}' for detail in error.errors()]
+    return []
+
+
+def _place(detail: Any) -> tuple[str, ...]:
+    if detail["type"] in {"metric", "statistic"}:
+        return (detail["type"],)
+    return tuple(str(part) for part in detail["loc"])
+
+
+def _reason(detail: Any) -> str:
+    if detail["type"] == "missing":
+        return "it is missing"
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(field.alias or key for key, field in AlertRule.model_fields.items())
+        return f"a rule has no such field; it has {known}"
+    return str(detail["msg"])
+
+
+def _webhook(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise PydanticCustomError("webhook", "expected a URL such as https://alerts.example/hook")
+    return url
+
+
+AlertRules = Annotated[dict[str, Any], AfterValidator(checked)]
+"""Value of the setting: what it changes of :data:`DEFAULT_RULES`, and further rules."""
+Webhook = Annotated[SecretStr, Field(min_length=1), AfterValidator(_webhook)]
+"""A URL, which may hold a password or a token."""

@@ -1,0 +1,112 @@
+"""The worker process of one model that transcribes.
+
+Started as the module ``modelhost.engines.whisper.worker`` (:mod:`modelhost.engines.launch`), usually by the Python of
+an environment of its own. A request is a line of JSON and the file; the answer is
+events: ``info``, each ``segment``, and ``done``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from modelhost.engines.media.jobs import Emit, Job
+from modelhost.engines.media.starting import LoadedMedia, run
+from modelhost.engines.whisper.decoding import SAMPLE_RATE, decode
+from modelhost.engines.worker.asgi import invalid, read_json
+from modelhost.engines.worker.process import read_config, watch_lifeline
+
+PATH: Final = "/v1/audio/transcriptions"
+
+
+def load(config: Mapping[str, Any]) -> LoadedMedia:
+    """Return the model of ``config``; raises what the library raises."""
+    from faster_whisper import WhisperModel  # noqa: PLC0415 (slow; the lifeline is watched already)
+
+    path = Path(config["path"])
+    if not path.is_dir():
+        raise FileNotFoundError(str(path))  # the library would look for it on the hub
+    compute_type = config["compute_type"]
+    model = WhisperModel(
+        str(path),
+        device=config["device"],
+        compute_type="default" if compute_type == "auto" and config["device"] == "cuda" else _on_cpu(compute_type),
+        cpu_threads=config["threads"],
+        local_files_only=True,
+    )
+    return LoadedMedia(
+        tasks={"transcription": (PATH, lambda raw: prepare(model, raw, config))},
+        version=f"faster-whisper {version('faster-whisper')}",
+    )
+
+
+def _on_cpu(compute_type: str) -> str:
+    return "int8" if compute_type == "auto" else compute_type
+
+
+def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str]:
+    """Return the job for ``raw``, and the media type of its answer.
+
+    Raises:
+        ErrorResponse: the model does not know the language.
+    """
+    line, _, data = raw.partition(b"\n")
+    asked = read_json(line)
+    language = asked.get("language")
+    if language is not None and language not in model.supported_languages:
+        known = ", ".join(model.supported_languages)
+        raise invalid(f'language: the model does not know "{language}"; it knows {known}.', param="language")
+    if asked["translates"] and not model.model.is_multilingual:
+        raise invalid("model: it knows English only, so it cannot translate.", param="model")
+
+    def job(emit: Emit) -> None:
+        samples = decode(data, container=asked["container"], max_minutes=config["max_minutes"])
+        segments, info = model.transcribe(
+            samples,
+            language=language,
+            task="translate" if asked["translates"] else "transcribe",
+            temperature=asked["temperature"],  # one: retries with others take minutes where speech repeats
+            initial_prompt=asked.get("prompt"),
+            word_timestamps=asked["word_timestamps"],
+            vad_filter=asked["vad"],
+        )
+        seconds = samples.size / SAMPLE_RATE
+        if emit(_event("info", duration=seconds, language=info.language)):
+            for segment in segments:
+                if not emit(_event("segment", **_segment(segment))):
+                    segments.close()
+                    return
+            emit(_event("done"))
+
+    return job, "text/event-stream"
+
+
+def _segment(segment: Any) -> dict[str, Any]:
+    words = [{"word": word.word, "start": float(word.start), "end": float(word.end)} for word in segment.words or ()]
+    return {
+        "id": int(segment.id) - 1,
+        "seek": int(segment.seek),
+        "start": float(segment.start),
+        "end": float(segment.end),
+        "text": segment.text,
+        "tokens": [int(token) for token in segment.tokens],
+        "temperature": float(segment.temperature or 0.0),
+        "avg_logprob": float(segment.avg_logprob),
+        "compression_ratio": float(segment.compression_ratio),
+        "no_speech_prob": float(segment.no_speech_prob),
+        "words": words,
+    }
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"data: " + orjson.dumps({"event": kind, **fields}) + b"\n\n"
+
+
+if __name__ == "__main__":
+    given = read_config()
+    watch_lifeline()
+    run(given, load)

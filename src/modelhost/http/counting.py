@@ -1,0 +1,55 @@
+"""The tokens of a conversation, counted by its model, or estimated where that is not loaded: no count loads a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from modelhost.exchange.caller import Caller
+from modelhost.exchange.messages import MediaPart, Message
+from modelhost.exchange.requests import ChatRequest, TokenizeRequest
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
+ESTIMATED: Final = "estimated"
+"""The note of a count that is an estimate, and the field of the answer."""
+BYTES_PER_TOKEN: Final = 3.5
+"""In UTF-8: of English about as many characters, of Chinese one."""
+TOKENS_PER_MESSAGE: Final = 4
+TOKENS_PER_IMAGE: Final = 1_000
+
+
+class Count(NamedTuple):
+    """The tokens of a prompt."""
+
+    tokens: int
+    is_estimated: bool
+
+
+async def count_tokens(host: Host, chat: ChatRequest, caller: Caller) -> Count:
+    """Return the tokens of the prompt of ``chat``, with the tools that the host adds; images are estimated."""
+    model = host.find(chat.model)
+    chat = host.answering.with_injected_tools(chat)
+    images = sum(len(message.media) for message in chat.messages) * TOKENS_PER_IMAGE
+    text = replace(chat, messages=tuple(map(_without_media, chat.messages)))
+    if not host.collection.is_loaded(model):
+        return Count(_estimate(text) + images, is_estimated=True)
+    counted = await host.perform("tokenize", TokenizeRequest(model=chat.model, content="", chat=text), caller)
+    return Count(len(counted["tokens"]) + images, is_estimated=images > 0)
+
+
+def _without_media(message: Message) -> Message:
+    if not message.media:
+        return message
+    assert isinstance(message.content, tuple)
+    return replace(message, content=tuple(part for part in message.content if not isinstance(part, MediaPart)))
+
+
+def _estimate(chat: ChatRequest) -> int:
+    """Return about how many tokens a conversation has, from its length."""
+    texts = [message.text for message in chat.messages]
+    texts += [f"{call.name}{call.arguments}" for message in chat.messages for call in message.tool_calls or ()]
+    texts += [f"{tool.name}{tool.description or ''}{dict(tool.parameters or {})}" for tool in chat.tools or ()]
+    return round(sum(len(text.encode()) for text in texts) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(chat.messages)

@@ -1,0 +1,90 @@
+"""``POST /v1/audio/transcriptions`` and ``POST /v1/audio/translations``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp, Scope
+
+from modelhost.chat.notes import ON_NOTE
+from modelhost.chat.parsing.transcription_form import TranscriptionForm, parsed_form
+from modelhost.chat.transcription import Heard, Segment
+from modelhost.exchange.sse import encode_event
+from modelhost.http.endpoint import Endpoint, caller_of
+from modelhost.http.exchange import OPENAI, Exchange
+from modelhost.http.openai.audio.form import read_form
+from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS
+from modelhost.http.openai.audio.rendering import (
+    MEDIA_TYPES,
+    rendered_text,
+    text_of,
+    usage_of,
+    verbose_json,
+    whole_json,
+)
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
+END: Final = b'"type":"transcript.text.done"}\n\n'
+TRANSCRIPT_EVENTS: Final = replace(OPENAI, end=END)
+
+
+class TranscriptEndpoint(Endpoint):
+    """Transcribes a file, or translates it to English."""
+
+    def __init__(self, host: Host, operation: str) -> None:
+        super().__init__(host, operation, TRANSCRIPT_EVENTS)
+        self._translates = operation == "translation"
+
+    async def work(self, exchange: Exchange, scope: Scope) -> None:
+        sent = await read_form(exchange, self._limit_bytes)
+        exchange.model = next(iter(sent.fields.get("model", ())), None)
+        ON_NOTE.set(exchange.add_note)
+        form = parsed_form(sent.fields)
+        request = form.request(sent.file, is_translation=self._translates)
+        async with (
+            exchange.until_disconnected(),
+            self.host.transcribe(request, caller_of(scope), exchange.add_queue_position) as heard,
+        ):
+            exchange.model = heard.model
+            if form.stream:
+                async with exchange.event_stream():
+                    await _write_events(exchange, heard)
+            else:
+                await self._answer(exchange, form, heard)
+
+    async def _answer(self, exchange: Exchange, form: TranscriptionForm, heard: Heard) -> None:
+        segments = [segment async for segment in heard.segments]
+        if form.response_format in MEDIA_TYPES:
+            body = rendered_text(form.response_format, segments).encode()
+            length = str(len(body)).encode()
+            headers = [(b"content-type", MEDIA_TYPES[form.response_format]), (b"content-length", length)]
+            await exchange.answer(200, body, headers)
+        elif form.response_format == "verbose_json":
+            task = "translate" if self._translates else "transcribe"
+            granularities = frozenset(form.timestamp_granularities)
+            await exchange.answer_json(verbose_json(heard, segments, task=task, granularities=granularities))
+        else:
+            await exchange.answer_json(whole_json(heard, segments))
+
+
+async def _write_events(exchange: Exchange, heard: Heard) -> None:
+    segments: list[Segment] = []
+    async for segment in heard.segments:
+        segments.append(segment)
+        delta = segment["text"] if len(segments) > 1 else segment["text"].lstrip()
+        times = {"start": segment["start"], "end": segment["end"], "duration": round(heard.seconds, 3)}
+        await exchange.write(encode_event({"type": "transcript.text.delta", "delta": delta, **times}))
+    text, usage = text_of(segments), usage_of(heard)
+    done = {"text": text, "usage": usage, "language": heard.language, "type": "transcript.text.done"}
+    await exchange.write(encode_event(done))
+
+
+def transcript_endpoints(host: Host) -> dict[tuple[str, str], ASGIApp]:
+    """Return the endpoints, by method and path."""
+    return {
+        ("POST", TRANSCRIPTIONS): TranscriptEndpoint(host, "transcription"),
+        ("POST", TRANSLATIONS): TranscriptEndpoint(host, "translation"),
+    }

@@ -1,0 +1,168 @@
+"""History in a database: frames of fine intervals, merged into frames of coarser ones, and read back for a window.
+
+Frames belong to a source, a host: several hosts share a database, and each merges its own. The finest frames have a
+writer besides, a process: two processes of one source do not overwrite each other's. All functions here run within a
+transaction, outside the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from modelhost.monitor.cells import Frame, merge_packed, pack
+from modelhost.monitor.levels import Level
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFrame:
+    """A packed frame of ``step`` seconds from ``start``, in seconds since 1970."""
+
+    step: int
+    start: int
+    source: str
+    writer: str
+    """The process of a finest frame; empty for merged ones."""
+    content: bytes
+
+
+class HistoryRows(Protocol):
+    """The stored frames, within one transaction."""
+
+    def put(self, frames: Sequence[StoredFrame]) -> None:
+        """Store frames, in the place of those of the same step, start, source and writer."""
+
+    def frames(self, *, step: int, start: int, end: int, source: str) -> Sequence[tuple[int, bytes]]:
+        """Return the start and the content of the frames that begin from ``start`` to before ``end``."""
+
+    def newest(self, *, step: int, source: str) -> int | None:
+        """Return the start of the newest frame."""
+
+    def sources(self) -> Sequence[str]:
+        """Return the sources that have frames."""
+
+    def purge(self, *, step: int, before: int) -> None:
+        """Delete frames that begin earlier."""
+
+
+class HistoryStore(Protocol):
+    """A database with frames. Both methods raise :class:`modelhost.errors.DatabaseUnavailable`."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used without being opened first."""
+
+    async def read(self, work: Callable[[HistoryRows], T]) -> T:
+        """Do ``work`` in a transaction that changes nothing."""
+
+    async def write(self, work: Callable[[HistoryRows], T]) -> T:
+        """Do ``work`` in a transaction."""
+
+
+class RollUps:
+    """The intervals of coarser levels that have to be merged anew, since finer frames within them were written."""
+
+    def __init__(self, levels: Sequence[Level], source: str) -> None:
+        self._levels = levels
+        self._source = source
+        self._due: tuple[frozenset[int], ...] = tuple(frozenset() for _ in levels)
+
+    def find(self, rows: HistoryRows) -> None:
+        """Add what an earlier process of this source has left to be done."""
+        due = list(self._due)
+        for place in range(1, len(self._levels)):
+            step, finer = self._levels[place].step, self._levels[place - 1].step
+            newest = rows.newest(step=step, source=self._source)
+            since = 0 if newest is None else newest + step
+            last = rows.newest(step=finer, source=self._source)
+            starts = [] if last is None else rows.frames(step=finer, start=since, end=last + 1, source=self._source)
+            touched = {*(start for start, _ in starts), *(start for start in due[place - 1] if start >= since)}
+            due[place] |= {start // step * step for start in touched}
+        self._due = tuple(due)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next interval ends that is due."""
+        ends = [min(due) + level.step for due, level in zip(self._due, self._levels, strict=True) if due]
+        return min(ends, default=None)
+
+    def with_frames(self, starts: Sequence[int]) -> tuple[frozenset[int], ...]:
+        """Return what is due once finest frames of ``starts`` are written, too."""
+        return (
+            self._due[0],
+            *(
+                due | {start // level.step * level.step for start in starts}
+                for due, level in zip(self._due[1:], self._levels[1:], strict=True)
+            ),
+        )
+
+    def run(self, rows: HistoryRows, due: Sequence[frozenset[int]], now: float) -> tuple[frozenset[int], ...]:
+        """Merge the intervals of ``due`` that have ended at ``now``; return those that have not."""
+        for place in range(1, len(self._levels)):
+            finer, step = self._levels[place - 1].step, self._levels[place].step
+            merged: list[StoredFrame] = []
+            for start in sorted(due[place]):
+                frame: Frame = {}
+                if start + step > now:
+                    continue
+                for _, content in rows.frames(step=finer, start=start, end=start + step, source=self._source):
+                    merge_packed(frame, content)
+                if frame:
+                    merged.append(
+                        StoredFrame(step=step, start=start, source=self._source, writer="", content=pack(frame))
+                    )
+            rows.put(merged)
+        return tuple(
+            frozenset(start for start in starts if start + level.step > now)
+            for starts, level in zip(due, self._levels, strict=True)
+        )
+
+    def settle(self, due: tuple[frozenset[int], ...]) -> None:
+        """Note what is due, once the transaction that brought it about is committed."""
+        self._due = due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What to read: from ``start`` to before ``end``, with frames of the level at ``place`` where that has them."""
+
+    start: int
+    end: int
+    place: int
+    now: float
+
+
+def frames_of(
+    rows: HistoryRows, levels: Sequence[Level], span: Span, source: str | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the start and the content of the frames of a span, of all sources or one, each moment once.
+
+    The ends of the span, and what is not merged yet, are read from finer levels. Where those are deleted already, the
+    first interval is read as a whole.
+    """
+    for each in rows.sources() if source is None else (source,):
+        yield from _frames(rows, levels, span, each)
+
+
+def _frames(rows: HistoryRows, levels: Sequence[Level], span: Span, source: str) -> Iterator[tuple[int, bytes]]:
+    start, end, place = span.start, span.end, span.place
+    if start >= end:
+        return
+    step = levels[place].step
+    if place == 0:
+        yield from rows.frames(step=step, start=start, end=end, source=source)
+        return
+    first = -(-start // step) * step
+    if first > start and start < span.now - levels[place - 1].keep:
+        start = first = first - step
+    newest = rows.newest(step=step, source=source)
+    last = end // step * step if newest is None else min(end // step * step, newest + step)
+    if newest is None or last <= first:
+        yield from _frames(rows, levels, replace(span, start=start, place=place - 1), source)
+        return
+    yield from _frames(rows, levels, replace(span, end=first, start=start, place=place - 1), source)
+    yield from rows.frames(step=step, start=first, end=last, source=source)
+    yield from _frames(rows, levels, replace(span, start=last, place=place - 1), source)

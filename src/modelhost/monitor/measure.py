@@ -1,0 +1,151 @@
+"""What one request is measured with, from its arrival to its last byte, by whoever works on it.
+
+The door, or the host for calls from Python, begins it; the turns of the model, the queue and the tool loop add to it
+through the context, in which tasks of the request run, too. Times are seconds of :func:`time.perf_counter`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+
+class Workload(Protocol):
+    """Counts the turns at work; a :class:`modelhost.monitor.monitor.Monitor` is one."""
+
+    def turn_began(self, model: str, now: float) -> None: ...
+
+    def turn_ended(self, model: str, now: float) -> None: ...
+
+
+class Turn(Protocol):
+    """What is known of a turn of a model that has ended."""
+
+    @property
+    def first_at(self) -> float | None: ...
+
+    @property
+    def last_at(self) -> float | None: ...
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """In OpenAI's shape."""
+
+    @property
+    def besides(self) -> Mapping[str, Any]:
+        """What the engine sent together with the usage."""
+
+
+@dataclass(slots=True)
+class RequestMeasure:
+    """One request; its numbers are sums over its turns."""
+
+    workload: Workload
+    began: float = field(default_factory=time.perf_counter)
+    model: str = ""
+    """The main name of the model of its turns."""
+    turns: int = 0
+    first_token_seconds: float | None = None
+    """From its arrival to the first piece of its answer."""
+    between_tokens_seconds: list[float] = field(default_factory=list)
+    """Of each turn with two tokens or more the mean time between them."""
+    queue_seconds: float = 0.0
+    was_queued: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    drafted: int = 0
+    """Tokens that a draft model proposed, where the engine reports it, and those of them that were accepted."""
+    accepted: int = 0
+    tool_calls: int = 0
+    tool_seconds: float = 0.0
+
+    def add_turn(self, turn: Turn) -> None:
+        """Add a turn that has ended."""
+        self.turns += 1
+        first_at, last_at, usage = turn.first_at, turn.last_at, turn.usage
+        if first_at is not None and self.first_token_seconds is None:
+            self.first_token_seconds = first_at - self.began
+        if not usage:
+            return
+        self.add_usage(usage)
+        tokens = usage.get("completion_tokens") or 0
+        if first_at is not None and last_at is not None and tokens > 1:
+            self.between_tokens_seconds.append((last_at - first_at) / (tokens - 1))
+        drafted, accepted = _drafts(usage, turn.besides)
+        self.drafted += drafted
+        self.accepted += accepted
+
+    def add_usage(self, usage: Mapping[str, Any]) -> None:
+        """Add OpenAI's usage."""
+        self.tokens_in += usage.get("prompt_tokens") or 0
+        self.tokens_out += usage.get("completion_tokens") or 0
+        self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+
+
+def _drafts(usage: Mapping[str, Any], besides: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the drafted tokens and the accepted ones: llama.cpp has them in its timings, others in OpenAI's usage."""
+    timings = besides.get("timings")
+    if isinstance(timings, Mapping) and timings.get("draft_n"):
+        return int(timings["draft_n"]), int(timings.get("draft_n_accepted") or 0)
+    details = usage.get("completion_tokens_details") or {}
+    accepted = details.get("accepted_prediction_tokens") or 0
+    return accepted + (details.get("rejected_prediction_tokens") or 0), accepted
+
+
+_CURRENT: Final[ContextVar[RequestMeasure | None]] = ContextVar("modelhost.request_measure", default=None)
+
+
+def current() -> RequestMeasure | None:
+    """Return the measure of the request that is worked on here."""
+    return _CURRENT.get()
+
+
+def begin(workload: Workload) -> RequestMeasure:
+    """Return a new measure, which is the current one from now on in this task and those that it starts."""
+    measure = RequestMeasure(workload)
+    _CURRENT.set(measure)
+    return measure
+
+
+def end() -> None:
+    """Have no current measure: what follows in this task belongs to no request, or to another one."""
+    _CURRENT.set(None)
+
+
+def turn_began(model: str, now: float) -> None:
+    """Note that a turn of ``model`` is at work."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.model = model
+        measure.workload.turn_began(model, now)
+
+
+def turn_ended(model: str, now: float, turn: Turn) -> None:
+    """Note that it is not any more."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.workload.turn_ended(model, now)
+        measure.add_turn(turn)
+
+
+def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:
+    """Add the usage of a task that generates nothing."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.model = model
+        measure.add_usage(usage or {})
+
+
+def waited(seconds: float) -> None:
+    """Note that the request waited for its turn."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.queue_seconds += seconds
+        measure.was_queued = True
+
+
+def tool_called(seconds: float) -> None:
+    """Note a call of a tool of the host, which took ``seconds``."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.tool_calls += 1
+        measure.tool_seconds += seconds

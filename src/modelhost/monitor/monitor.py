@@ -1,0 +1,358 @@
+"""The monitor of a host: records what requests and workers do, keeps its history, and reads it back for any window."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from modelhost.background import log_failures
+from modelhost.errors import DatabaseUnavailable
+from modelhost.logs import get_logger
+from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
+from modelhost.monitor.engine_reports import EngineReport
+from modelhost.monitor.history import HistoryRows, HistoryStore, RollUps, Span, StoredFrame, frames_of
+from modelhost.monitor.levels import Level, level_for, levels_of
+from modelhost.monitor.measure import RequestMeasure
+from modelhost.monitor.recent import RecentAnswers
+from modelhost.monitor.windows import EVERYTHING, Point, Selection, Window, WindowParts, point_step
+
+__all__ = ["Monitor", "Point", "Window", "levels_of"]
+
+log = get_logger(__name__)
+
+WRITE_SECONDS: Final = 10.0
+"""How long frames are collected before they are written; as much is lost if the process is killed."""
+MOST_WAITING: Final = 3600
+"""Frames that wait for a database that fails; beyond it the oldest are lost."""
+PURGE_SECONDS: Final = 600.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """The turns at work on a model, or on the whole host."""
+
+    at_once: int = 0
+    counted_until: float = 0.0
+
+
+class Monitor:
+    """Records requests and loads; a task of its own writes them to ``store``. Its methods belong to one event loop.
+
+    Nothing is written while nothing happens. A database that fails delays nothing: frames wait for it.
+    """
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        levels: Sequence[Level],
+        *,
+        source: str,
+        cache_seconds: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``cache_seconds``: for how long :attr:`answers` are kept."""
+        self.levels = levels
+        self.answers = RecentAnswers(cache_seconds)
+        self._store = store
+        self._clock = clock
+        self._source = source
+        self._writer = uuid.uuid4().hex[:8]
+        self._frames: dict[int, Frame] = {}
+        """What is not written yet, by start."""
+        self._work: dict[str, _Work] = {}
+        self._roll_ups = RollUps(levels, source)
+        self._is_found = False
+        """Whether it is known what an earlier process has left to be merged."""
+        self._recorded = asyncio.Event()
+        self._using = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._purged_at = 0.0
+        self._is_broken = False
+        self.engine_reports: dict[str, EngineReport] = {}
+        """What engines reported last, by the main name of the model that is loaded."""
+        self.generated_tokens = 0
+        """Since the start of this host."""
+        self.last_recorded_at: float | None = None
+        """When something was recorded last, in seconds since 1970."""
+
+    @property
+    def longest_seconds(self) -> int:
+        """How far back history reaches."""
+        return max(level.keep for level in self.levels)
+
+    # What is recorded.
+
+    def record(
+        self, request: RequestMeasure, *, model: str, seconds: float, code: str | None, is_cancelled: bool = False
+    ) -> None:
+        """Record a request that has ended, after ``seconds``, and with the error ``code`` if it failed.
+
+        ``model`` is the main name of a known model, or empty.
+        """
+        cell = self._cell(model)
+        count = cell.count
+        count("requests")
+        if code is not None:
+            count("failed")
+            count(ERROR + code)
+        elif is_cancelled:
+            count("cancelled")
+        else:
+            cell.observe("latency", seconds)
+        if request.turns or request.tokens_in:
+            self._record_turns(request, cell)
+        if request.was_queued:
+            cell.observe("queue", request.queue_seconds)
+        if request.tool_calls:
+            count("tool_calls", request.tool_calls)
+            count("tool_seconds", request.tool_seconds)
+            count("loops")
+
+    def _record_turns(self, request: RequestMeasure, cell: Cell) -> None:
+        count = cell.count
+        count("turns", request.turns)
+        count("tokens_in", request.tokens_in)
+        count("tokens_out", request.tokens_out)
+        self.generated_tokens += request.tokens_out
+        count("tokens_cached", request.tokens_cached)
+        if request.first_token_seconds is not None:
+            cell.observe("first_token", request.first_token_seconds)
+        for seconds in request.between_tokens_seconds:
+            cell.observe("between_tokens", seconds)
+        if request.drafted:
+            count("drafted", request.drafted)
+            count("accepted", request.accepted)
+
+    def turn_began(self, model: str, now: float) -> None:
+        """Count a turn at work on ``model``; ``now`` is of :func:`time.perf_counter`."""
+        for name in (model, HOST):
+            self._count_work(name, now).at_once += 1
+
+    def turn_ended(self, model: str, now: float) -> None:
+        """Count one less."""
+        for name in (model, HOST):
+            self._count_work(name, now).at_once -= 1
+
+    def loaded(self, model: str, seconds: float) -> None:
+        """Record a load that took ``seconds``."""
+        cell = self._cell(model)
+        cell.count("loads")
+        cell.observe("load", seconds)
+
+    def evicted(self, model: str) -> None:
+        """Record that a model was unloaded to make room for another one."""
+        self._cell(model).count("evictions")
+
+    def worker_exited(self, model: str) -> None:
+        """Record a worker that ended unexpectedly."""
+        self._cell(model).count("worker_exits")
+
+    def engine_reported(self, model: str, report: EngineReport, before: EngineReport | None) -> None:
+        """Record what the engine of a loaded model reports; ``before`` is its previous report, if it has one."""
+        self.engine_reports[model] = report
+        before, cell = before or EngineReport(), self._cell(model)
+        if report.kv_usage is not None:
+            cell.count("kv_sum", report.kv_usage)
+            cell.count("kv_samples")
+        steps, requests = _increases(report.steps, before.steps)
+        if steps > 0:
+            cell.count("batch_sum", requests)
+            cell.count("batch_samples", steps)
+        elif report.steps is None and report.running:
+            cell.count("batch_sum", report.running)
+            cell.count("batch_samples")
+        drafted, accepted = _increases(report.drafts, before.drafts)
+        if drafted > 0:
+            cell.count("drafted", drafted)
+            cell.count("accepted", accepted)
+
+    def _count_work(self, name: str, now: float) -> _Work:
+        work = self._work.get(name)
+        if work is None:
+            work = self._work[name] = _Work()
+        if work.at_once:
+            seconds = now - work.counted_until
+            cell = self._cell(name)
+            # What belongs to the whole host is not a part of any model's: it must not be added to theirs.
+            prefix = "host_" if name == HOST else ""
+            cell.count(prefix + "work_seconds", seconds * work.at_once)
+            cell.count(prefix + "busy_seconds", seconds)
+        work.counted_until = now
+        return work
+
+    def _cell(self, model: str) -> Cell:
+        now = self.last_recorded_at = self._clock()
+        start = int(now) // self.levels[0].step * self.levels[0].step
+        frame = self._frames.get(start)
+        if frame is None:
+            frame = self._frames[start] = {}
+            self._recorded.set()
+        cell = frame.get(model)
+        if cell is None:
+            cell = frame[model] = Cell()
+        return cell
+
+    # What is read.
+
+    async def window(
+        self, seconds: int, *, points: int = 0, source: str | None = None, only: Selection = EVERYTHING
+    ) -> Window:
+        """Return what happened in the last ``seconds``, of all hosts of the database or one of them.
+
+        With ``points`` there are about so many parts of it, too. Frames are merged in a thread.
+
+        Raises:
+            DatabaseUnavailable: the window is longer than what is in memory, and the database cannot be used.
+        """
+        self._count_running()
+        span, parts = self._begin(seconds, points, only)
+        async with self._using:
+            stored = await self._store.read(lambda rows: list(frames_of(rows, self.levels, span, source)))
+            over = self._unwritten(span, parts) if source in (None, self._source) else ()
+            return await asyncio.to_thread(_window_of, parts, stored, over, end=span.now, seconds=seconds)
+
+    async def unwritten_window(self, seconds: int, *, points: int = 0, only: Selection = EVERYTHING) -> Window:
+        """Return what this host has recorded in the last ``seconds`` and not written yet."""
+        self._count_running()
+        span, parts = self._begin(seconds, points, only)
+        over = self._unwritten(span, parts)
+        return await asyncio.to_thread(_window_of, parts, (), over, end=span.now, seconds=seconds)
+
+    def _begin(self, seconds: int, points: int, only: Selection) -> tuple[Span, WindowParts]:
+        now = self._clock()
+        # A window ends with the present interval, which is not over.
+        end = int(now) // self.levels[0].step * self.levels[0].step + self.levels[0].step
+        start = int(end - seconds)
+        place = level_for(self.levels, seconds, points)
+        step = point_step(seconds, points, self.levels[place].step) if points else None
+        return Span(start=start, end=end, place=place, now=now), WindowParts(start, step, only)
+
+    def _unwritten(self, span: Span, parts: WindowParts) -> Sequence[tuple[int, Frame]]:
+        """Return the frames whose interval is over; that of the present one, which changes, is merged at once."""
+        present = span.end - self.levels[0].step
+        if present in self._frames:
+            parts.merge(present, self._frames[present])
+        return [(at, frame) for at, frame in self._frames.items() if span.start <= at < present]
+
+    def _count_running(self) -> None:
+        """Count the work up to now of turns that have not ended."""
+        now = time.perf_counter()
+        for name, work in self._work.items():
+            if work.at_once:
+                self._count_work(name, now)
+
+    # What is written.
+
+    async def flush(self) -> None:
+        """Write the frames whose interval is over, merge those of coarser intervals that are over, delete old ones.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used; the frames still wait for it.
+        """
+        self._count_running()
+        now, step = self._clock(), self.levels[0].step
+        async with self._using:
+            over = {start: frame for start, frame in self._frames.items() if start + step <= now}
+            purges = now - self._purged_at >= PURGE_SECONDS
+            due = await self._store.write(lambda rows: self._write(rows, over, now, purges=purges))
+            self._roll_ups.settle(due)
+            self._is_found = True
+            self._purged_at = now if purges else self._purged_at
+            for start in over:
+                del self._frames[start]
+
+    def _write(
+        self, rows: HistoryRows, frames: dict[int, Frame], now: float, *, purges: bool
+    ) -> tuple[frozenset[int], ...]:
+        if not self._is_found:
+            self._roll_ups.find(rows)
+        step = self.levels[0].step
+        rows.put(
+            [
+                StoredFrame(step=step, start=start, source=self._source, writer=self._writer, content=pack(frame))
+                for start, frame in frames.items()
+            ]
+        )
+        due = self._roll_ups.run(rows, self._roll_ups.with_frames(list(frames)), now)
+        if purges:
+            for level in self.levels:
+                rows.purge(step=level.step, before=int(now - level.keep))
+        return due
+
+    def start(self) -> None:
+        """Start writing from time to time; until then, what is recorded waits."""
+        self._task = asyncio.create_task(self._keep_writing(), name="writing metrics")
+
+    async def close(self) -> None:
+        """Write what there is, unless the database was never opened. Record nothing afterwards."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._store.is_open:
+            with suppress(DatabaseUnavailable):  # logged when it began
+                self._clock = _later(self._clock, self.levels[0].step)
+                await self.flush()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_roll_up()):
+                    await self._recorded.wait()
+            self._recorded.clear()
+            await asyncio.sleep(WRITE_SECONDS)
+            with log_failures("writing metrics"):
+                await self._write_now()
+            if self._frames:
+                self._recorded.set()
+
+    def _seconds_to_roll_up(self) -> float | None:
+        at = self._roll_ups.next_at
+        return None if at is None else max(0.0, at - self._clock())
+
+    async def _write_now(self) -> None:
+        try:
+            await self.flush()
+        except DatabaseUnavailable as error:
+            if not self._is_broken:
+                log.warning("metrics_wait", reason=error.message)
+            self._is_broken = True
+            lost = sorted(self._frames)[:-MOST_WAITING]
+            for start in lost:
+                del self._frames[start]
+            if lost:
+                log.warning("metrics_lost", frames=len(lost))
+        else:
+            if self._is_broken:
+                log.info("metrics_written_again")
+            self._is_broken = False
+
+
+def _window_of(
+    parts: WindowParts,
+    stored: Sequence[tuple[int, bytes]],
+    unwritten: Sequence[tuple[int, Frame]],
+    *,
+    end: float,
+    seconds: int,
+) -> Window:
+    parts.merge_stored(stored)
+    for start, frame in unwritten:
+        parts.merge(start, frame)
+    return parts.window(end=end, seconds=seconds)
+
+
+def _increases(now: tuple[float, float] | None, before: tuple[float, float] | None) -> tuple[float, float]:
+    """Return by how much two counters have grown since the worker was loaded, or since ``before``."""
+    if now is None:
+        return 0.0, 0.0
+    first, second = before or (0.0, 0.0)
+    return now[0] - first, now[1] - second
+
+
+def _later(clock: Callable[[], float], seconds: float) -> Callable[[], float]:
+    return lambda: clock() + seconds

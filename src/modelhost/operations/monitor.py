@@ -1,0 +1,206 @@
+"""The operation on the metrics of the host and of its models; those on the machine are in `machine_stats`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+
+from pydantic import Field
+
+from modelhost.errors import DatabaseUnavailable, InvalidRequest, ModelNotFound
+from modelhost.monitor.cells import HOST, Cell
+from modelhost.monitor.windows import Selection, Window
+from modelhost.operations.machine_stats import machine_memory, megabytes, ratio, worker_bytes
+from modelhost.operations.metric_groups import (
+    GpuSummary,
+    HostMetrics,
+    Memory,
+    MetricName,
+    ModelMetrics,
+    groups_of,
+    sketches_of,
+)
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, TextList
+from modelhost.workers.gpu_stats import gpu_stats
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
+ALL: Final[tuple[MetricName, ...]] = get_args(MetricName)
+POINTS: Final = 60
+"""How many parts history has, about."""
+
+
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds_in(duration: str) -> int:
+    """Return the seconds of ``duration``: a number of them, or with a unit.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    found = _DURATION.fullmatch(duration)
+    if found is None or not int(found[1]):
+        raise InvalidRequest(
+            f'duration: "{duration}" is none. Give seconds, or a number with a unit: 300, 15m, 6h, 7d.',
+            param="duration",
+        )
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+class MetricParameters(Parameters):
+    """Which metrics, of which time."""
+
+    duration_seconds: int = Field(
+        default=60, ge=1, strict=False, description="The window, in seconds up to now; at most the kept history."
+    )
+    include_history: bool = Field(
+        default=False, strict=False, description=f"Whether the result has about {POINTS} parts of the window, too."
+    )
+    metrics: Annotated[list[MetricName] | None, TextList()] = Field(
+        default=None, description="Only these groups, and `requests`, which is always there. Default: all."
+    )
+    model: str | None = Field(default=None, description="Only this model.")
+
+
+class HistoryPoint(Result):
+    """A part of a window."""
+
+    timestamp: datetime = Field(description="Its beginning.")
+    duration_seconds: int
+    metrics: ModelMetrics
+
+
+class MetricReport(Result):
+    """What happened in a window that ends now."""
+
+    timestamp: datetime = Field(description="When it was measured: up to `metrics_cache_seconds` ago.")
+    duration_seconds: int
+    metrics: HostMetrics = Field(description="Of the host, or of the one model that was requested.")
+    models: dict[str, ModelMetrics] = Field(description="Of each model that did something, by name.")
+    history: list[HistoryPoint] | None = Field(
+        default=None, description="Parts of the window in which something happened; `null` if not requested."
+    )
+    history_error: str | None = Field(
+        default=None,
+        description="Why the stored history cannot be read. The numbers are then those that wait to be written.",
+    )
+
+
+async def _metrics(host: Host, parameters: MetricParameters, _on_progress: OnProgress) -> MetricReport:
+    key = f"{GET_METRICS.name} {parameters.model_dump_json()}"
+    return await host.monitor.answers.get(key, lambda: _measured(host, parameters))
+
+
+async def _measured(host: Host, parameters: MetricParameters) -> MetricReport:
+    longest, seconds = host.monitor.longest_seconds, parameters.duration_seconds
+    if seconds > longest:
+        kept = ", ".join(f"{level.keep} (by {level.step} s)" for level in host.monitor.levels)
+        raise InvalidRequest(
+            f"duration_seconds: history reaches back {longest} seconds at most (metrics_history); kept are: {kept}.",
+            param="duration_seconds",
+        )
+    only = None if parameters.model is None else host.find(parameters.model).name
+    wanted = frozenset(ALL if parameters.metrics is None else parameters.metrics)
+    points, selection = POINTS if parameters.include_history else 0, Selection(model=only, sketches=sketches_of(wanted))
+    history_error = None
+    try:
+        window = await host.monitor.window(seconds, points=points, only=selection)
+    except DatabaseUnavailable as error:
+        history_error = error.message
+        window = await host.monitor.unwritten_window(seconds, points=points, only=selection)
+    now = await _now_groups(host, wanted)
+    # Percentiles of many models and points take a while.
+    report = await asyncio.to_thread(report_of, window, wanted, now, is_whole=only is None)
+    history = report.history if parameters.include_history else None
+    return report.model_copy(update={"history": history, "history_error": history_error})
+
+
+def report_of(window: Window, wanted: frozenset[str], now: Mapping[str, Any], *, is_whole: bool) -> MetricReport:
+    """Return the groups of ``wanted`` in a window; ``is_whole``: it is not of one model; ``now``: those of now."""
+    seconds = window.seconds
+    return MetricReport(
+        timestamp=datetime.fromtimestamp(window.end, UTC),
+        duration_seconds=seconds,
+        metrics=HostMetrics(**groups_of(window.total, seconds, wanted, is_whole=is_whole), **now),
+        models={
+            name: ModelMetrics(**groups_of(cell, seconds, wanted))
+            for name, cell in sorted(window.frame.items())
+            if name != HOST
+        },
+        history=[
+            HistoryPoint(
+                timestamp=datetime.fromtimestamp(point.start, UTC),
+                duration_seconds=point.seconds,
+                metrics=ModelMetrics(**groups_of(point.total, point.seconds, wanted, is_whole=is_whole)),
+            )
+            for point in window.points
+        ],
+    )
+
+
+async def _now_groups(host: Host, wanted: Collection[str]) -> Mapping[str, Any]:
+    """Return the groups about this moment."""
+    found: dict[str, Any] = {}
+    if {"memory", "gpu"}.isdisjoint(wanted):
+        return found
+    gpus, machine = await asyncio.gather(asyncio.to_thread(gpu_stats), asyncio.to_thread(machine_memory))
+    if "memory" in wanted:
+        used, total = sum(gpu.used_bytes for gpu in gpus), sum(gpu.total_bytes for gpu in gpus)
+        found["memory"] = Memory(
+            gpu_used_mb=megabytes(used) if gpus else None,
+            gpu_total_mb=megabytes(total) if gpus else None,
+            gpu_utilization=ratio(used, total) if gpus else None,
+            system_ram_mb=megabytes(machine.own + worker_bytes(host, on_gpus=False)) or 0,
+        )
+    if "gpu" in wanted:
+        busy = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
+        power = [gpu.power_w for gpu in gpus if gpu.power_w is not None]
+        found["gpu"] = GpuSummary(
+            count=len(gpus),
+            utilization=sum(busy) / len(busy) if busy else None,
+            power_w=sum(power) if power else None,
+        )
+    return found
+
+
+def example_metrics() -> MetricReport:
+    """Return what a window with a few requests could give."""
+    cell = Cell()
+    for name, amount in (("requests", 745), ("failed", 3), ("error:queue_full", 3), ("tokens_out", 9030)):
+        cell.count(name, amount)
+    for seconds in (0.045, 0.05, 0.12, 0.2):
+        cell.observe("latency", seconds)
+    cell.count("host_work_seconds", 210)
+    cell.count("host_busy_seconds", 50)
+    wanted = frozenset({"throughput", "latency", "memory"})
+    memory = Memory(gpu_used_mb=14336, gpu_total_mb=24576, gpu_utilization=0.58, system_ram_mb=2048)
+    return MetricReport(
+        timestamp=datetime(2026, 1, 1, 12, tzinfo=UTC),
+        duration_seconds=60,
+        metrics=HostMetrics(**groups_of(cell, 60, wanted, is_whole=True), memory=memory),
+        models={"qwen": ModelMetrics(**groups_of(cell, 60, wanted))},
+        history=None,
+    )
+
+
+GET_METRICS: Final = Operation(
+    name="get-metrics",
+    summary="Show the performance of the host and of its models over a window of time",
+    parameters=MetricParameters,
+    result=MetricReport,
+    work=_metrics,
+    route=HttpRoute(method="GET", path="/v1/monitor/metrics"),
+    command=None,  # `modelhost stats`, which is in no group
+    is_read_only=True,
+    area="monitor",
+    errors=(ModelNotFound,),
+    audited=("duration_seconds", "metrics", "model"),
+    example={"duration_seconds": 60, "metrics": ["throughput", "latency", "memory"]},
+    answer=example_metrics,
+)

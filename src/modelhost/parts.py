@@ -1,0 +1,235 @@
+"""The parts of a host: made, started in the right order, and stopped in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelhost import lazy
+from modelhost.config import environment
+from modelhost.config.alerts import alert_rules
+from modelhost.config.metric_levels import parse_levels
+from modelhost.config.settings import Settings
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.registry.admission import Admission
+from modelhost.models.residency.collection import ModelCollection
+from modelhost.monitor.efficiency import Efficiency
+from modelhost.monitor.engine_meters import EngineMeters
+from modelhost.tracing.wanted import WantedTraces, wanted_traces
+from modelhost.workers.gpu_stats import energy_joules
+from modelhost.workers.process import ProgressCallback
+
+if TYPE_CHECKING:
+    from modelhost.chat.answering import Answering
+    from modelhost.monitor.alerts.service import Alerts
+    from modelhost.monitor.monitor import Monitor
+    from modelhost.persistence.saved_state import Persistence
+    from modelhost.state.store import StateStore
+    from modelhost.tools.callbacks import Sampler
+    from modelhost.tools.toolbox import Toolbox
+    from modelhost.tracing.otlp import Export
+
+
+class Parts:
+    """The parts of a host with ``settings``; ``sampler`` answers MCP servers that ask for a model's answer."""
+
+    def __init__(self, settings: Settings, sampler: Sampler) -> None:
+        self._settings = settings
+        self._sampler = sampler
+        self._collection: ModelCollection | None = None
+        self._toolbox: Toolbox | None = None
+        self._answering: Answering | None = None
+        self._alerts: Alerts | None = None
+        self._engine_meters: EngineMeters | None = None
+        self._wanted_traces: WantedTraces | None = None
+        self._traces: Export | None = None
+
+    async def start(
+        self,
+        on_download: DownloadProgress | None,
+        on_progress: ProgressCallback | None,
+        while_loading: Callable[[], object],
+        *,
+        load: bool,
+        launch: Mapping[str, Any],
+    ) -> None:
+        """Start them as :meth:`modelhost.host.Host.start` says; after an error, nothing is left running."""
+        try:
+            await self._start(on_download, on_progress, while_loading, load=load, launch=launch)
+        except BaseException:
+            await self._close_state()
+            raise
+
+    async def _start(
+        self,
+        on_download: DownloadProgress | None,
+        on_progress: ProgressCallback | None,
+        while_loading: Callable[[], object],
+        *,
+        load: bool,
+        launch: Mapping[str, Any],
+    ) -> None:
+        worker_loads = asyncio.Event()  # or there is nothing to load, or that has failed
+
+        def progressed(fraction: float) -> None:
+            worker_loads.set()
+            if on_progress is not None:
+                on_progress(fraction)
+
+        self._wanted_traces = wanted_traces(self._settings, environment.current())
+        if self._settings.database_url is not None:
+            await self.state.open()  # errors of a configured database are raised at once
+        loading: asyncio.Future[ModelCollection] | None = None
+        try:
+            if self._settings.mcp_config is not None:
+                # MCP servers first: they connect while the model is loaded.
+                await self._start_tools(Path(self._settings.mcp_config))
+            starting = ModelCollection.start(
+                self._settings,
+                on_download=on_download,
+                on_progress=progressed,
+                load=load,
+                launch=launch,
+                recorder=lambda: self.monitor,
+            )
+            loading = asyncio.ensure_future(starting)
+            loading.add_done_callback(lambda _: worker_loads.set())
+            await worker_loads.wait()
+            await self._prepare()
+            while_loading()
+            self._collection = await loading
+            self._start_alerts(self._collection)
+        except BaseException:
+            await self._give_up(loading)
+            raise
+
+    def _start_alerts(self, collection: ModelCollection) -> None:
+        parts = lazy.alerting.HostParts(
+            settings=self._settings,
+            state=self.state,
+            collection=collection,
+            toolbox=self.toolbox,
+            monitor=self.monitor,
+        )
+        self._alerts = lazy.alerting.alerts_of(parts)
+        self._alerts.start()
+        self._engine_meters = EngineMeters(self.monitor, lambda: collection.loaded)
+        self._engine_meters.start()
+        self.efficiency.start()
+
+    async def _give_up(self, loading: asyncio.Future[ModelCollection] | None) -> None:
+        """Stop what a failed start has begun."""
+        if loading is not None:
+            loading.cancel()
+            await asyncio.wait([loading])
+            if not loading.cancelled() and loading.exception() is None:
+                await loading.result().stop(0)
+        if self._toolbox is not None:
+            await self._toolbox.stop()
+
+    async def _start_tools(self, path: Path | None) -> None:
+        self._toolbox = await lazy.toolbox.Toolbox.start(path, environment.current(), sampler=self._sampler)
+        if self._settings.wait_for_tools == "ready":
+            await self._toolbox.settled()
+
+    async def _prepare(self) -> None:
+        """Import what answers need, which takes as long as a small model takes to load."""
+        webhooks = ("httpx2",) if self._settings.alert_webhook else ()
+        lazy.preload("answering", "monitoring", "saved_state", "state_store", "alerting", *webhooks)
+        if self._wanted_traces is not None:
+            self._traces = lazy.otlp.begin(self._wanted_traces)
+        if self._settings.mcp_config is None:
+            await self._start_tools(None)
+        self.monitor.start()
+        self._answering = lazy.answering.Answering(self._settings, lambda: self.collection, self.toolbox, self.state)
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Apply the ``allow_models`` and the ``alerts`` of ``settings`` from now on."""
+        if self._collection is not None:
+            self._collection.added.admission = Admission.of(settings)
+        if self._alerts is not None:
+            self._alerts.apply_rules(alert_rules(settings.alerts))
+
+    def reread(self) -> None:
+        """Reload the model registry and the file of MCP servers at once."""
+        if self._collection is not None:
+            self._collection.registry.reread()
+        if self._toolbox is not None:
+            self._toolbox.reread()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Let requests in flight finish, for ``drain_seconds`` at most, then stop the workers and the others."""
+        await self.persistence.stop()
+        if self._alerts is not None:
+            await self._alerts.stop()
+        if self._engine_meters is not None:
+            await self._engine_meters.stop()
+            await self.efficiency.stop()
+        if self._collection is not None:
+            await self._collection.stop(drain_seconds)
+        if self._toolbox is not None:
+            await self._toolbox.stop()
+        await self._close_state()
+
+    async def _close_state(self) -> None:
+        """Close what records requests, after the last of them."""
+        if "monitor" in vars(self):
+            await self.monitor.close()
+        await self.state.close()
+        if self._traces is not None:
+            await self._traces.end()
+            self._traces = None
+
+    @cached_property
+    def state(self) -> StateStore:
+        """Sessions, saved states and the audit log; the database is opened when it is first needed."""
+        return lazy.state_store.StateStore(self._settings)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """Records requests and loads, and keeps their history."""
+        store, levels = self.state.metrics, lazy.monitoring.levels_of(parse_levels(self._settings.metrics_history))
+        return lazy.monitoring.Monitor(
+            store, levels, source=store.source, cache_seconds=self._settings.metrics_cache_seconds
+        )
+
+    @cached_property
+    def efficiency(self) -> Efficiency:
+        """How many tokens are generated with a joule of the GPUs."""
+        return Efficiency(lambda: self.monitor.generated_tokens, energy_joules)
+
+    @cached_property
+    def persistence(self) -> Persistence:
+        """Saves and restores models and sessions."""
+        return lazy.saved_state.Persistence(self.state, lambda: self.collection)
+
+    @property
+    def answering(self) -> Answering:
+        """Answers requests; raises RuntimeError before the start, as do those below."""
+        if self._answering is None:
+            raise RuntimeError("a modelhost.Host answers once it is started: use it with `async with`")
+        return self._answering
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts that are active, and their history."""
+        if self._alerts is None:
+            raise RuntimeError("a modelhost.Host has alerts once it is started: use it with `async with`")
+        return self._alerts
+
+    @property
+    def collection(self) -> ModelCollection:
+        """The models."""
+        if self._collection is None:
+            raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
+        return self._collection
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The MCP servers and their file."""
+        if self._toolbox is None:
+            raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
+        return self._toolbox

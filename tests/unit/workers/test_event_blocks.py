@@ -1,0 +1,44 @@
+"""The bytes of an event stream come in whole events."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelhost.workers.wire import EventBlocks
+
+
+class _Body:
+    """A body that arrives in given pieces."""
+
+    def __init__(self, blocks: list[bytes]) -> None:
+        self._blocks = [*blocks, b""]
+
+    async def read(self) -> bytes:
+        return self._blocks.pop(0)
+
+
+def _pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = [0, *sorted({cut % (len(whole) + 1) for cut in cuts}), len(whole)]
+    return [whole[start:end] for start, end in itertools.pairwise(bounds) if end > start]
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8).filter(lambda data: b"\n" not in data), max_size=8),
+    st.lists(st.integers(0, 200)),
+)
+def test_blocks_are_whole_events_however_the_bytes_arrive(payloads: list[bytes], cuts: list[int]) -> None:
+    whole = b"".join(b"data: " + payload + b"\n\n" for payload in payloads)
+
+    async def read_all() -> list[bytes]:
+        blocks, found = EventBlocks(_Body(_pieces(whole, cuts))), []
+        while block := await blocks.read():
+            found.append(block)
+        return found
+
+    blocks = asyncio.run(read_all())
+    assert b"".join(blocks) == whole
+    assert all(block.endswith(b"\n\n") for block in blocks)
