@@ -76,6 +76,11 @@ class Child:
         return self._process.returncode
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has not ended: known before :attr:`exited`, at the price of a system call."""
+        return self._process.poll() is None
+
+    @property
     def stdout(self) -> asyncio.StreamReader:
         return self._outputs[0].stream
 

@@ -217,8 +217,6 @@ class WorkerClient:
         try:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()
-            # Who watches the process was woken no later, but may not have run: the next request must not come here.
-            await asyncio.sleep(0)
         except TimeoutError:
             if self._explain is None and isinstance(error, NotListening):
                 await self.end_unreachable()

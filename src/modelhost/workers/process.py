@@ -100,7 +100,7 @@ class WorkerProcess:
 
     @property
     def is_running(self) -> bool:
-        return not self._exited.is_set()
+        return not self._exited.is_set() and self._process.is_running
 
     async def is_reachable(self) -> bool:
         """Return whether it listens; its socket may have been deleted."""

@@ -36,7 +36,9 @@ class WorkerHandle(Protocol):
         ...
 
     @property
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether it has not ended; false before :meth:`wait` returns, which may be reading its last lines."""
+        ...
 
     async def is_reachable(self) -> bool:
         """Return whether requests can reach it, as far as is known without sending one."""

@@ -102,30 +102,6 @@ async def test_a_connection_lost_by_a_dying_worker_is_a_crash_with_its_last_line
     assert crashed.value.source == {"kind": "worker", "model": "m", "worker": process.name}
 
 
-async def test_who_watches_the_process_learns_of_its_end_before_the_request(tmp_path: Path) -> None:
-    class DyingWhenAsked(FakeProcess):
-        async def wait(self) -> int:
-            self.die()
-            return await super().wait()
-
-    process = DyingWhenAsked()
-    process.ready = replace(process.ready, url=f"unix://{tmp_path / 'gone.sock'}")
-    known = []
-
-    async def watch() -> None:
-        await FakeProcess.wait(process)
-        known.append("watcher")
-
-    async def request() -> None:
-        try:
-            await WorkerClient(process=process, engine=Scripted(), model="m", api_key="secret").call("embeddings", {})
-        except WorkerCrashed:
-            known.append("request")
-
-    await asyncio.gather(watch(), request())
-    assert known == ["watcher", "request"]
-
-
 async def test_a_connection_lost_by_a_living_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelhost.workers.client.SECONDS_TO_LEARN_OF_A_CRASH", 0.05)
 

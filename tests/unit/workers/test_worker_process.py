@@ -142,6 +142,15 @@ async def test_the_end_of_a_ready_worker_is_noticed_and_described() -> None:
     await worker.stop()
 
 
+async def test_a_worker_that_has_died_does_not_run_even_before_the_event_loop_knows() -> None:
+    worker = await _start(READ + READY + WAIT)
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the event loop must not run
+    assert not worker.is_running
+    assert await worker.wait() == -signal.SIGKILL
+    await worker.stop()
+
+
 async def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     worker = await _start(READ + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + WAIT)
     await worker.stop(grace_seconds=0.2)

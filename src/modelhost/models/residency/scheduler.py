@@ -151,19 +151,28 @@ class Scheduler:
             ModelUnloaded, ModelNotFound: it was unloaded by force or removed meanwhile.
             ShuttingDown: the host is being stopped.
         """
+        worker, ticket = await self._granted(model, on_queued)
+        while not worker.process.is_running:
+            # It has died and its watcher does not know yet: this request was never sent to it, and can wait.
+            self._give_back(model, ticket)
+            await worker.process.wait()
+            await asyncio.sleep(0)
+            worker, ticket = await self._granted(model, on_queued)
+        self._count(model)
+        try:
+            yield worker
+        finally:
+            self._give_back(model, ticket)
+
+    async def _granted(self, model: HostedModel, on_queued: OnQueued | None) -> tuple[Worker, Ticket]:
         if self._is_stopping:
             raise refusals.shutting_down()
         ticket = Ticket(model=model.name)
         if self.ledger.grant_immediately(ticket, self._loop.time()):
             worker = model.worker
             assert worker is not None
-        else:
-            worker = await self._wait(model, ticket, on_queued)
-        self._count(model)
-        try:
-            yield worker
-        finally:
-            self._give_back(model, ticket)
+            return worker, ticket
+        return await self._wait(model, ticket, on_queued), ticket
 
     @contextmanager
     def lease_if_ready(self, model: HostedModel) -> Iterator[Worker | None]:

@@ -40,6 +40,16 @@ async def test_requests_wait_for_the_restart_and_get_the_new_worker() -> None:
     await end(scheduler, starts)
 
 
+async def test_a_request_is_not_sent_to_a_worker_that_has_died_unnoticed() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts)
+    starts.processes[0].die()
+    async with scheduler.lease(model) as worker:
+        assert worker.process is starts.processes[1]
+        assert waiting_and_running(scheduler, model) == (1, 0)
+    await end(scheduler, starts)
+
+
 async def test_a_crashed_worker_is_replaced_though_nobody_asks() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts)
