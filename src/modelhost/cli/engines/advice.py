@@ -40,7 +40,7 @@ def print_engines(engines: Sequence[EngineFacts]) -> None:
 def _build_line(engine: EngineFacts) -> str:
     factors = ", ".join(f"{what} {factor:.2f} times" for what, factor in (engine.factors or {}).items())
     guidance = "with" if engine.has_llguidance else "without"
-    return f"{engine.name} ({engine.build}), as fast as the wheel in its check: {factors}; {guidance} llguidance."
+    return f"{engine.name} ({engine.build}): {factors} the speed of the wheel in its check; {guidance} llguidance."
 
 
 def faster_build(model: HostedModel) -> BetterBuild | None:
