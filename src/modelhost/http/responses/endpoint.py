@@ -33,6 +33,8 @@ FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, e
 class ResponsesEndpoint(Endpoint):
     """Creates responses."""
 
+    is_of_openai = True
+
     def __init__(self, responses: Responses) -> None:
         super().__init__(responses.host, "responses", FORMAT)
         self._responses = responses
@@ -69,6 +71,8 @@ async def _whole(exchange: Exchange, events: EventGroups) -> None:
 
 class InputTokensEndpoint(Endpoint):
     """Counts the tokens of a prompt. It never has a model loaded: without one, the count is an estimate."""
+
+    is_of_openai = True
 
     def __init__(self, responses: Responses) -> None:
         super().__init__(responses.host, "input_tokens", FORMAT)

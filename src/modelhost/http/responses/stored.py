@@ -114,6 +114,8 @@ class CompactRequest(CountInputTokens):
 class CompactEndpoint(StoredEndpoint):
     """Makes a conversation shorter, with a summary that the model writes."""
 
+    is_of_openai = True
+
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
         given, caller = checked(CompactRequest, body), operator_of(scope)
         model = self.host.find(given.model)
