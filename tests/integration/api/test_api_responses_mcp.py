@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,8 +23,21 @@ ECHO = '/call stub_echo {"text": "four"}'
 SCRIPT = [
     calls("both words", ("stub_echo", {"text": "one"}), ("stub_echo", {"text": "two"}), reply="Both."),
     calls("mixed tools", ("stub_echo", {"text": "one"}), ("weather", {"city": "Rome"}), reply="Mixed."),
+    calls("its city", ("stub_echo", {"text": "Rome"}), reply='{"city": "Rome"}'),
     calls("two cities", ("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"})),
 ]
+CITY: Json = {
+    "format": {
+        "type": "json_schema",
+        "name": "answer",
+        "schema": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    }
+}
 WEATHER: Json = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
 
 
@@ -138,7 +152,6 @@ def test_without_parallel_calls_the_first_of_a_turn_is_made(host: ServedHost) ->
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"top_logprobs": 1}, "top_logprobs"),
         ({"include": ["message.output_text.logprobs"]}, "include"),
     ],
@@ -149,6 +162,24 @@ def test_what_cannot_be_had_with_servers_is_refused_by_its_own_name(host: Served
     error = refused.json()["error"]
     assert (refused.status_code, error["param"]) == (400, param)
     assert error["message"].startswith(f"{param}: ")
+
+
+def test_an_answer_with_servers_has_its_format(host: ServedHost) -> None:
+    found = create(host, "its city", STUB, text=CITY)
+    assert kinds(found) == ["mcp_list_tools", "mcp_call", "message"]
+    assert found["output"][-1]["content"][0]["text"] == '{"city": "Rome"}'
+
+
+def test_a_model_that_writes_something_else_writes_the_answer_once_more(tmp_path: Path) -> None:
+    with ServedHost(mcp_config=config(tmp_path, stub=stub_server(tools=["echo"]))) as nano:
+        wait_for_tools(nano)
+        asked: Json = {"text": CITY, "max_output_tokens": 200, "tool_choice": "auto"}
+        found = create(nano, "Hello!", STUB, **asked)
+        streamed = events_of(nano, "Hello!", STUB, **asked)
+    assert isinstance(json.loads(found["output"][-1]["content"][0]["text"])["city"], str)
+    (text,) = [event["text"] for event in streamed if event["type"] == "response.output_text.done"]
+    assert text == "".join(event["delta"] for event in streamed if event["type"] == "response.output_text.delta")
+    assert isinstance(json.loads(text)["city"], str)
 
 
 def test_parallel_calls_are_kept_apart(host: ServedHost) -> None:

@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-EXCLUDING_FIELDS: Final = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
-"""Fields that engines cannot honour together with tools; a request with one gets no host tools by default."""
+EXCLUDING_FIELDS: Final = ("json_schema", "grammar", "structured_outputs", "logprobs")
+"""Fields that engines cannot honour together with tools; a request with one gets no host tools, nor one with a format
+of the answer, unless it selects them.
+"""
 USABLE: Final = (ServerState.READY, ServerState.RESTARTING)
 """A call of a server that is being restarted waits for it."""
 NOT_READY: Final = "The MCP server is not ready: %s."
@@ -139,7 +141,8 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
 
 
 def _check_alone(request: ChatRequest) -> None:
-    if _excluding(request) is not None:
+    """Refuse what cannot be had in a loop; a format of the answer can (:mod:`modelhost.chat.tools.answer_format`)."""
+    if _excluding(replace(request, output=None)) is not None:
         names = ", ".join(["n", *EXCLUDING_FIELDS])
         raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
 

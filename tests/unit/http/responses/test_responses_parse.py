@@ -269,7 +269,7 @@ def test_the_choice_among_tools(choice: Any, mode: str | None, named: str | None
         ({"tools": [{**REMOTE, "headers": {"x-a": "a\r\nHost: b"}}]}, "tools[0].headers.x-a"),
         ({"tools": [{**REMOTE, "headers": {"x a": "b"}}]}, "tools[0].headers.x a"),
         ({"tools": [{**REMOTE, "authorization": "b\u00fcro"}]}, "tools[0].authorization"),
-        ({"tools": [FILES], "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [FILES], "top_logprobs": 1}, "top_logprobs"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"previous_response_id": "r", "conversation": "c"}, "conversation"),
         ({"previous_response_id": "r", "session_id": "s"}, "session_id"),
