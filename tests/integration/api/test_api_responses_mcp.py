@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.support.tool_hosts import calls, config, sdk_server, stub_server, wai
 
 Json = dict[str, Any]
 RESPONSES = "/v1/responses"
+QUESTION = "modelhost.question"
 STUB: Json = {"type": "mcp", "server_label": "stub"}
 SDK: Json = {"type": "mcp", "server_label": "sdk"}
 ECHO = '/call stub_echo {"text": "four"}'
@@ -124,10 +125,20 @@ def test_only_allowed_tools_are_listed(host: ServedHost) -> None:
         assert [tool["name"] for tool in listed["tools"]] == ["echo"]
 
 
+def test_without_a_choice_of_tools_they_are_listed_and_not_called(host: ServedHost, url: str) -> None:
+    other = {"type": "mcp", "server_label": "theirs", "server_url": url}
+    for server in (STUB, other):
+        found = create(host, ECHO, server, tool_choice="none")
+        assert kinds(found) == ["mcp_list_tools", "message"]
+        assert found["output"][0]["tools"]
+    found = create(host, "its city", STUB, tool_choice="none", text=CITY)
+    assert kinds(found) == ["mcp_list_tools", "message"]
+
+
 def test_a_server_without_allowed_tools_has_an_empty_list(host: ServedHost) -> None:
     found = create(host, "/echo hello", {**STUB, "allowed_tools": []})
     assert kinds(found) == ["mcp_list_tools", "message"]
-    assert (found["output"][0]["tools"], found["output"][0]["error"]) == ([], None)
+    assert (found["output"][0]["tools"], "error" in found["output"][0]) == ([], False)
 
 
 def test_a_server_that_is_disabled_is_listed_with_the_reason(host: ServedHost) -> None:
@@ -329,12 +340,33 @@ def test_two_decisions_at_the_same_time_make_one_call(host: ServedHost) -> None:
     body, _ = forked(host, SDK, "/call sdk_hello {}")
     with host.http.stream("POST", RESPONSES, json={**body, "stream": True, "store": False}) as answer:
         events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: {"))
-        question = next(event for event in events if event["type"] == "modelhost.question")
+        question = next(event[QUESTION] for event in events if QUESTION in event)
         refused_decision(host, body)
         reply = {"action": "accept", "content": {"name": "Anna"}}
         assert host.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply).status_code == 200
         *_, last = events
     assert kinds(last["response"]) == ["mcp_call", "message"]
+
+
+def test_two_hosts_that_get_a_decision_at_the_same_time_make_one_call(
+    start_host: Callable[..., ServedHost], database_url: str, tmp_path: Path
+) -> None:
+    path = config(tmp_path, sdk={**sdk_server(), "sampling": "auto"})
+    made = [start_host(engine="scripted", mcp_config=path, database_url=database_url) for _ in range(2)]
+    one, other = (wait_for_tools(each) for each in made)
+    body, _ = forked(one, SDK, "/call sdk_hello {}")
+    for kept in ({"store": False}, {}):
+        with one.http.stream("POST", RESPONSES, json={**body, "stream": True, **kept}) as answer:
+            lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: {"))
+            events = map(json.loads, lines)
+            question = next(event[QUESTION] for event in events if QUESTION in event)
+            for again in ({}, {"background": True}, {"store": False}):
+                assert "another response" in refused_decision(other, {**body, **again})["message"]
+            reply = {"action": "accept", "content": {"name": "Anna"}}
+            assert one.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply).status_code == 200
+            *_, last = events
+        assert kinds(last["response"]) == ["mcp_call", "message"]
+    assert "another response" in refused_decision(other, body)["message"]
 
 
 def test_some_tools_need_approval(host: ServedHost) -> None:
@@ -347,17 +379,27 @@ def test_some_tools_need_approval(host: ServedHost) -> None:
 # Questions and requests of a server during its call.
 
 
-def test_a_question_of_a_server_is_an_event_that_is_answered_over_http(host: ServedHost) -> None:
-    body = {"input": "/call sdk_hello {}", "stream": True, "store": False, "tools": [SDK]}
+def test_openais_client_passes_over_the_progress_of_a_call(host: ServedHost) -> None:
+    tools: list[Any] = [SDK]
+    with host.client().responses.stream(model="scripted", input="/call sdk_work {}", tools=tools) as stream:
+        kinds_of_events = [str(event.type) for event in stream]
+        found = stream.get_final_response()
+    assert "keepalive" in kinds_of_events
+    assert [item.type for item in found.output] == ["mcp_list_tools", "mcp_call", "message"]
+
+
+@pytest.mark.parametrize("kept", [{"store": False}, {"background": True}], ids=str)
+def test_a_question_of_a_server_is_an_event_that_is_answered_over_http(host: ServedHost, kept: Json) -> None:
+    body = {"input": "/call sdk_hello {}", "stream": True, "tools": [SDK], **kept}
     found: list[Json] = []
     with host.http.stream("POST", RESPONSES, json=body) as answer:
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
                 continue
             found.append(json.loads(line.removeprefix("data: ")))
-            if found[-1]["type"] == "modelhost.question":
+            if (question := found[-1].get(QUESTION)) is not None:
                 reply = {"action": "accept", "content": {"name": "Anna"}}
-                answered = host.http.post(f"/v1/mcp/elicitations/{found[-1]['id']}", json=reply)
+                answered = host.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply)
                 assert answered.status_code == 200, answered.text
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     (call,) = of_kind(found[-1]["response"], "mcp_call")

@@ -28,7 +28,7 @@ class AnswerFormat:
 
     def is_free(self, request: ChatRequest, *, may_call: bool) -> bool:
         """Whether a turn with ``request`` is free of the format, because the model may call a tool in it."""
-        return self._schema is not None and may_call and bool(request.tools)
+        return self._schema is not None and may_call and bool(request.tools) and request.tool_choice != "none"
 
     def applied(self, request: ChatRequest, turn: LoopTurn) -> ChatRequest:
         """Return ``request`` for ``turn``: free, or held to the format and without tools."""

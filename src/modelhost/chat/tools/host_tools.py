@@ -54,7 +54,8 @@ NOT_READY: Final = "The MCP server is not ready: %s."
 def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
     """Return which of its tools the host offers to the model and runs for ``request``.
 
-    ``None`` if the request has ``"tools": []`` or ``"tool_choice": "none"``, or tools of its own without ``mcp``.
+    ``None`` if the request has ``"tools": []``, tools of its own without ``mcp``, or ``"tool_choice": "none"``. With
+    the latter they may have to be listed all the same: each turn then excludes them.
 
     Raises:
         InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them.
@@ -131,7 +132,7 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
     """Return why the host offers no tools, or ``None`` if it does."""
     if request.tools == () or (request.tools is not None and request.mcp is None):
         return "the request says which it has"
-    if request.tool_choice == "none":
+    if request.tool_choice == "none" and not request.host_calls.lists_tools:
         return "tool_choice is none"
     if request.mcp is None and not toolbox.is_injected:
         return "the host adds none by itself"

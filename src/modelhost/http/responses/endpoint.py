@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelhost.errors import ModelhostError
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.counting import ESTIMATED, count_tokens
 from modelhost.http.edge import WEB_SOCKET
@@ -15,7 +16,7 @@ from modelhost.http.endpoint import Endpoint, operator_of, with_session
 from modelhost.http.errors import error_answer
 from modelhost.http.exchange import DoorFormat, Exchange
 from modelhost.http.responses.bodies import CountInputTokens, CreateResponse
-from modelhost.http.responses.errors import error_block, failure_answer
+from modelhost.http.responses.errors import error_block, failure_answer, name_as_sent
 from modelhost.http.responses.paths import INPUT_TOKENS, RESPONSES
 from modelhost.http.responses.preparing import conversation, prepared
 from modelhost.http.responses.running import Responses
@@ -82,7 +83,11 @@ class InputTokensEndpoint(Endpoint):
         given = checked(CountInputTokens, body)
         caller = operator_of(scope)
         chat = await conversation(self._responses, given, Delivery(caller=caller))
-        counted = await count_tokens(self.host, chat, caller)
+        try:
+            counted = await count_tokens(self.host, chat, caller)
+        except ModelhostError as error:
+            name_as_sent(error)
+            raise
         answer = {"object": "response.input_tokens", "input_tokens": counted.tokens}
         if counted.is_estimated:
             exchange.add_note(ESTIMATED)
@@ -95,15 +100,15 @@ def responses_app(host: Host, stopping: asyncio.Event) -> ASGIApp:
     responses = Responses(host)
     socket = ResponsesSocket(responses, stopping)
     stored = stored_app(responses)
-    endpoints: dict[str, ASGIApp] = {
-        RESPONSES: ResponsesEndpoint(responses),
-        INPUT_TOKENS: InputTokensEndpoint(responses),
+    endpoints: dict[tuple[str, str], ASGIApp] = {
+        ("POST", RESPONSES): ResponsesEndpoint(responses),
+        ("POST", INPUT_TOKENS): InputTokensEndpoint(responses),
     }
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == WEB_SOCKET:
             await socket(scope, receive, send)
         else:
-            await endpoints.get(scope["path"], stored)(scope, receive, send)
+            await endpoints.get((scope["method"], scope["path"]), stored)(scope, receive, send)
 
     return app

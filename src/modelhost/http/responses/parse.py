@@ -70,7 +70,7 @@ def chat_request(
     """
     model, toolbox = host.find(body.model), host.toolbox
     tools = given_tools(body.tools, toolbox)
-    choice = choice_of(body.tool_choice, toolbox)
+    choice = choice_of(body.tool_choice, tools, toolbox)
     name_of = partial(name_for_model, toolbox)
     extra = _engine_fields(body, model.engine)
     has_logprobs = LOGPROBS in (body.include or ()) or bool(body.top_logprobs)
