@@ -106,7 +106,7 @@ test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines 
 	@MODELHOST_TEST_ENGINES=$(CURDIR)/$(ENGINES) $(BIN)/python -m pytest tests/integration/engines $(ARGS)
 
 .PHONY: test-clients
-test-clients: $(DEVELOPS) $(CLIENT_NAMES:%=$(CLIENTS)/%/.client)  ## Run outside clients (openai 1 to 3, LlamaIndex ...) against a host
+test-clients: $(DEVELOPS) $(CLIENT_NAMES:%=$(CLIENTS)/%/.client)  ## Run outside clients (openai 1 to 3, LlamaIndex ...) against a host; two need npm
 	@MODELHOST_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/python -m pytest tests/clients $(ARGS)
 
 .PHONY: test-agents
@@ -228,7 +228,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(ENGINE_LOCK)/speech.txt $(LOCK)/speech-hibari.in,$(ENGINE_LOCK)/speech-hibari.txt)
 	$(call lock,$(LOCK)/media-weights.in,$(LOCK)/media-weights.txt)
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
-	for name in npm-agents npm-peers npm-conformance npm-responses; do \
+	for name in npm-agents npm-peers npm-clients npm-conformance npm-responses; do \
 		npm install --package-lock-only --omit-lockfile-registry-resolved --no-fund --no-audit --prefix $(LOCK)/$$name || exit 1; \
 	done
 

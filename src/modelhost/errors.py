@@ -9,6 +9,7 @@
     │   ├── ContextLengthExceeded    the prompt does not fit
     │   ├── InvalidAudio             a file without sound, damaged or of an unknown format
     │   ├── NothingToSpeak           a text without anything that the voice can speak
+    │   ├── ModelRequired            a request without `model`, where the setting `require_model` demands one
     │   ├── ModelNotFound            no model of that name
     │   ├── ModelNotAllowed          a model that is not the host's, and that clients may not add
     │   ├── ModelBusy                it has requests at work, and `force` is not set
@@ -171,6 +172,10 @@ class InvalidAudio(RequestError):
 
 class NothingToSpeak(RequestError):
     code = "nothing_to_speak"
+
+
+class ModelRequired(RequestError):
+    code = "model_required"
 
 
 class ModelNotFound(RequestError):

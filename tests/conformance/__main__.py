@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,11 +31,10 @@ from tests.conformance.described import Trial, described_host, verdict_on
 from tests.conformance.legs import LEGS, LOCK, Leg
 from tests.conformance.responses import is_api_kept
 from tests.conformance.scores import Score, scores_in, solo_score_in
-from tests.support.locked import node_modules
+from tests.support.locked import node
 from tests.support.serving import ServedHost
 
 ROOT: Final = Path(__file__).parents[2]
-NODE_MAJOR: Final = 22
 LEG_SECONDS: Final = 3600
 CLIENT_MILLISECONDS: Final = 1_800_000  # most of it is spent waiting for a turn
 SOLO_MILLISECONDS: Final = 120_000
@@ -88,23 +86,23 @@ def is_description_true() -> bool:
 def is_protocol_kept(sides: Sequence[str]) -> bool:
     """Run the suite of MCP against ``sides``; print a table."""
     console = Console()
-    node = node_for_the_suite()
+    program = node(LOCK)
     table = Table(*COLUMNS, title_justify="left")
     is_good = True
     for leg in LEGS:
         if leg.side in sides:
-            row, is_leg_good = result_of(node, leg)
+            row, is_leg_good = result_of(program, leg)
             table.add_row(*row)
             is_good &= is_leg_good
     console.print(table)
     return is_good
 
 
-def result_of(node: Path, leg: Leg) -> tuple[Sequence[str], bool]:
+def result_of(program: Path, leg: Leg) -> tuple[Sequence[str], bool]:
     """Run ``leg``; return its row of the table, and whether all is as the documentation says."""
     sys.stderr.write(f"{leg.suite.version}, {leg.side}, {leg.name}: some minutes for {leg.scenarios} scenarios\n")
     with target_of(leg) as target:
-        scores = [again(node, leg, target, score) for score in scores_of(node, leg, target)]
+        scores = [again(program, leg, target, score) for score in scores_of(program, leg, target)]
     surprises = [score for score in scores if leg.surprises(score)]
     passed = sum(score.outcome == "passes" for score in scores)
     checks = sum(score.passed for score in scores)
@@ -124,38 +122,22 @@ def target_of(leg: Leg) -> Iterator[Target]:
         yield ("--url", f"{host.url}/mcp")
 
 
-def node_for_the_suite() -> Path:
-    """Return a Node that is new enough; where there is none, npm has brought one with the suite."""
-    found = shutil.which("node")
-    if found is not None and _major(found) >= NODE_MAJOR:
-        return Path(found)
-    brought = sorted(node_modules(LOCK).glob("node-*/bin/node"))
-    if not brought:
-        sys.exit(f"the conformance suite needs Node {NODE_MAJOR} or newer, and npm has none for this machine")
-    return brought[0]
-
-
-def _major(node: str) -> int:
-    said = subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout
-    return int(said.strip().removeprefix("v").partition(".")[0])
-
-
-def scores_of(node: Path, leg: Leg, target: Target) -> list[Score]:
+def scores_of(program: Path, leg: Leg, target: Target) -> list[Score]:
     """Run all scenarios of ``leg``."""
     arguments = ["--suite", "all", *leg.era_arguments, *_patience(leg, CLIENT_MILLISECONDS)]
-    said = _suite(node, leg, target, arguments, LEG_SECONDS)
+    said = _suite(program, leg, target, arguments, LEG_SECONDS)
     found = list(scores_in(said))
     if not found:
         sys.exit(f"the suite {leg.name} has no result; it said:\n{said[-3000:]}")
     return found
 
 
-def again(node: Path, leg: Leg, target: Target, score: Score) -> Score:
+def again(program: Path, leg: Leg, target: Target, score: Score) -> Score:
     """Return ``score``; if it surprises, that of another run of the scenario, alone."""
     if not leg.surprises(score):
         return score
     arguments = ["--scenario", score.scenario, *leg.era_arguments, *_patience(leg, SOLO_MILLISECONDS)]
-    said = _suite(node, leg, target, arguments, LEG_SECONDS)
+    said = _suite(program, leg, target, arguments, LEG_SECONDS)
     solo = solo_score_in(said, score.scenario)
     if solo is None:
         return score
@@ -169,8 +151,8 @@ def _patience(leg: Leg, milliseconds: int) -> Sequence[str]:
     return ("--timeout", str(milliseconds)) if leg.side == "client" else ()
 
 
-def _suite(node: Path, leg: Leg, target: Target, arguments: Sequence[str], seconds: float) -> str:
-    command = [str(node), str(leg.suite.script), leg.side, *target, *arguments]
+def _suite(program: Path, leg: Leg, target: Target, arguments: Sequence[str], seconds: float) -> str:
+    command = [str(program), str(leg.suite.script), leg.side, *target, *arguments]
     done = subprocess.run(command, check=False, timeout=seconds, capture_output=True, text=True, cwd=ROOT)
     return COLOURS.sub("", done.stdout + done.stderr)
 

@@ -110,6 +110,11 @@ RIGHT_REFUSALS: Final = (
     ("/v1/responses", "invalid_request", "which is a custom tool"),
     ("/v1/responses", "invalid_request", "is none of the MCP servers"),
     ("/v1/responses", "invalid_request", "cannot be used. #"),
+    *(
+        (path, "invalid_request", words)
+        for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact")
+        for words in ("another tool has the label", "connectors are servers of OpenAI")
+    ),
     ("/v1/responses", "invalid_encrypted_content", "encrypted_content: "),
     ("/v1/responses", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/responses/input_tokens", "invalid_request", "another tool is called"),

@@ -113,10 +113,10 @@ class ResponsesStreamed(ResponsesDoor):
                 _add_host_call(got, event["item"])
             case "response.completed" | "response.incomplete":
                 _end(got, event["response"])
-            case "modelhost.queued":
-                got.waits.append(str(event["position"]))
-            case "modelhost.question":
-                got.questions.append(event["id"])
+            case "keepalive" if "modelhost.queued" in event:
+                got.waits.append(str(event["modelhost.queued"]["position"]))
+            case "keepalive" if "modelhost.question" in event:
+                got.questions.append(event["modelhost.question"]["id"])
 
 
 class Told:

@@ -94,7 +94,7 @@ def _limits() -> Recorded:
         place.file("broken/modelhost.db", b"this is no database" * 1000)
         hosts = {
             "main": place.host(**SCRIPTED, **small, prompt_path=["/ask"], shutdown_timeout=0.2),
-            "locked": place.host(**SCRIPTED, api_keys=["anna=first-key"]),
+            "locked": place.host(**SCRIPTED, api_keys=["anna=first-key"], require_model=True),
             "full": place.host(models_config=registry, memory_budget="1MB", data_dir=str(place.work / "broken")),
             "alone": place.host(**SCRIPTED, only_prompt=True),
             "narrow": place.host(**SCRIPTED, max_connections=1),

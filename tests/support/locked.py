@@ -19,6 +19,7 @@ ROOT: Final = Path(__file__).parents[2]
 LOCKS: Final = ROOT / "locks"
 CACHE: Final = ROOT / ".venv-mcp-peers"
 INSTALL_SECONDS: Final = 600
+NODE_MAJOR: Final = 22
 STAMP: Final = "installed"
 
 
@@ -42,6 +43,26 @@ def node_modules(name: str) -> Path:
         NotInstalled: it could not be made, or there is no npm.
     """
     return _current(name, LOCKS / name / "package-lock.json", _install_node) / "node_modules"
+
+
+def node(name: str) -> Path:
+    """Return a Node.js that is new enough for the packages ``name``: that of the machine, or the one among them.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    found = shutil.which("node")
+    if found is not None and _major(found) >= NODE_MAJOR:
+        return Path(found)
+    brought = sorted(node_modules(name).glob("node-*/bin/node"))
+    if not brought:
+        raise NotInstalled(f"Node.js {NODE_MAJOR} or newer is needed, and npm has none for this machine")
+    return brought[0]
+
+
+def _major(program: str) -> int:
+    said = subprocess.run((program, "--version"), check=True, capture_output=True, text=True).stdout
+    return int(said.strip().removeprefix("v").partition(".")[0])
 
 
 def _current(name: str, lock: Path, install: Callable[[Path, Path], None]) -> Path:

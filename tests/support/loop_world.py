@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.structured_output import OutputSchema
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.bodies import body_of
@@ -178,6 +179,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
     sees_images: bool = False,
     client_tools: Collection[str] = (),
     policy: HostCalls = AS_USUAL,
+    schema: OutputSchema | None = None,
     **limits: Any,
 ) -> ToolLoop:
     return ToolLoop(
@@ -189,6 +191,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
         lambda: sees_images,
         client_tools,
         policy,
+        schema,
     )
 
 

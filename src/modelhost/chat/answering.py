@@ -18,7 +18,7 @@ from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
 from modelhost.chat.speech import Speaking
-from modelhost.chat.structured_output import checked, output_schema_of, retried
+from modelhost.chat.structured_output import OutputSchema, checked, output_schema_of, retried
 from modelhost.chat.task_answers import check_dimensions, with_token_strings
 from modelhost.chat.tools import context_budget, host_tools
 from modelhost.chat.tools.answer_calls import ToolRunner, server_of
@@ -242,7 +242,7 @@ class Answering:
             note_missing(model.name, given.missing)
             first = first_events(request, given)
             if given.tools or request.host_calls.pending:
-                loop = self._loop(model, request, context, given)
+                loop = self._loop(model, request, context, given, schema)
                 with_tools = host_tools.with_tools(request, given.tools)
                 async with aclosing(with_first_events(loop.run(with_tools), first)) as pieces:
                     yield pieces
@@ -298,7 +298,14 @@ class Answering:
         selection = host_tools.selection_for(request, self._toolbox)
         return None if selection is None else self._toolbox.hub.starting(selection)
 
-    def _loop(self, model: HostedModel, request: ChatRequest, context: _Context, given: GrantedTools) -> ToolLoop:
+    def _loop(
+        self,
+        model: HostedModel,
+        request: ChatRequest,
+        context: _Context,
+        given: GrantedTools,
+        schema: OutputSchema | None,
+    ) -> ToolLoop:
         options, notes, depth = request.mcp, Notes(model.name), context.caller.depth
         tools = given.runner or self._toolbox.hub
 
@@ -334,6 +341,7 @@ class Answering:
             lambda: bool(model.sees_images),
             frozenset(tool.name for tool in request.tools or ()),
             request.host_calls,
+            schema,
         )
         if context.turn is not None:
             context.turn.follow(loop)

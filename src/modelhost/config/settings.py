@@ -109,6 +109,9 @@ class Settings(BaseModel):
         "the model `*` is the active one. Default: the active one to `claude-*`, as coding agents ask for it.",
         flags=("--model-pattern",),
     )
+    require_model: bool = _several_models(
+        default=False, description="Refuse requests of OpenAI's APIs without `model`."
+    )
     allow_models: AllowedModels | None = _several_models(
         description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
         "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
-from modelhost.errors import InvalidRequest
+from modelhost.errors import InvalidRequest, ModelRequired
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Piece, Relayed
 from modelhost.exchange.requests import ChatRequest, CompletionRequest
@@ -46,6 +46,9 @@ class WholeWriter(Protocol):
 
 class Endpoint:
     """An ASGI application that answers one operation of a door; its subclasses define :meth:`respond`."""
+
+    is_of_openai: ClassVar[bool] = False
+    """Whether it is an API of OpenAI, or beside these: the setting ``require_model`` is about it."""
 
     def __init__(self, host: Host, operation: str, form: DoorFormat = OPENAI) -> None:
         """``operation`` is its name in logs and metrics."""
@@ -93,6 +96,8 @@ class Endpoint:
         body = await exchange.json(self._limit_bytes, if_empty=if_empty)
         if isinstance(body, dict):
             exchange.model = body.get("model")
+            if self.is_of_openai:
+                check_model(self.host, exchange.model)
         ON_NOTE.set(exchange.add_note)
         return body
 
@@ -123,6 +128,12 @@ class Endpoint:
             async for piece in pieces:
                 if written := block(piece):
                     await exchange.write(written)
+
+
+def check_model(host: Host, name: Any) -> None:
+    """Refuse a request that names no model, if ``host`` requires it; raises ModelRequired."""
+    if name is None and host.settings.require_model:
+        raise ModelRequired("model: name the model; this host requires it. GET /v1/models lists them.", param="model")
 
 
 def with_session(exchange: Exchange, scope: Scope, body: Any) -> Any:

@@ -21,6 +21,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.ContextLengthExceeded: 400,
     errors.InvalidAudio: 400,
     errors.NothingToSpeak: 400,
+    errors.ModelRequired: 400,
     errors.Unauthorized: 401,
     errors.ForeignOrigin: 403,
     errors.ModelNotAllowed: 403,

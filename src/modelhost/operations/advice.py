@@ -15,6 +15,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "context_length_exceeded": "Shorten the conversation, or serve the model with a larger `--context-length`.",
         "invalid_audio": "Send a whole file with sound, as WAV, MP3, AAC, Ogg, FLAC, WebM, M4A or MP4.",
         "nothing_to_speak": "Send a text with letters or digits that the voice knows.",
+        "model_required": "Name a model of `/v1/models`; the setting `require_model` demands it.",
         "model_not_found": "Use a name from `/v1/models`, or leave `model` out.",
         "model_not_allowed": "Use a name from `/v1/models`, or start the host with the `--allow-models` in the "
         "message.",

@@ -100,7 +100,7 @@ class ConversationStore:
             _there(conversation_id, rows.conversations.get(conversation_id, owner))
             return rows.conversations.page(conversation_id, limit=limit, is_ascending=is_ascending, after=after)
 
-        found = await (await self._database.get()).read(read)
+        found = await (await self._database.get()).read(read) if after is None or is_session_id(after) else None
         if found is None:
             raise _no_item(conversation_id, after or "", param="after")
         return found

@@ -149,9 +149,10 @@ class ResponseStore:
 
     async def find_items(self, ids: Sequence[str], owner: str) -> dict[str, Item]:
         """Return the items with these ids in responses and conversations of ``owner``, by id."""
+        possible = [each for each in ids if is_session_id(each)]
 
         def find(rows: Rows) -> dict[str, Item]:
-            return rows.conversations.known_items(ids, owner) | rows.responses.items(ids, owner)
+            return rows.conversations.known_items(possible, owner) | rows.responses.items(possible, owner)
 
         return await (await self._database.get()).read(find)
 

@@ -99,6 +99,7 @@ class Retention:
             conversations=tuple(rows.conversations.unused_since(oldest)),
         )
         _remove(unused, rows)
+        rows.decisions.purge(oldest)
         over = over_limits(
             usage_of(rows), self._limits, rows.responses.by_use(), rows.conversations.by_use(), newest=newest
         )

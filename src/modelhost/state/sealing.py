@@ -30,26 +30,26 @@ class Seal:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
-    def seal(self, text: str) -> str:
-        """Return ``text`` in a form that only :meth:`open` reads, with the same key; printable ASCII."""
+    def seal(self, text: str, purpose: str = "") -> str:
+        """Return ``text`` in a form that only :meth:`open` reads, with the same key and purpose; printable ASCII."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), VERSION.encode())
+        sealed = self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), f"{VERSION}{purpose}".encode())
         return VERSION + base64.urlsafe_b64encode(nonce + sealed).decode()
 
-    def open(self, sealed: str) -> str:
+    def open(self, sealed: str, purpose: str = "") -> str:
         """Return what was sealed.
 
         Raises:
-            InvalidEncryptedContent: another key sealed it, or it was changed or cut.
+            InvalidEncryptedContent: another key sealed it, or for another purpose, or it was changed or cut.
         """
         version, _, content = sealed.partition(".")
         try:
             decoded = base64.b64decode(content.encode("ascii"), b"-_", validate=True)
-            text = self._cipher.decrypt(decoded[:NONCE_BYTES], decoded[NONCE_BYTES:], f"{version}.".encode())
+            text = self._cipher.decrypt(decoded[:NONCE_BYTES], decoded[NONCE_BYTES:], f"{version}.{purpose}".encode())
         except (ValueError, InvalidTag):
             raise InvalidEncryptedContent(
-                "encrypted_content: this cannot be opened. It was changed, or comes from a host with another database. "
-                "Send it as you received it, or leave the item out.",
+                "encrypted_content: this cannot be opened. It was changed, is of an item of another type, or comes "
+                "from a host with another database. Send it as you received it, or leave the item out.",
                 param="input",
             ) from None
         return text.decode("utf-8", "surrogatepass")

@@ -12,6 +12,7 @@ from modelhost.config.settings import Settings
 from modelhost.state.alerts import AlertHistory
 from modelhost.state.audit import AuditLog
 from modelhost.state.conversations import ConversationStore
+from modelhost.state.decisions import DecisionStore
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.metrics import MetricStore
 from modelhost.state.responses import ResponseStore
@@ -52,6 +53,7 @@ class StateStore:
         )
         self.responses = ResponseStore(self.database, retention)
         self.conversations = ConversationStore(self.database, retention)
+        self.decisions = DecisionStore(self.database)
         self.metrics = MetricStore(self.database, self.data_dir)
         self.audit = AuditLog(self.database, retention=timedelta(days=settings.audit_retention_days))
         self.alerts = AlertHistory(self.database)

@@ -65,8 +65,9 @@ KEYS: Final[tuple[Scenario, ...]] = (
     one("right key", "GET /v1/models/status", headers=KEY, host="locked", shows_body=False),
     one("right key in the other header", "GET /version", headers={"X-Api-Key": "first-key"}, host="locked"),
     one("probe without a key", "GET /health", host="locked"),
-    one("chat", CHAT, chat("/echo one"), headers=KEY, host="locked"),
-    one("chat that is refused", CHAT, chat("hello", n=0), headers=KEY, host="locked"),
+    one("chat", CHAT, chat("/echo one", model="scripted"), headers=KEY, host="locked"),
+    one("chat that is refused", CHAT, chat("hello", model="scripted", n=0), headers=KEY, host="locked"),
+    one("chat without a model, which the host requires", CHAT, chat("hello"), headers=KEY, host="locked"),
     one("audit log names the key", "GET /v1/audit", headers=KEY, host="locked"),
 )
 

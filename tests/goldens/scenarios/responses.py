@@ -13,7 +13,7 @@ RESPONSES: Final = "POST /v1/responses"
 COUNT: Final = "POST /v1/responses/input_tokens"
 ID: Final = r'"id":"(resp_[0-9a-f]+)"'
 CONVERSATION: Final = r'"id":"(conv_[0-9a-f]+)"'
-QUESTION: Final = r'"type":"modelhost.question"[^{}]*?"id":"([^"]+)"'
+QUESTION: Final = r'"modelhost.question":\{[^{}]*?"id":"([^"]+)"'
 REQUEST: Final = r'"id":"(mcpr_[^"]+)"'
 WEATHER: Final[dict[str, Any]] = {
     "type": "function",

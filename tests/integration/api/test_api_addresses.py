@@ -113,3 +113,24 @@ def test_a_host_that_fetches_nothing_gives_no_engine_an_address(scripted_host: S
         answer = message(scripted_host, block(kind, at))
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
         assert "the setting fetch_urls" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "field"),
+    [
+        ("/v1/responses", "input_image", "image_url"),
+        ("/v1/responses", "input_file", "file_url"),
+        ("/v1/responses/input_tokens", "input_file", "file_url"),  # an image is estimated, wherever it is
+    ],
+)
+def test_a_response_names_the_part_as_it_was_sent(
+    seeing: ServedHost, scripted_host: ServedHost, path: str, kind: str, field: str
+) -> None:
+    part = {"type": kind, field: f"{seeing.url}/v1/models"}
+    body = {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Look"}, part]}]}
+    for host in (seeing, scripted_host):
+        answer = host.http.post(path, json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "fetch_refused"), host
+        assert error["param"] == f"input[0].content[1].{field}"
+        assert error["message"].startswith(f"input[0].content[1].{field}: ")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,14 +17,28 @@ from tests.support.tool_hosts import calls, config, sdk_server, stub_server, wai
 
 Json = dict[str, Any]
 RESPONSES = "/v1/responses"
+QUESTION = "modelhost.question"
 STUB: Json = {"type": "mcp", "server_label": "stub"}
 SDK: Json = {"type": "mcp", "server_label": "sdk"}
 ECHO = '/call stub_echo {"text": "four"}'
 SCRIPT = [
     calls("both words", ("stub_echo", {"text": "one"}), ("stub_echo", {"text": "two"}), reply="Both."),
     calls("mixed tools", ("stub_echo", {"text": "one"}), ("weather", {"city": "Rome"}), reply="Mixed."),
+    calls("its city", ("stub_echo", {"text": "Rome"}), reply='{"city": "Rome"}'),
     calls("two cities", ("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"})),
 ]
+CITY: Json = {
+    "format": {
+        "type": "json_schema",
+        "name": "answer",
+        "schema": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    }
+}
 WEATHER: Json = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
 
 
@@ -110,10 +125,20 @@ def test_only_allowed_tools_are_listed(host: ServedHost) -> None:
         assert [tool["name"] for tool in listed["tools"]] == ["echo"]
 
 
+def test_without_a_choice_of_tools_they_are_listed_and_not_called(host: ServedHost, url: str) -> None:
+    other = {"type": "mcp", "server_label": "theirs", "server_url": url}
+    for server in (STUB, other):
+        found = create(host, ECHO, server, tool_choice="none")
+        assert kinds(found) == ["mcp_list_tools", "message"]
+        assert found["output"][0]["tools"]
+    found = create(host, "its city", STUB, tool_choice="none", text=CITY)
+    assert kinds(found) == ["mcp_list_tools", "message"]
+
+
 def test_a_server_without_allowed_tools_has_an_empty_list(host: ServedHost) -> None:
     found = create(host, "/echo hello", {**STUB, "allowed_tools": []})
     assert kinds(found) == ["mcp_list_tools", "message"]
-    assert (found["output"][0]["tools"], found["output"][0]["error"]) == ([], None)
+    assert (found["output"][0]["tools"], "error" in found["output"][0]) == ([], False)
 
 
 def test_a_server_that_is_disabled_is_listed_with_the_reason(host: ServedHost) -> None:
@@ -138,7 +163,6 @@ def test_without_parallel_calls_the_first_of_a_turn_is_made(host: ServedHost) ->
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"top_logprobs": 1}, "top_logprobs"),
         ({"include": ["message.output_text.logprobs"]}, "include"),
     ],
@@ -149,6 +173,24 @@ def test_what_cannot_be_had_with_servers_is_refused_by_its_own_name(host: Served
     error = refused.json()["error"]
     assert (refused.status_code, error["param"]) == (400, param)
     assert error["message"].startswith(f"{param}: ")
+
+
+def test_an_answer_with_servers_has_its_format(host: ServedHost) -> None:
+    found = create(host, "its city", STUB, text=CITY)
+    assert kinds(found) == ["mcp_list_tools", "mcp_call", "message"]
+    assert found["output"][-1]["content"][0]["text"] == '{"city": "Rome"}'
+
+
+def test_a_model_that_writes_something_else_writes_the_answer_once_more(tmp_path: Path) -> None:
+    with ServedHost(mcp_config=config(tmp_path, stub=stub_server(tools=["echo"]))) as nano:
+        wait_for_tools(nano)
+        asked: Json = {"text": CITY, "max_output_tokens": 200, "tool_choice": "auto"}
+        found = create(nano, "Hello!", STUB, **asked)
+        streamed = events_of(nano, "Hello!", STUB, **asked)
+    assert isinstance(json.loads(found["output"][-1]["content"][0]["text"])["city"], str)
+    (text,) = [event["text"] for event in streamed if event["type"] == "response.output_text.done"]
+    assert text == "".join(event["delta"] for event in streamed if event["type"] == "response.output_text.delta")
+    assert isinstance(json.loads(text)["city"], str)
 
 
 def test_parallel_calls_are_kept_apart(host: ServedHost) -> None:
@@ -298,12 +340,33 @@ def test_two_decisions_at_the_same_time_make_one_call(host: ServedHost) -> None:
     body, _ = forked(host, SDK, "/call sdk_hello {}")
     with host.http.stream("POST", RESPONSES, json={**body, "stream": True, "store": False}) as answer:
         events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: {"))
-        question = next(event for event in events if event["type"] == "modelhost.question")
+        question = next(event[QUESTION] for event in events if QUESTION in event)
         refused_decision(host, body)
         reply = {"action": "accept", "content": {"name": "Anna"}}
         assert host.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply).status_code == 200
         *_, last = events
     assert kinds(last["response"]) == ["mcp_call", "message"]
+
+
+def test_two_hosts_that_get_a_decision_at_the_same_time_make_one_call(
+    start_host: Callable[..., ServedHost], database_url: str, tmp_path: Path
+) -> None:
+    path = config(tmp_path, sdk={**sdk_server(), "sampling": "auto"})
+    made = [start_host(engine="scripted", mcp_config=path, database_url=database_url) for _ in range(2)]
+    one, other = (wait_for_tools(each) for each in made)
+    body, _ = forked(one, SDK, "/call sdk_hello {}")
+    for kept in ({"store": False}, {}):
+        with one.http.stream("POST", RESPONSES, json={**body, "stream": True, **kept}) as answer:
+            lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: {"))
+            events = map(json.loads, lines)
+            question = next(event[QUESTION] for event in events if QUESTION in event)
+            for again in ({}, {"background": True}, {"store": False}):
+                assert "another response" in refused_decision(other, {**body, **again})["message"]
+            reply = {"action": "accept", "content": {"name": "Anna"}}
+            assert one.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply).status_code == 200
+            *_, last = events
+        assert kinds(last["response"]) == ["mcp_call", "message"]
+    assert "another response" in refused_decision(other, body)["message"]
 
 
 def test_some_tools_need_approval(host: ServedHost) -> None:
@@ -316,17 +379,27 @@ def test_some_tools_need_approval(host: ServedHost) -> None:
 # Questions and requests of a server during its call.
 
 
-def test_a_question_of_a_server_is_an_event_that_is_answered_over_http(host: ServedHost) -> None:
-    body = {"input": "/call sdk_hello {}", "stream": True, "store": False, "tools": [SDK]}
+def test_openais_client_passes_over_the_progress_of_a_call(host: ServedHost) -> None:
+    tools: list[Any] = [SDK]
+    with host.client().responses.stream(model="scripted", input="/call sdk_work {}", tools=tools) as stream:
+        kinds_of_events = [str(event.type) for event in stream]
+        found = stream.get_final_response()
+    assert "keepalive" in kinds_of_events
+    assert [item.type for item in found.output] == ["mcp_list_tools", "mcp_call", "message"]
+
+
+@pytest.mark.parametrize("kept", [{"store": False}, {"background": True}], ids=str)
+def test_a_question_of_a_server_is_an_event_that_is_answered_over_http(host: ServedHost, kept: Json) -> None:
+    body = {"input": "/call sdk_hello {}", "stream": True, "tools": [SDK], **kept}
     found: list[Json] = []
     with host.http.stream("POST", RESPONSES, json=body) as answer:
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
                 continue
             found.append(json.loads(line.removeprefix("data: ")))
-            if found[-1]["type"] == "modelhost.question":
+            if (question := found[-1].get(QUESTION)) is not None:
                 reply = {"action": "accept", "content": {"name": "Anna"}}
-                answered = host.http.post(f"/v1/mcp/elicitations/{found[-1]['id']}", json=reply)
+                answered = host.http.post(f"/v1/mcp/elicitations/{question['id']}", json=reply)
                 assert answered.status_code == 200, answered.text
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     (call,) = of_kind(found[-1]["response"], "mcp_call")

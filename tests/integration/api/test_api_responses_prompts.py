@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +16,7 @@ from gguf import GGUFReader
 
 import modelhost
 from bench.larger import ARCHITECTURE, Shape, write_larger
+from bench.larger import SHAPE as LARGER
 from modelhost.http.app import build_app
 from tests.support.serving import ServedHost
 from tests.support.tool_hosts import calls, config, stub_server
@@ -149,6 +152,8 @@ async def test_reasoning_that_was_changed_is_refused(talk: Talk) -> None:
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 SMALL = Shape(layers=2, width=192, feed_forward=384, heads=3)
+SHAPE = LARGER if os.environ.get("MODELHOST_TEST_LARGER") else SMALL
+"""``MODELHOST_TEST_LARGER=1``: the 120 million weights of the benchmarks, with which this takes minutes."""
 CONTEXT = 8192
 TURNS = 5
 REUSED = 0.9
@@ -158,7 +163,7 @@ REUSED = 0.9
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
     """A host with a model of random weights, which takes a second for thousands of tokens."""
-    path = write_larger(NANO, tmp_path_factory.mktemp("larger") / "agent.gguf", shape=SMALL)
+    path = write_larger(NANO, tmp_path_factory.mktemp("larger") / "agent.gguf", shape=SHAPE)
     GGUFReader(path, "r+").fields[f"{ARCHITECTURE}.context_length"].parts[-1][0] = CONTEXT
     with ServedHost(model=str(path), context_length=CONTEXT, slots=2, threads=2) as host:
         yield host
@@ -180,7 +185,9 @@ def test_each_turn_computes_only_what_is_new(agent: ServedHost, way: str) -> Non
         }
         found = agent.http.post(RESPONSES, json={**body, **link}).json()
         usage = found["usage"]
-        parts.append(usage["input_tokens_details"]["cached_tokens"] / usage["input_tokens"])
+        cached, whole = usage["input_tokens_details"]["cached_tokens"], usage["input_tokens"]
+        sys.stdout.write(f"{way}, turn {turn + 1}: {cached} of {whole} tokens\n")
+        parts.append(cached / whole)
         if way != "conversation":
             link = {way: found["id"]}
     assert min(parts[1:]) >= REUSED

@@ -88,6 +88,12 @@ def test_what_no_host_sealed_is_refused(scripted: Talk, content: str) -> None:
     assert_refused(scripted.host, [{"type": "compaction", "encrypted_content": content}, said("x")])
 
 
+def test_it_is_not_read_as_reasoning(scripted: Talk) -> None:
+    (*_, item) = compacted(scripted.host)
+    assert item["type"] == "compaction"
+    assert_refused(scripted.host, [{**item, "type": "reasoning", "summary": []}, said("x")])
+
+
 def assert_refused(host: ServedHost, given: list[Any]) -> None:
     refused = host.http.post(RESPONSES, json={"input": given})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_encrypted_content")

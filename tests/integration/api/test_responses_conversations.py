@@ -126,7 +126,7 @@ def test_a_response_in_an_unknown_conversation_is_not_found(scripted: Talk, is_s
         ("", {"items": "x"}),
         ("", {"items": [{"type": "message", "role": "user"}]}),
         ("", {"metadata": {"n": 1}}),
-        ("", {"items": [{**said("x"), "id": "x" * 300}]}),
+        ("", {"items": [{"role": "user", "content": [{"type": "input_image", "image_url": None}]}]}),
         ("/{id}", {}),
         ("/{id}/items", {"items": []}),
         ("/{id}/items", {}),
@@ -137,6 +137,17 @@ def test_a_body_that_cannot_be_is_refused(scripted: Talk, path: str, body: Any) 
     answer = scripted.post(f"{CONVERSATIONS}{path.format(id=made.id)}", body)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "invalid_request"
+
+
+def test_an_id_that_cannot_be_stored_is_named(scripted: Talk) -> None:
+    made = scripted.host.client().conversations.create()
+    bad = {**said("x"), "id": "x" * 300}
+    for path, body, param in (
+        (CONVERSATIONS, {"items": [said("y"), bad]}, "items[1].id"),
+        (f"{CONVERSATIONS}/{made.id}/items", {"items": [bad]}, "items[0].id"),
+        ("/v1/responses", {"input": [said("y"), bad], "conversation": made.id}, "input[1].id"),
+    ):
+        assert_error(scripted.post(path, body), 400, "invalid_request", param)
 
 
 def test_an_unknown_item_is_not_found(scripted: Talk) -> None:

@@ -166,11 +166,38 @@ def test_a_page_that_cannot_be_is_refused(scripted: Talk, query: str, param: str
 
 
 @pytest.mark.parametrize(
-    ("query", "param"), [("stream=perhaps", "stream"), ("stream=true&starting_after=-1", "starting_after")]
+    ("query", "param"),
+    [
+        ("stream=perhaps", "stream"),
+        ("stream=true&starting_after=-1", "starting_after"),
+        ("include=foo", "include"),
+        ("include[]=reasoning.encrypted_content&include[]=foo", "include"),
+    ],
 )
 def test_a_query_that_cannot_be_is_refused(scripted: Talk, query: str, param: str) -> None:
     made = create(scripted.host.client(), "/echo x")
     assert_error(scripted.host.http.get(f"{RESPONSES}/{made.id}?{query}"), 400, "invalid_request", param)
+
+
+def test_what_openais_clients_include_is_accepted(scripted: Talk) -> None:
+    client = scripted.host.client()
+    made = create(client, "/echo x")
+    assert client.responses.retrieve(made.id, include=["reasoning.encrypted_content"]).id == made.id
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_the_path_that_counts_is_no_response(scripted: Talk, method: str) -> None:
+    answer = scripted.host.http.request(method, f"{RESPONSES}/input_tokens", json={"input": "a"})
+    assert_error(answer, 404, "response_not_found", None)
+
+
+def test_an_id_that_no_item_can_have_is_not_found(start_host: Callable[..., ServedHost], database_url: str) -> None:
+    host = start_host(engine="scripted", database_url=database_url)
+    given = [{"type": "item_reference", "id": "a\0b"}, {"role": "user", "content": "x"}]
+    assert_error(host.http.post(RESPONSES, json={"input": given}), 404, "not_found", "input[0].id")
+    made = host.http.post("/v1/conversations", json={}).json()["id"]
+    answer = host.http.get(f"/v1/conversations/{made}/items?after=%00")
+    assert_error(answer, 404, "item_not_found", "after")
 
 
 def test_a_response_in_the_foreground_is_not_cancelled_and_its_events_are_not_kept(scripted: Talk) -> None:

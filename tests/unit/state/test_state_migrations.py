@@ -36,6 +36,7 @@ TABLES = {
     "conversations",
     "conversation_items",
     "keys",
+    "decisions",
     "alerts",
     "metrics",
 }

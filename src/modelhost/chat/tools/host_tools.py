@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-EXCLUDING_FIELDS: Final = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
-"""Fields that engines cannot honour together with tools; a request with one gets no host tools by default."""
+EXCLUDING_FIELDS: Final = ("json_schema", "grammar", "structured_outputs", "logprobs")
+"""Fields that engines cannot honour together with tools; a request with one gets no host tools, nor one with a format
+of the answer, unless it selects them.
+"""
 USABLE: Final = (ServerState.READY, ServerState.RESTARTING)
 """A call of a server that is being restarted waits for it."""
 NOT_READY: Final = "The MCP server is not ready: %s."
@@ -52,7 +54,8 @@ NOT_READY: Final = "The MCP server is not ready: %s."
 def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
     """Return which of its tools the host offers to the model and runs for ``request``.
 
-    ``None`` if the request has ``"tools": []`` or ``"tool_choice": "none"``, or tools of its own without ``mcp``.
+    ``None`` if the request has ``"tools": []``, tools of its own without ``mcp``, or ``"tool_choice": "none"``. With
+    the latter they may have to be listed all the same: each turn then excludes them.
 
     Raises:
         InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them.
@@ -129,7 +132,7 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
     """Return why the host offers no tools, or ``None`` if it does."""
     if request.tools == () or (request.tools is not None and request.mcp is None):
         return "the request says which it has"
-    if request.tool_choice == "none":
+    if request.tool_choice == "none" and not request.host_calls.lists_tools:
         return "tool_choice is none"
     if request.mcp is None and not toolbox.is_injected:
         return "the host adds none by itself"
@@ -139,7 +142,8 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
 
 
 def _check_alone(request: ChatRequest) -> None:
-    if _excluding(request) is not None:
+    """Refuse what cannot be had in a loop; a format of the answer can (:mod:`modelhost.chat.tools.answer_format`)."""
+    if _excluding(replace(request, output=None)) is not None:
         names = ", ".join(["n", *EXCLUDING_FIELDS])
         raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
 

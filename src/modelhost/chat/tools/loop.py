@@ -16,8 +16,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from modelhost.chat import usage
+from modelhost.chat.structured_output import OutputSchema
 from modelhost.chat.tools import context_budget
 from modelhost.chat.tools.answer_calls import AnswerCalls, ToolRunner, requested
+from modelhost.chat.tools.answer_format import AnswerFormat
 from modelhost.chat.tools.answer_stream import AnswerStream
 from modelhost.chat.tools.client_calls import ClientCalls
 from modelhost.chat.tools.loop_turn import LoopTurn, result_messages, with_images
@@ -91,11 +93,13 @@ class ToolLoop:
         sees_images: Callable[[], bool] = lambda: False,
         client_tools: Collection[str] = (),
         policy: HostCalls = AS_USUAL,
+        schema: OutputSchema | None = None,
     ) -> None:
         """Take the collaborators; without ``questions``, calls that need approval are denied, unless deferred.
 
         ``sees_images`` returns whether the model accepts images, such as those that tools return. ``client_tools`` are
-        the names of the tools that the client runs.
+        the names of the tools that the client runs. ``schema`` is that of the answer, as the client gave it
+        (:mod:`modelhost.chat.tools.answer_format`).
         """
         self._open_turn = open_turn
         self._limits = limits
@@ -104,6 +108,7 @@ class ToolLoop:
         self._sees_images = sees_images
         self._client_tools = client_tools
         self._policy = policy
+        self._format = AnswerFormat(schema)
         self._stream = AnswerStream()
         self._times = TurnTimes()
         self._calls = AnswerCalls(tools, self._stream, context, questions, policy, limits.same_call)
@@ -184,7 +189,7 @@ class ToolLoop:
             if turn.client_calls or turn.deferred:
                 return await self._hand_over(turn)
             if not turn.collector.calls:
-                return LoopEnd(finish_reason=turn.finish_reason or "stop", details=turn.finish_details)
+                return await self._answered(turn, request, messages)
             if self._is_too_deep:
                 return _ended("depth_limit", f"The request stands in {self._depth} calls of tools already.")
             if not turn.may_call:
@@ -259,7 +264,7 @@ class ToolLoop:
         """Run the turn, with tool results truncated until they fit; return whether they do."""
         for _ in range(MAX_TRUNCATIONS):
             try:
-                await self._generate(turn, self._request(request, messages, turn.number))
+                await self._generate(turn, self._request(turn, request, messages))
             except ContextLengthExceeded as error:
                 results = messages[len(request.messages) :]
                 if not results or turn.has_begun:
@@ -277,7 +282,22 @@ class ToolLoop:
                 return True
         return False
 
-    def _request(self, request: ChatRequest, messages: Messages, number: int) -> ChatRequest:
+    async def _answered(self, turn: LoopTurn, request: ChatRequest, messages: Messages) -> LoopEnd:
+        """End the answer after a turn without calls, with one more turn if it has to have a format and has not."""
+        if turn.is_held_back and not self._format.is_kept(turn):
+            budget = request.sampling.budget
+            if budget is not None and self._tokens() >= budget:
+                return _ended("token_limit", f"The {budget} tokens are used up.")
+            turn = LoopTurn(number=turn.number + 1, may_call=False, client_calls=ClientCalls(()))
+            self._turn = turn
+            if await self._write(turn, request, messages, None) is None:
+                return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
+        elif turn.is_held_back:
+            await self._stream.add_text(turn.text)
+        details = turn.finish_details or self._format.violation(turn)
+        return LoopEnd(finish_reason=turn.finish_reason or "stop", details=details)
+
+    def _request(self, turn: LoopTurn, request: ChatRequest, messages: Messages) -> ChatRequest:
         given, sampling = len(request.messages), request.sampling
         kept = (*messages[:given], *context_budget.truncated(messages[given:], self._result_chars))
         if sampling.budget is not None:
@@ -285,9 +305,11 @@ class ToolLoop:
             sampling = replace(sampling, max_tokens=left, max_completion_tokens=None)
         made = replace(request, messages=kept, sampling=sampling)
         if not self._calls.may_make_more:
-            return _without_host_tools(made, self._client_tools)
-        # A tool_choice of the client applies to the first turn.
-        return made if number == 1 else replace(made, tool_choice="auto", named_tool=None)
+            made = _without_host_tools(made, self._client_tools)
+        elif turn.number > 1:  # a tool_choice of the client applies to the first turn
+            made = replace(made, tool_choice="auto", named_tool=None)
+        turn.is_held_back = self._format.is_free(made, may_call=turn.may_call)
+        return self._format.applied(made, turn)
 
     async def _generate(self, turn: LoopTurn, request: ChatRequest) -> None:
         """Run the turn; calls start as soon as they are complete."""
@@ -299,7 +321,8 @@ class ToolLoop:
                 for event in piece:
                     self._add(turn, event)
                 calls = turn.client_calls.take(piece, turn.collector.calls, is_held=bool(turn.running))
-                await self._stream.forward(piece, calls)
+                if shown := self._format.shown(turn, piece):
+                    await self._stream.forward(shown, calls)
         self._times.end()
         self._calls.begin(turn, turn.collector.end())
 

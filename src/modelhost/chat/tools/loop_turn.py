@@ -37,6 +37,8 @@ class LoopTurn:
     running: list[asyncio.Task[ToolOutcome]] = field(default_factory=list)
     deferred: list[RequestedCall] = field(default_factory=list)
     """The calls that wait for an approval by another request."""
+    is_held_back: bool = False
+    """Whether the client gets the text only once it is known to be the answer."""
     has_begun: bool = False
     """Whether the model has written anything."""
 

@@ -34,6 +34,8 @@ PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
 class OperationEndpoint(Endpoint):
     """Answers ``task`` for the host's models."""
 
+    is_of_openai = True
+
     def __init__(self, host: Host, task: Task) -> None:
         super().__init__(host, task)
         self._task = task

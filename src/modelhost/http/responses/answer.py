@@ -1,9 +1,9 @@
 """An answer as the events of one response.
 
 Whatever happens in the tool loop, it is one response: ``response.created`` comes first, one terminal event last, each
-item has its own place in the output, and the events are numbered without gaps. Events of the host that the API has no
-name for, such as questions, are named ``modelhost.…``, which clients ignore; their fields are those of
-:mod:`modelhost.exchange.chunks`.
+item has its own place in the output, and the events are numbered without gaps. What the host
+tells beyond the API, such as questions, is in fields ``modelhost.…`` of ``keepalive`` events, as in the chunks of
+:mod:`modelhost.exchange.chunks`. Clients pass these events over, and some fail at types that they do not know.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from modelhost.http.responses.parse import ParsedResponse
 
 CREATED: Final = "response.created"
 CANCELLED: Final = "cancelled"
+KEEPALIVE: Final = "keepalive"
 TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 MAX_OUTPUT_TOKENS: Final = "max_output_tokens"
 CONTENT_FILTER: Final = "content_filter"
@@ -225,7 +226,7 @@ class ResponseEvents:
                 fields = extension_fields(event)
                 if isinstance(event, ToolsMissing):
                     self._extensions[TOOLS] = fields
-                yield self._event(_NAMES[event.__class__], **fields)
+                yield self._event(KEEPALIVE, **{_NAMES[event.__class__]: fields})
 
     def _host_call_id(self, event: CallStarted | ApprovalNeeded) -> HostCallId:
         return host_call_id(self._turns.setdefault(event.turn, new_turn()), event.id)

@@ -38,11 +38,11 @@ class BackgroundRun:
     """Makes one response: one task makes its events, another one stores them."""
 
     def __init__(self, host: Host, parsed: ParsedResponse, new: NewResponse, delivery: Delivery) -> None:
-        """Take the response as it begins; nobody can be asked questions."""
+        """Take the response as it begins; whoever follows it can be asked questions, if the request wants a stream."""
         self.id: Final = new.id
         self._host = host
         self._parsed = with_fields(parsed, request=with_fields(parsed.request, is_streamed=True))
-        self._delivery = with_fields(delivery, on_queued=None, is_streamed=False)
+        self._delivery = with_fields(delivery, on_queued=None)
         self._store = host.state.responses
         body = {**new.body, "status": "queued"}
         self._new = replace(new, body=body)

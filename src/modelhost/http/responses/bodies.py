@@ -19,8 +19,9 @@ from modelhost.http.validation import Lenient
 MOST_LOGPROBS: Final = 20
 MAX_STOPS: Final = 16
 MAX_METADATA: Final = 16
+LONGEST_VALUE: Final = 512
 Key = Annotated[str, Field(max_length=64)]
-Value = Annotated[str, Field(max_length=512)]
+Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
 Metadata = Annotated[dict[Key, Value], Field(max_length=MAX_METADATA)]
 Included = Literal[
     "code_interpreter_call.outputs",

@@ -31,7 +31,8 @@ INSTRUCTION: Final = (
 )
 PREFACE: Final = "Summary of the conversation so far:\n\n"
 
-Seal = Callable[[str], str]
+Seal = Callable[[str, str], str]
+"""Seals a text, or opens it, for a purpose."""
 
 
 class _Sealed(Lenient):
@@ -59,20 +60,20 @@ def compacted(items: Sequence[Item], summary: str, seal: Seal) -> list[Item]:
         hidden = input_items([{"role": "assistant", "content": PREFACE + summary.strip()}], lambda _: None)
     else:
         hidden = [item for item in items if not _is_of_user(item)]
-    sealed = seal(orjson.dumps({"items": hidden}).decode())
+    sealed = seal(orjson.dumps({"items": hidden}).decode(), COMPACTION)
     return [*kept, {"id": new_id(PREFIXES[COMPACTION]), "type": COMPACTION, "encrypted_content": sealed}]
 
 
-def items_of(item: Item, unseal: Callable[[str], str]) -> list[Item]:
+def items_of(item: Item, unseal: Seal) -> list[Item]:
     """Return the items that a compaction item stands for.
 
     Raises:
-        InvalidEncryptedContent: it holds none, or something else.
+        InvalidEncryptedContent: it holds something else, or was changed.
     """
-    sealed = unseal(item["encrypted_content"])
+    sealed = unseal(item["encrypted_content"], COMPACTION)
     try:
         opened = _Sealed.model_validate(json_text.decode(sealed))
-    except ValueError:  # it is reasoning, which is sealed with the same key
+    except ValueError:  # another version of the host sealed it, with items that this one does not know
         raise InvalidEncryptedContent(
             "encrypted_content: this is no compacted conversation. Send the item as you received it.", param="input"
         ) from None

@@ -66,9 +66,7 @@ def _parts(given: Item, at: str, of_tool: bool) -> Iterator[Part]:
 def _image(given: Item, at: str) -> Part:
     if given.get("file_id") is not None:
         raise _no_files(f"{at}.file_id")
-    if not given.get("image_url"):
-        raise InvalidRequest(f"{at}.image_url: the image is missing.", param=f"{at}.image_url")
-    return MediaPart(IMAGE, {"image_url": {"url": given["image_url"]}})
+    return MediaPart(IMAGE, {"image_url": {"url": given["image_url"]}}, place=f"{at}.image_url")
 
 
 def _file(given: Item, at: str, of_tool: bool) -> Iterator[Part]:
@@ -77,10 +75,8 @@ def _file(given: Item, at: str, of_tool: bool) -> Iterator[Part]:
     if name := given.get("filename"):
         yield TextPart(name)
     if (url := given.get("file_url")) is not None:
-        yield LinkedText(url)
+        yield LinkedText(url, place=f"{at}.file_url")
         return
-    if not given.get("file_data"):
-        raise InvalidRequest(f"{at}.file_data: the file is missing.", param=f"{at}.file_data")
     head, _, data = given["file_data"].rpartition(",")
     media_type = head.removeprefix(DATA).partition(";")[0]
     if not head or media_type.startswith(PLAIN_TEXT):
@@ -99,8 +95,10 @@ def _no_files(param: str) -> InvalidRequest:
     return InvalidRequest(f"{param}: this host stores no files; send the contents themselves.", param=param)
 
 
-Unseal = Callable[[str], str]
-"""Opens what this host has sealed, or raises InvalidRequest."""
+Unseal = Callable[[str, str], str]
+"""Opens what this host has sealed for a purpose, or raises InvalidEncryptedContent."""
+REASONING_PURPOSE: Final = ""
+"""The purpose for which reasoning is sealed, at all doors."""
 NameOf = Callable[[str, str], str]
 """The name for the model of a server's tool."""
 
@@ -256,11 +254,19 @@ def pending_calls(items: Sequence[Item], name_of: NameOf, *, given_from: int = 0
         return ()
     requests: dict[str, Item] = {}
     decided: dict[str, PendingCall] = {}
+    here: set[str] = set()
+    """What the request decides about."""
     for place, item in enumerate(items):
         match item["type"]:
             case "mcp_approval_request":
                 requests[item["id"]] = item
             case "mcp_approval_response" if (request := requests.get(item["approval_request_id"])) is not None:
+                if request["id"] in here:
+                    param = f"input[{place - given_from}].approval_request_id"
+                    message = f"{param}: the request decides about {request['id']} already."
+                    raise InvalidRequest(message, param=param)
+                if place >= given_from:
+                    here.add(request["id"])
                 decided[request["id"]] = PendingCall(
                     id=parsed_host_call_id(request["id"]).call_id,
                     name=name_of(request["server_label"], request["name"]),
@@ -285,7 +291,7 @@ def pending_calls(items: Sequence[Item], name_of: NameOf, *, given_from: int = 0
 def reasoning_text(item: Item, unseal: Unseal) -> str:
     """Return the reasoning of an item: what is sealed in it, its content, or its summary."""
     if sealed := item.get("encrypted_content"):
-        return unseal(sealed)
+        return unseal(sealed, REASONING_PURPOSE)
     parts = item.get("content") or item.get("summary") or ()
     return "".join(part["text"] for part in parts)
 

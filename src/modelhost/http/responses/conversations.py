@@ -60,7 +60,7 @@ class ConversationEndpoint(Endpoint):
     async def items(self, given: list[Any] | None, scope: Scope) -> Sequence[Item]:
         """Return the items of a body, each with an id; raises InvalidRequest for an id that cannot be stored."""
         items: Any = given or []
-        return storable(input_items(items, await self.responses.find_items(items, operator_of(scope))))
+        return storable(input_items(items, await self.responses.find_items(items, operator_of(scope))), "items")
 
 
 class CreateEndpoint(ConversationEndpoint):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelhost.errors import ModelhostError
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.counting import ESTIMATED, count_tokens
 from modelhost.http.edge import WEB_SOCKET
@@ -15,7 +16,7 @@ from modelhost.http.endpoint import Endpoint, operator_of, with_session
 from modelhost.http.errors import error_answer
 from modelhost.http.exchange import DoorFormat, Exchange
 from modelhost.http.responses.bodies import CountInputTokens, CreateResponse
-from modelhost.http.responses.errors import error_block, failure_answer
+from modelhost.http.responses.errors import error_block, failure_answer, name_as_sent
 from modelhost.http.responses.paths import INPUT_TOKENS, RESPONSES
 from modelhost.http.responses.preparing import conversation, prepared
 from modelhost.http.responses.running import Responses
@@ -32,6 +33,8 @@ FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, e
 
 class ResponsesEndpoint(Endpoint):
     """Creates responses."""
+
+    is_of_openai = True
 
     def __init__(self, responses: Responses) -> None:
         super().__init__(responses.host, "responses", FORMAT)
@@ -70,6 +73,8 @@ async def _whole(exchange: Exchange, events: EventGroups) -> None:
 class InputTokensEndpoint(Endpoint):
     """Counts the tokens of a prompt. It never has a model loaded: without one, the count is an estimate."""
 
+    is_of_openai = True
+
     def __init__(self, responses: Responses) -> None:
         super().__init__(responses.host, "input_tokens", FORMAT)
         self._responses = responses
@@ -78,7 +83,11 @@ class InputTokensEndpoint(Endpoint):
         given = checked(CountInputTokens, body)
         caller = operator_of(scope)
         chat = await conversation(self._responses, given, Delivery(caller=caller))
-        counted = await count_tokens(self.host, chat, caller)
+        try:
+            counted = await count_tokens(self.host, chat, caller)
+        except ModelhostError as error:
+            name_as_sent(error)
+            raise
         answer = {"object": "response.input_tokens", "input_tokens": counted.tokens}
         if counted.is_estimated:
             exchange.add_note(ESTIMATED)
@@ -91,15 +100,15 @@ def responses_app(host: Host, stopping: asyncio.Event) -> ASGIApp:
     responses = Responses(host)
     socket = ResponsesSocket(responses, stopping)
     stored = stored_app(responses)
-    endpoints: dict[str, ASGIApp] = {
-        RESPONSES: ResponsesEndpoint(responses),
-        INPUT_TOKENS: InputTokensEndpoint(responses),
+    endpoints: dict[tuple[str, str], ASGIApp] = {
+        ("POST", RESPONSES): ResponsesEndpoint(responses),
+        ("POST", INPUT_TOKENS): InputTokensEndpoint(responses),
     }
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == WEB_SOCKET:
             await socket(scope, receive, send)
         else:
-            await endpoints.get(scope["path"], stored)(scope, receive, send)
+            await endpoints.get((scope["method"], scope["path"]), stored)(scope, receive, send)
 
     return app

@@ -5,9 +5,19 @@ Source: https://platform.openai.com/docs/api-reference/responses, and the types 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from modelhost.chat.parsing.fields import NonEmpty
 from modelhost.http.responses.items import kind_of
@@ -26,23 +36,46 @@ class InputText(Lenient):
     text: str
 
 
+def _with_one_of(*names: str) -> ConfigDict:
+    """Return the configuration of an object that has one of these fields, none of them ``null``."""
+    return ConfigDict(json_schema_extra={"anyOf": [_with(name) for name in names]})
+
+
+def _with(name: str) -> JsonValue:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
 class InputImage(Lenient):
     """An image: a data URL, or an address."""
 
+    model_config = _with_one_of("image_url", "file_id")
     type: Literal["input_image"]
-    image_url: str | None = None
-    file_id: str | None = None
+    image_url: NonEmpty | None = None
+    file_id: NonEmpty | None = None
     detail: str | None = None
+
+    @model_validator(mode="after")
+    def _has_an_image(self) -> Self:
+        if self.image_url is None and self.file_id is None:
+            raise PydanticCustomError("image_missing", "the image is missing; give image_url")
+        return self
 
 
 class InputFile(Lenient):
     """A file; models get its text."""
 
+    model_config = _with_one_of("file_data", "file_url", "file_id")
     type: Literal["input_file"]
-    file_data: str | None = None
-    file_url: str | None = None
-    file_id: str | None = None
+    file_data: NonEmpty | None = None
+    file_url: NonEmpty | None = None
+    file_id: NonEmpty | None = None
     filename: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_file(self) -> Self:
+        if self.file_data is None and self.file_url is None and self.file_id is None:
+            raise PydanticCustomError("file_missing", "the file is missing; give file_data or file_url")
+        return self
 
 
 class OutputText(Lenient):

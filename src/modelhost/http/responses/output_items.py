@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from modelhost import json_text
-from modelhost.exchange.events import ApprovalNeeded, CallFinished, CallStarted, ToolsListed
+from modelhost.exchange.events import ApprovalNeeded, CallFinished, CallStarted, ListedTool, ToolsListed
 from modelhost.http.responses.items import PREFIXES, Event, HostCallId, Item, new_id, text_part
 
 Part = dict[str, Any]
@@ -264,22 +264,21 @@ def listed_tools(index: int, event: ToolsListed) -> Iterator[Told]:
         "type": "mcp_list_tools",
         "server_label": event.server,
         "tools": [],
-        "error": None,
     }
     at = {"item_id": item["id"], "output_index": index}
     yield "output_item.added", {"output_index": index, "item": item}
     yield "mcp_list_tools.in_progress", at
-    tools = [
-        {
-            "name": tool.tool,
-            "description": tool.description,
-            "input_schema": tool.schema,
-            "annotations": tool.annotations or None,
-        }
-        for tool in event.tools
-    ]
+    tools = [_listed(tool) for tool in event.tools]
     yield f"mcp_list_tools.{COMPLETED if event.error is None else FAILED}", at
-    yield "output_item.done", {"output_index": index, "item": {**item, "tools": tools, "error": event.error}}
+    error = {} if event.error is None else {"error": event.error}
+    yield "output_item.done", {"output_index": index, "item": {**item, "tools": tools, **error}}
+
+
+def _listed(tool: ListedTool) -> Item:
+    """Return a tool of a server. Fields without a value are left out, since the AI SDK refuses ``null`` there."""
+    shown = {"name": tool.tool, "description": tool.description, "input_schema": tool.schema}
+    shown["annotations"] = tool.annotations or None
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def approval_request(index: int, call_id: HostCallId, event: ApprovalNeeded) -> Iterator[Told]:

@@ -70,12 +70,12 @@ def chat_request(
     """
     model, toolbox = host.find(body.model), host.toolbox
     tools = given_tools(body.tools, toolbox)
-    choice = choice_of(body.tool_choice, toolbox)
+    choice = choice_of(body.tool_choice, tools, toolbox)
     name_of = partial(name_for_model, toolbox)
     extra = _engine_fields(body, model.engine)
     has_logprobs = LOGPROBS in (body.include or ()) or bool(body.top_logprobs)
     mcp, output = _mcp(body, tools), _output(body.text)
-    _check_with_mcp(body, mcp, output, has_logprobs=has_logprobs)
+    _check_with_mcp(body, mcp, has_logprobs=has_logprobs)
     request = ChatRequest(
         model=body.model,
         messages=messages_of(items, unseal, name_of, instructions=body.instructions, given_from=given_from),
@@ -202,21 +202,13 @@ def _mcp(body: bodies.CreateResponse, tools: GivenTools) -> McpOptions | None:
     return mcp_options(body.mcp.model_dump(exclude_none=True))
 
 
-def _check_with_mcp(
-    body: bodies.CreateResponse, mcp: McpOptions | None, output: OutputFormat | None, *, has_logprobs: bool
-) -> None:
+def _check_with_mcp(body: bodies.CreateResponse, mcp: McpOptions | None, *, has_logprobs: bool) -> None:
     """Refuse what engines cannot honour in the turns of a tool loop, by the names of this API."""
-    if mcp is None:
+    if mcp is None or not has_logprobs:
         return
-    if output is not None:
-        param = "text.format"
-    elif has_logprobs:
-        param = "top_logprobs" if body.top_logprobs else "include"
-    else:
-        return
+    param = "top_logprobs" if body.top_logprobs else "include"
     raise InvalidRequest(
-        f"{param}: it cannot be combined with MCP tools that the host calls. Leave out one of them, or ask for the "
-        "answer in this form in a second request, with previous_response_id and without such tools.",
+        f"{param}: log probabilities cannot be combined with MCP tools that the host calls. Leave out one of them.",
         param=param,
     )
 

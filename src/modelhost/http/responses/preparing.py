@@ -37,7 +37,7 @@ async def prepared(
     check(given)
     before, own_input = await _items(responses, given, delivery, history)
     items = [*before.items, *own_input]
-    unseal: Unseal = str
+    unseal: Unseal = _as_it_is
     if ENCRYPTED in (given.include or ()) or any(SEALED in item for item in items):
         seal = await responses.seal()
         unseal, delivery = seal.open, delivery.sealing(seal.seal)
@@ -63,7 +63,7 @@ async def conversation(responses: Responses, given: bodies.CountInputTokens, del
     """Return what of a request becomes the prompt; errors as in :func:`prepared`."""
     before, own_input = await _items(responses, given, delivery, None)
     items = [*before.items, *own_input]
-    unseal = (await responses.seal()).open if any(SEALED in item for item in items) else str
+    unseal = (await responses.seal()).open if any(SEALED in item for item in items) else _as_it_is
     return conversation_of(given, items, responses.host, unseal, given_from=len(before.items))
 
 
@@ -81,3 +81,8 @@ async def _items(
         before = await responses.history(given.previous_response_id, given.conversation_id, caller)
     find = await responses.find_items(given.given_input, caller)
     return before, input_items(given.given_input, find)
+
+
+def _as_it_is(text: str, _purpose: str) -> str:
+    """Open what is not sealed."""
+    return text

@@ -87,7 +87,7 @@ class Responses:
         self.host = host
         self._state = host.state
         self._running: dict[str, BackgroundRun] = {}
-        self._decisions = Decisions(self._state.responses)
+        self._decisions = Decisions(self._state.responses, self._state.decisions)
         host.at_stop(self.stop)
 
     # What a response goes on with.
@@ -187,6 +187,7 @@ class Responses:
     async def stop(self) -> None:
         """Stop what is made in the background; it is incomplete from then on."""
         await asyncio.gather(*(made.stop() for made in tuple(self._running.values())))
+        await self._decisions.settle()
 
     # What is stored.
 
@@ -279,15 +280,21 @@ def page_of(items: Sequence[Item], *, limit: int, after: str | None) -> ItemPage
 
 def _check(run: Run) -> None:
     if run.conversation is not None:
-        storable(run.own_input)
+        storable(run.own_input, "input")
 
 
-def storable(items: Sequence[Item]) -> Sequence[Item]:
-    """Return ``items``; raises InvalidRequest if an id of them cannot be stored in a conversation."""
-    for item in items:
+def storable(items: Sequence[Item], field: str) -> Sequence[Item]:
+    """Return ``items``, those of a field of a request.
+
+    Raises:
+        InvalidRequest: an id of them cannot be stored in a conversation; ``param`` is its path.
+    """
+    for place, item in enumerate(items):
         if not isinstance(item["id"], str) or not is_session_id(item["id"]):
+            param = f"{field}[{place}].id"
             raise InvalidRequest(
-                "id: the id of an item is text of 1 to 256 characters, none of them a control character.", param="id"
+                f"{param}: the id of an item is text of 1 to 256 characters, none of them a control character.",
+                param=param,
             )
     return items
 

@@ -79,8 +79,14 @@ def _number(given: float | None, default: float | None) -> float:
 
 
 def _metadata(body: bodies.CreateResponse, parsed: ParsedResponse) -> dict[str, str]:
-    hidden = {HIDDEN_TOOLS: ",".join(parsed.hidden_tools)} if parsed.hidden_tools else {}
-    return {**(body.metadata or {}), **hidden}
+    """Return the metadata of the request, and which tools are hidden, as far as the limits of metadata permit it."""
+    given = dict(body.metadata or {})
+    if not parsed.hidden_tools or (len(given) >= bodies.MAX_METADATA and HIDDEN_TOOLS not in given):
+        return given
+    names = list(parsed.hidden_tools)
+    while len(text := ",".join(names)) > bodies.LONGEST_VALUE:
+        names.pop()
+    return {**given, HIDDEN_TOOLS: text}
 
 
 def _reasoning(body: bodies.CreateResponse) -> Item:

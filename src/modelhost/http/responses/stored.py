@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from starlette.datastructures import QueryParams
 from starlette.routing import Route, Router
@@ -15,7 +15,7 @@ from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.endpoint import Endpoint, operator_of
 from modelhost.http.errors import error_answer
 from modelhost.http.exchange import DoorFormat, Exchange
-from modelhost.http.responses.bodies import CountInputTokens
+from modelhost.http.responses.bodies import CountInputTokens, Included
 from modelhost.http.responses.compaction import COMPACTED, compacted, summarizing, text_of
 from modelhost.http.responses.conversations import conversation_routes
 from modelhost.http.responses.errors import error_block, failure_answer
@@ -28,6 +28,7 @@ from modelhost.http.responses.writing import BlockWriter, Delivery, EventGroups,
 from modelhost.http.validation import checked
 
 FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
+INCLUDED: Final = frozenset(get_args(Included))
 TRUE: Final = frozenset({"true", "1"})
 FALSE: Final = frozenset({"false", "0", ""})
 
@@ -47,6 +48,7 @@ class RetrieveEndpoint(StoredEndpoint):
         query, caller = QueryParams(scope["query_string"]), operator_of(scope)
         response_id = scope["path_params"]["response_id"]
         after = _number(query, "starting_after")
+        _check_included(query)
         if not _flag(query, "stream"):
             await exchange.answer_json(await self.responses.retrieve(response_id, caller))
             return
@@ -114,6 +116,8 @@ class CompactRequest(CountInputTokens):
 class CompactEndpoint(StoredEndpoint):
     """Makes a conversation shorter, with a summary that the model writes."""
 
+    is_of_openai = True
+
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
         given, caller = checked(CompactRequest, body), operator_of(scope)
         model = self.host.find(given.model)
@@ -155,6 +159,13 @@ def stored_app(responses: Responses) -> ASGIApp:
         *conversation_routes(responses),
     ]
     return Router(routes)
+
+
+def _check_included(query: QueryParams) -> None:
+    """Refuse what no response can include; the rest has no effect, since a response is stored as it was made."""
+    for name in [*query.getlist("include"), *query.getlist("include[]")]:
+        if name not in INCLUDED:
+            raise InvalidRequest(f'include: there is no "{name[:100]}".', param="include")
 
 
 def _flag(query: QueryParams, name: str) -> bool:

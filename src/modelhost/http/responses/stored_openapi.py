@@ -25,7 +25,7 @@ from modelhost.http.responses.paths import (
     INPUT_ITEMS,
     RESPONSE,
 )
-from modelhost.http.responses.stored import CompactRequest
+from modelhost.http.responses.stored import INCLUDED, CompactRequest
 
 LONGEST_NUMBER: Final = 10**15 - 1
 ITEM: Final = object_schema({"type": TEXT})
@@ -89,6 +89,12 @@ FOLLOWING: Final[Sequence[Mapping[str, Any]]] = (
         "in": "query",
         "description": "Sequence number of the event behind which the stream begins.",
         "schema": {"type": "integer", "minimum": 0, "maximum": LONGEST_NUMBER},
+    },
+    {
+        "name": "include",
+        "in": "query",
+        "description": "No effect: a response is stored as it was made.",
+        "schema": {"type": "array", "items": {"enum": sorted(INCLUDED)}},
     },
 )
 

@@ -51,6 +51,10 @@ HEADERS_OF_CONNECTIONS: Final = frozenset(
 """They say how a request is sent, or to whom: a client that sets them could have it read as another one."""
 
 
+OF_CONNECTION: Final = ("authorization", "headers")
+"""What a request gives for the connection to a server at an address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenTools:
     """The tools of a request."""
@@ -62,6 +66,11 @@ class GivenTools:
     """Which calls need approval, by server."""
     hidden: tuple[str, ...] = ()
     """The types of those that the host cannot run."""
+
+    @property
+    def are_all_hidden(self) -> bool:
+        """Whether the request has tools, and the model gets none of them."""
+        return bool(self.hidden) and not self.of_client and self.mcp is None
 
 
 def given_tools(given: Sequence[bodies.AnyTool] | None, toolbox: Toolbox) -> GivenTools:
@@ -136,20 +145,22 @@ class _Servers:
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._toolbox = toolbox
-        self._has_any = False
+        self._labels: set[str] = set()
         self._servers: set[str] = set()
         self._tools: set[str] = set()
         self._remote: list[RemoteMcpServer] = []
 
     def add(self, tool: bodies.McpTool, at: str) -> ApprovalRule | None:
         """Add a server; return which of its calls need approval, ``None``: those that the host's configuration says."""
-        self._has_any = True
+        if tool.server_label in self._labels:
+            param = f"{at}.server_label"
+            raise InvalidRequest(f'{param}: another tool has the label "{tool.server_label}", too.', param=param)
+        self._labels.add(tool.server_label)
         rule = _rule(tool)
         if tool.server_label not in self._toolbox.hub.server_names():
             self._remote.append(_remote(tool, at))
             return rule or ApprovalRule()  # as OpenAI's API has it
-        if tool.server_url is not None:
-            note_ignored("server_url")
+        _check_is_of_host(tool, at)
         self._servers.add(tool.server_label)
         self._tools |= {f"{tool.server_label}.{name}" for name in self._allowed(tool)}
         return rule
@@ -167,14 +178,35 @@ class _Servers:
         return names if allowed.tool_names is None else [name for name in names if name in allowed.tool_names]
 
     def options(self) -> McpOptions | None:
-        if not self._has_any:
+        if not self._labels:
             return None
         servers, tools = frozenset(self._servers), frozenset(self._tools)
         return McpOptions(servers=servers, tools=tools, remote=tuple(self._remote), field="tools")
 
 
+def _check_is_of_host(tool: bodies.McpTool, at: str) -> None:
+    """Note what a server of the host does not need; refuse what would have it called in the name of somebody else."""
+    for name in OF_CONNECTION:
+        if getattr(tool, name):
+            param = f"{at}.{name}"
+            raise InvalidRequest(
+                f'{param}: the host calls "{tool.server_label}" as its mcp.json says. Leave it out; or give your '
+                "server another server_label, and its server_url.",
+                param=param,
+            )
+    for name in ("server_url", "connector_id"):
+        if getattr(tool, name) is not None:
+            note_ignored(name)
+
+
 def _remote(tool: bodies.McpTool, at: str) -> RemoteMcpServer:
     """Return a server that is none of the host's, by its address."""
+    if tool.server_url is None and tool.connector_id is not None:
+        raise InvalidRequest(
+            f"{at}.connector_id: connectors are servers of OpenAI, which this host cannot reach. Give the server_url "
+            "of a server, or the label of one in the host's mcp.json.",
+            param=f"{at}.connector_id",
+        )
     if tool.server_url is None:
         raise InvalidRequest(
             f'{at}.server_label: "{tool.server_label}" is none of the MCP servers in this host\'s mcp.json, and it has '
@@ -260,8 +292,8 @@ class Choice:
     """The tools that may be called; ``None``: all."""
 
 
-def choice_of(given: bodies.ToolChoice | None, toolbox: Toolbox) -> Choice:
-    """Return the choice in ``given``; a tool of a type that the host cannot run is no choice, and noted.
+def choice_of(given: bodies.ToolChoice | None, tools: GivenTools, toolbox: Toolbox) -> Choice:
+    """Return the choice in ``given``, among ``tools``; one of what the host cannot run is no choice, and noted.
 
     Raises:
         InvalidRequest: it does not say which tool is chosen.
@@ -270,12 +302,14 @@ def choice_of(given: bodies.ToolChoice | None, toolbox: Toolbox) -> Choice:
         case None:
             return Choice()
         case str():
-            return Choice(mode=given)
+            is_void = given == "required" and tools.are_all_hidden
+            if is_void:
+                note_ignored(f"tool_choice {given}")
+            return Choice(mode=None if is_void else given)
         case bodies.AllowedTools():
             for place, tool in enumerate(given.tools):
                 _check_chosen(tool, f"tool_choice.tools[{place}]")
-            names = [name for tool in given.tools for name in _names(tool, toolbox)]
-            return Choice(mode=given.mode, allowed=frozenset(names)) if names else Choice()
+            return _allowed(given, [name for tool in given.tools for name in _names(tool, toolbox)])
         case bodies.ChosenTool():
             _check_chosen(given, "tool_choice")
             names = list(_names(given, toolbox))
@@ -285,6 +319,13 @@ def choice_of(given: bodies.ToolChoice | None, toolbox: Toolbox) -> Choice:
                 return Choice()
             # The tools of a server of the request are not known yet.
             return Choice(mode="required", allowed=frozenset(names) if names else None)
+
+
+def _allowed(given: bodies.AllowedTools, names: Sequence[str]) -> Choice:
+    if names:
+        return Choice(mode=given.mode, allowed=frozenset(names))
+    # The tools of a server of the request are not known yet; those that the host cannot run allow no others.
+    return Choice() if any(tool.type in bodies.TOOLS for tool in given.tools) else Choice(mode="none")
 
 
 def _check_chosen(tool: bodies.ChosenTool, at: str) -> None:

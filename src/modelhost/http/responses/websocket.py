@@ -29,7 +29,7 @@ from modelhost.errors import (
     ModelhostError,
     ShuttingDown,
 )
-from modelhost.http.endpoint import operator_of
+from modelhost.http.endpoint import check_model, operator_of
 from modelhost.http.errors import error_answer, error_object
 from modelhost.http.exchange import CLIENT_DISCONNECTED_STATUS
 from modelhost.http.measuring import model_label, note_cancelled, note_request
@@ -220,6 +220,7 @@ class _Turn:
         if not isinstance(fields, dict) or fields.get("type") != CREATE:
             raise InvalidRequest(f'type: the messages of this socket are of the type "{CREATE}".', param="type")
         self.model, self._previous_id = fields.get("model"), fields.get("previous_response_id")
+        check_model(self._responses.host, self.model)
         self._generates = fields.get(GENERATE, True)
         if not isinstance(self._generates, bool):
             raise InvalidRequest(f"{GENERATE}: it is either true or false.", param=GENERATE)

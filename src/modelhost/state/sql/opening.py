@@ -15,7 +15,7 @@ from modelhost.errors import DatabaseUnavailable
 from modelhost.state.sql.database import Database, explained
 from modelhost.state.sql.sqlite import SqliteDatabase
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest migration. Migrations are numbered, so that one of a newer version is known by its number."""
 
 

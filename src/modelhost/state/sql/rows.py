@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
 from modelhost.state.sql.alert_rows import AlertRows
 from modelhost.state.sql.conversation_rows import ConversationRows
+from modelhost.state.sql.decision_rows import DecisionRows
 from modelhost.state.sql.key_rows import KeyRows
 from modelhost.state.sql.metric_rows import MetricRows
 from modelhost.state.sql.response_rows import ResponseRows
@@ -189,6 +190,11 @@ class Rows:
     def keys(self) -> KeyRows:
         """Keys."""
         return KeyRows(self.connection)
+
+    @cached_property
+    def decisions(self) -> DecisionRows:
+        """Decisions about calls that need approval."""
+        return DecisionRows(self.connection)
 
     @cached_property
     def alerts(self) -> AlertRows:

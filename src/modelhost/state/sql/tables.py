@@ -203,6 +203,14 @@ keys: Final = Table(
     Column("secret", LargeBinary, nullable=False),
 )
 
+decisions: Final = Table(
+    "decisions",
+    metadata,
+    Column("name", String(64), primary_key=True),  # a digest of owner and approval request
+    Column("taken_at", Utc, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 alerts: Final = Table(
     "alerts",
     metadata,

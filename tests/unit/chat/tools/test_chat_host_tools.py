@@ -69,6 +69,7 @@ ALL = ["a_echo", "a_pid", "b_echo"]
         ({"guided_regex": "a+"}, []),
         ({"response_format": {"type": "text"}}, ALL),
         ({"response_format": {"type": "text"}, "mcp": {}}, ALL),
+        ({"response_format": {"type": "json_object"}, "mcp": {}}, ALL),
         ({"n": 1, "logprobs": False}, ALL),
     ],
     ids=str,
@@ -87,7 +88,7 @@ async def test_tools_that_are_not_given_unasked_are_given_to_who_asks() -> None:
     [
         {"n": 2},
         {"logprobs": True},
-        {"response_format": {"type": "json_object"}},
+        {"guided_regex": "a+"},
     ],
     ids=str,
 )

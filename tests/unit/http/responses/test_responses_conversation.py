@@ -17,7 +17,7 @@ Json = dict[str, Any]
 HI = {"role": "user", "content": "Hi"}
 
 
-def unseal(sealed: str) -> str:
+def unseal(sealed: str, _purpose: str) -> str:
     return sealed.removeprefix("sealed:")
 
 
@@ -221,11 +221,9 @@ def test_texts_images_and_files_are_parts() -> None:
     ("part", "field"),
     [
         ({"type": "input_file", "file_id": "file_1"}, "file_id"),
-        ({"type": "input_file"}, "file_data"),
         ({"type": "input_file", "file_data": "data:application/pdf;base64,AAAA"}, "file_data"),
         ({"type": "input_file", "file_data": "data:text/plain;base64,%"}, "file_data"),
         ({"type": "input_image", "file_id": "file_1"}, "file_id"),
-        ({"type": "input_image"}, "image_url"),
     ],
     ids=str,
 )
@@ -274,6 +272,16 @@ def test_a_call_that_was_decided_about_cannot_be_approved_again(approve: bool) -
         pending_calls(items, name_of, given_from=4)
     assert refused.value.param == "input[0].approval_request_id"
     assert pending_calls(items, name_of, given_from=5) == ()
+
+
+def test_two_decisions_about_a_call_in_one_request_are_refused() -> None:
+    asked = request("a")
+    items = input_items([HI, asked, decision(asked, approve=False), decision(asked)], lambda _: None)
+    with pytest.raises(InvalidRequest) as refused:
+        pending_calls(items, name_of, given_from=2)
+    assert refused.value.param == "input[1].approval_request_id"
+    (call,) = pending_calls(items, name_of, given_from=3)
+    assert call.is_approved
 
 
 def test_a_decision_about_no_call_is_refused() -> None:

@@ -27,6 +27,7 @@ Json = dict[str, Any]
 SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: Json = {"type": "function", "name": "weather", "description": "Tells the weather.", "parameters": SCHEMA}
 FILES: Json = {"type": "mcp", "server_label": "files"}
+SEARCH: Json = {"type": "web_search"}
 REMOTE: Json = {"type": "mcp", "server_label": "theirs", "server_url": "https://example.com/mcp"}
 
 
@@ -48,6 +49,10 @@ class Hub:
         if name == "files.read":
             return SimpleNamespace(name="files_read_0ab1")
         raise ToolNotFound("There is none.", tool=name)
+
+
+def user(*parts: Json) -> Json:
+    return {"role": "user", "content": list(parts)}
 
 
 def host_of(engine: str) -> Host:
@@ -165,6 +170,15 @@ def test_tools_that_the_host_cannot_run_are_hidden() -> None:
     assert parse().request.tools is None
 
 
+def test_a_choice_of_tools_that_the_host_cannot_run_is_none() -> None:
+    assert parse(tools=[SEARCH], tool_choice="required").request.tool_choice is None
+    assert parse(tools=[SEARCH, TOOL], tool_choice="required").request.tool_choice == "required"
+    assert parse(tools=[SEARCH, FILES], tool_choice="required").request.tool_choice == "required"
+    for mode in ("auto", "required"):
+        only: Json = {"type": "allowed_tools", "mode": mode, "tools": [SEARCH]}
+        assert parse(tools=[SEARCH, TOOL], tool_choice=only).request.tool_choice == "none"
+
+
 def test_servers_of_the_host_by_label() -> None:
     request = parse(tools=[{**FILES, "allowed_tools": ["read"]}]).request
     assert request.tools is None
@@ -269,7 +283,20 @@ def test_the_choice_among_tools(choice: Any, mode: str | None, named: str | None
         ({"tools": [{**REMOTE, "headers": {"x-a": "a\r\nHost: b"}}]}, "tools[0].headers.x-a"),
         ({"tools": [{**REMOTE, "headers": {"x a": "b"}}]}, "tools[0].headers.x a"),
         ({"tools": [{**REMOTE, "authorization": "b\u00fcro"}]}, "tools[0].authorization"),
-        ({"tools": [FILES], "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [FILES], "top_logprobs": 1}, "top_logprobs"),
+        ({"tools": [FILES, REMOTE, FILES]}, "tools[2].server_label"),
+        ({"tools": [REMOTE, REMOTE]}, "tools[1].server_label"),
+        ({"tools": [{**FILES, "authorization": "a"}]}, "tools[0].authorization"),
+        ({"tools": [{**FILES, "headers": {"x-a": "b"}}]}, "tools[0].headers"),
+        (
+            {"tools": [{"type": "mcp", "server_label": "n", "connector_id": "connector_dropbox"}]},
+            "tools[0].connector_id",
+        ),
+        ({"input": [user({"type": "input_image"})]}, "input[0].content[0]"),
+        ({"input": [user({"type": "input_image", "image_url": None, "file_id": None})]}, "input[0].content[0]"),
+        ({"input": [user({"type": "input_image", "image_url": ""})]}, "input[0].content[0].image_url"),
+        ({"input": [user({"type": "input_file", "filename": "a"})]}, "input[0].content[0]"),
+        ({"input": [user({"type": "input_file", "file_data": None, "file_url": None})]}, "input[0].content[0]"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"previous_response_id": "r", "conversation": "c"}, "conversation"),
         ({"previous_response_id": "r", "session_id": "s"}, "session_id"),
@@ -303,6 +330,15 @@ def test_what_cannot_be_used_is_refused_by_its_path(fields: Json, param: str) ->
 def begun(body: CreateResponse) -> Json:
     parsed = chat_request(body, input_items("Hi", lambda _: None), host_of("llamacpp"), str)
     return new_response(body, parsed, response_id="resp_1", created_at=7, model="m")
+
+
+def test_hidden_tools_stay_within_the_limits_of_metadata() -> None:
+    many: list[Json] = [{"type": f"hidden_tool_{number}"} for number in range(60)]
+    names = begun(body_of(tools=many))["metadata"]["modelhost.hidden_tools"]
+    assert 450 < len(names) <= 512
+    assert names.startswith("hidden_tool_0,hidden_tool_1,")
+    full = {str(number): "a" for number in range(16)}
+    assert begun(body_of(tools=many, metadata=full))["metadata"] == full
 
 
 def test_a_response_has_every_field() -> None:

@@ -28,6 +28,8 @@ SPEECH_EVENTS: Final = replace(OPENAI, end=DONE)
 class SpeechEndpoint(Endpoint):
     """Speaks a text."""
 
+    is_of_openai = True
+
     def __init__(self, host: Host) -> None:
         super().__init__(host, "speech", SPEECH_EVENTS)
 

@@ -11,7 +11,7 @@ from modelhost.chat.notes import ON_NOTE
 from modelhost.chat.parsing.transcription_form import TranscriptionForm, parsed_form
 from modelhost.chat.transcription import Heard, Segment
 from modelhost.exchange.sse import encode_event
-from modelhost.http.endpoint import Endpoint, caller_of
+from modelhost.http.endpoint import Endpoint, caller_of, check_model
 from modelhost.http.exchange import OPENAI, Exchange
 from modelhost.http.openai.audio.form import read_form
 from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS
@@ -41,6 +41,7 @@ class TranscriptEndpoint(Endpoint):
     async def work(self, exchange: Exchange, scope: Scope) -> None:
         sent = await read_form(exchange, self._limit_bytes)
         exchange.model = next(iter(sent.fields.get("model", ())), None)
+        check_model(self.host, exchange.model)
         ON_NOTE.set(exchange.add_note)
         form = parsed_form(sent.fields)
         request = form.request(sent.file, is_translation=self._translates)

@@ -1,0 +1,29 @@
+"""Decisions about calls that need approval, while they are carried out.
+
+Revision ID: 0006
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "decisions",
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def downgrade() -> None:
+    """Remove the table."""
+    op.drop_table("decisions")
