@@ -18,7 +18,7 @@ from pathlib import Path
 from modelhost.config.databases import parse_database_url
 from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
-from modelhost.http.exposition import render_metrics
+from modelhost.http.exposition import Exposition
 from modelhost.meters import METERS, ModelMeters
 from modelhost.monitor.levels import levels_of
 from modelhost.monitor.measure import RequestMeasure
@@ -31,7 +31,7 @@ MODELS = tuple(f"model-{number}" for number in range(5))
 CODES = ("queue_full", "queue_timeout", "invalid_request", "model_failed", "context_length_exceeded")
 BEGINNING = 1_767_225_600.0
 DAY = 86_400
-ACTIVE = 1000
+ACTIVE, FEW = 1000, 10
 HOUR = 3600
 TRIES = 5
 WINDOWS = (60, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY, 90 * DAY)
@@ -79,23 +79,41 @@ async def measure_record(monitor: Monitor, clock: Clock) -> float:
     return (time.process_time() - began) / count * 1e6
 
 
-async def measure_rendering(models: int) -> tuple[float, float]:
-    """Return the milliseconds of CPU that `/metrics` with so many active models takes, and at most without a pause."""
-    for number in range(models):
-        name = f"model-{number}"
-        meters = ModelMeters(name)
-        for histogram in (meters.time_to_first_token, meters.time_between_tokens, meters.queue_seconds):
-            histogram.observe(0.1)
-        meters.count_load(0.1, slots=4)
-        meters.count_usage({"prompt_tokens": 1, "completion_tokens": 1})
-        meters.set_memory({"ram": 1})
-        METERS.requests.labels(name, "chat", "200").inc()
-        METERS.request_seconds.labels(name, "chat").observe(0.1)
+def put_to_work(model: str) -> None:
+    """Give a model all series that a model of text has."""
+    meters = ModelMeters(model)
+    for histogram in (meters.time_to_first_token, meters.time_between_tokens, meters.queue_seconds):
+        histogram.observe(0.1)
+    meters.count_load(0.1, slots=4)
+    meters.count_usage({"prompt_tokens": 1, "completion_tokens": 1})
+    meters.set_memory({"ram": 1})
+    METERS.requests.labels(model, "chat", "200").inc()
+    METERS.request_seconds.labels(model, "chat").observe(0.1)
+
+
+async def measure_rendering(exposition: Exposition) -> tuple[float, float]:
+    """Return the milliseconds of CPU that ``/metrics`` takes, and at most without a pause."""
     held, since = [], time.thread_time()
-    async for _ in render_metrics(METERS.all()):
+    async for _ in exposition.render():
         held.append(time.thread_time() - since)
         since = time.thread_time()
     return sum(held) * 1000, max(held) * 1000
+
+
+async def print_rendering() -> None:
+    """Print what ``/metrics`` costs with models that have all had work since the last scrape, then a few of them."""
+    names, exposition = [f"model-{number}" for number in range(ACTIVE)], Exposition(METERS.all())
+    for at_work in (names, names[:FEW], names[:0]):
+        tries = []
+        for _ in range(TRIES):
+            for model in at_work:
+                put_to_work(model)
+            tries.append(await measure_rendering(exposition))
+        took, longest = statistics.median([one[0] for one in tries]), max([one[1] for one in tries])
+        print(
+            f"/metrics of {ACTIVE} models, {len(at_work)} of them at work since the last one: "
+            f"{took:.0f} ms of CPU, at most {longest:.1f} ms without a pause"
+        )
 
 
 async def measure_metrics(monitor: Monitor, seconds: int) -> tuple[float, int]:
@@ -121,20 +139,20 @@ async def main() -> None:
         levels = levels_of(parse_levels(Settings().metrics_history))
         alone = Monitor(store, levels, source="alone", clock=clock)
         print(f"record(): {await measure_record(alone, clock):.1f} us")
-        took, longest = await measure_rendering(ACTIVE)
-        print(f"/metrics, {ACTIVE} models at work: {took:.0f} ms, at most {longest:.1f} ms without a pause")
+        await print_rendering()
         monitor, chance = Monitor(store, levels, source="host", clock=clock), random.Random(2)
         await monitor.flush()  # opens the database, whose library is not the monitor's memory
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        clock.now, began = BEGINNING, time.process_time()
+        clock.now, write_at, began = BEGINNING, BEGINNING, time.process_time()
         for number in range(int(days * DAY * rate)):
             clock.now = BEGINNING + number / rate
             record_one(monitor, chance, MODELS[number % len(MODELS)])
-            if number == HOUR:
+            if tracemalloc.is_tracing() and clock.now >= BEGINNING + HOUR:
                 print(f"memory: {(tracemalloc.get_traced_memory()[1] - before) / 1e6:.2f} MB at most in the first hour")
                 tracemalloc.stop()
-            if number % int((WRITE_SECONDS if number < HOUR else QUICK_SECONDS) * rate) == 0:
+            if clock.now >= write_at:
+                write_at = clock.now + (WRITE_SECONDS if clock.now < BEGINNING + HOUR else QUICK_SECONDS)
                 await monitor.flush()
         print(
             f"{days} days at {rate:g}/s: {path.stat().st_size / 1e6:.1f} MB (CPU {time.process_time() - began:.0f} s)"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from modelhost.config.alerts import DEFAULT_RULES
-from modelhost.http.exposition import render_metrics
+from modelhost.http.exposition import Exposition
 from modelhost.meters import METERS
 from tools.dashboards.files import DASHBOARD, RULES, generated
 from tools.reference.metrics import declared_metrics
@@ -118,6 +118,6 @@ def test_promtool_accepts_the_rules_and_they_fire_when_they_should() -> None:
 
 @needs_promtool
 async def test_promtool_accepts_what_the_host_shows() -> None:
-    text = b"".join([part async for part in render_metrics(METERS.all())]).decode()
+    text = b"".join([part async for part in Exposition(METERS.all()).render()]).decode()
     checked = promtool("check", "metrics", text=text)
     assert (checked.returncode, checked.stderr) == (0, "")

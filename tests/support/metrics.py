@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from modelhost.series import Counter, Gauge, Histogram
 
 SUFFIXES = {Gauge: "", Counter: "_total"}
 

@@ -8,106 +8,61 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final
 
-from prometheus_client import Metric, generate_latest
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
-from prometheus_client.utils import floatToGoString
+from prometheus_client import Metric
 
 from modelhost.config.settings import MetricsAlias
-from modelhost.meters import METERS, Meter
+from modelhost.http.metric_text import MetricText, escaped
+from modelhost.meters import METERS
 from modelhost.monitor.engine_reports import EngineReport, ReportedFamily
+from modelhost.series import Meter, Series, SeriesSum, series_of
 
-HOLD_SECONDS: Final = 0.001
+HOLD_SECONDS: Final = 0.0005
 """For how long the event loop is held before others have their turn; a piece more may be under way."""
 LINES_AT_ONCE: Final = 16
-CREATED: Final = "_created"
-"""The ending of the samples that the text format has as a metric of their own, after the others."""
 GENERATION: Final = frozenset({"chat", "completions", "infill", "messages", "ollama_chat", "ollama_generate", "prompt"})
 """The operations that generate text."""
 
 
-class Sampled(Protocol):
-    """A metric, such as one of the library's."""
+class Exposition:
+    """The text of ``/metrics``; what it has written of a series it keeps until the series changes."""
 
-    def describe(self) -> Iterable[Metric]:
-        """Return the metric without samples: one."""
+    def __init__(self, meters: Iterable[Meter | RenamedMeter]) -> None:
+        self._texts = [_text_of(meter) for meter in meters]
 
-    def _samples(self) -> Iterable[Sample]:
-        """Return its samples, each with the ending of its name."""
+    async def render(self, more: Iterable[str] = ()) -> AsyncIterator[bytes]:
+        """Yield what the meters say, in Prometheus' text format 0.0.4, in parts; ``more`` are further lines.
 
-
-async def render_metrics(meters: Iterable[Sampled], more: Iterable[str] = ()) -> AsyncIterator[bytes]:
-    """Yield what ``meters`` say, in Prometheus' text format 0.0.4, in parts; ``more`` are further lines.
-
-    The event loop has its turn about every :data:`HOLD_SECONDS`: samples of different models may differ in age by the
-    time that the whole takes.
-    """
-    pieces: list[bytes] = []
-    held_since = time.perf_counter()
-    for piece in chain(_pieces(meters), _grouped(iter(more))):
-        pieces.append(piece)
-        if time.perf_counter() - held_since >= HOLD_SECONDS:
-            yield b"".join(pieces)
-            pieces.clear()
-            await asyncio.sleep(0)
-            held_since = time.perf_counter()
-    yield b"".join(pieces)
+        The event loop has its turn about every :data:`HOLD_SECONDS`: samples of different models may differ in age by
+        the time that the whole takes.
+        """
+        pieces: list[bytes] = []
+        held_since = time.perf_counter()
+        of_meters = chain.from_iterable(text.pieces(series()) for text, series in self._texts)
+        for piece in chain(of_meters, _grouped(iter(more))):
+            pieces.append(piece)
+            if time.perf_counter() - held_since >= HOLD_SECONDS:
+                yield b"".join(pieces)
+                pieces.clear()
+                await asyncio.sleep(0)
+                held_since = time.perf_counter()
+        yield b"".join(pieces)
 
 
-def _pieces(meters: Iterable[Sampled]) -> Iterator[bytes]:
-    for meter in meters:
-        (family,) = meter.describe()
-        yield generate_latest(_Family(family))
-        created: list[str] = []
-        yield from _grouped(_lines(meter, family.name, created))
-        if created:
-            yield generate_latest(_Family(Metric(family.name + CREATED, family.documentation, "gauge")))
-            yield from _grouped(iter(created))
+def _text_of(meter: Meter | RenamedMeter) -> tuple[MetricText, Callable[[], Mapping[tuple[str, ...], Series]]]:
+    if isinstance(meter, RenamedMeter):
+        return MetricText(meter.family, ["model_name"], with_created=False), meter.series
+    (family,) = meter.describe()
+    return MetricText(family, meter._labelnames), lambda: series_of(meter)
 
 
 def _grouped(lines: Iterator[str]) -> Iterator[bytes]:
     while group := "".join(islice(lines, LINES_AT_ONCE)):
         yield group.encode()
-
-
-def _lines(meter: Sampled, name: str, created: list[str]) -> Iterator[str]:
-    """Yield a line for each sample of ``meter``, but add those of :data:`CREATED` to ``created``.
-
-    The library has the same for whole metrics only: its `collect` lists all their samples before the first is written.
-    """
-    for sample in meter._samples():
-        value: str = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
-        line = f"{name}{sample.name}{_labels(sample.labels)} {value}\n"
-        if sample.name == CREATED:
-            created.append(line)
-        else:
-            yield line
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join([f'{name}="{escaped(labels[name])}"' for name in sorted(labels)]) + "}"
-
-
-def escaped(value: str) -> str:
-    """Return ``value`` as it stands in a label."""
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-class _Family(Collector):
-    """What the library writes as text: one metric, here without samples."""
-
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._family,)
 
 
 class RenamedMeter:
@@ -118,32 +73,18 @@ class RenamedMeter:
         self.name = name
         self._meter = meter
         self._operations = operations
-        (self._family,) = meter.describe()
+        (family,) = meter.describe()
+        self.family = Metric(name, family.documentation, family.type)
 
-    def describe(self) -> Iterable[Metric]:
-        """Return the metric without samples, as the library's meters do."""
-        return [Metric(self.name, self._family.documentation, self._family.type)]
-
-    def _samples(self) -> Iterator[Sample]:
-        """Yield the samples, one model after the other."""
-        for model, children in self._by_model().items():
-            values: dict[tuple[str, str | None], float] = defaultdict(float)
-            for child in children:
-                for sample in child._samples():
-                    if sample.name != CREATED:
-                        values[sample.name, sample.labels.get("le")] += sample.value
-            for (suffix, bound), value in values.items():
-                labels = {"model_name": model} if bound is None else {"model_name": model, "le": bound}
-                yield Sample(suffix, labels, value, None, None)
-
-    def _by_model(self) -> Mapping[str, list[Any]]:
+    def series(self) -> Mapping[tuple[str, ...], SeriesSum]:
+        """Return the series of each model."""
         names = self._meter._labelnames
-        found: dict[str, list[Any]] = defaultdict(list)
-        for values, child in self._meter._metrics.copy().items():
+        found: dict[str, list[Series]] = defaultdict(list)
+        for values, series in series_of(self._meter).items():
             labels = dict(zip(names, values, strict=True))
             if labels["model"] and (not self._operations or labels["operation"] in self._operations):
-                found[labels["model"]].append(child)
-        return found
+                found[labels["model"]].append(series)
+        return {(model,): SeriesSum(series) for model, series in found.items()}
 
 
 ALIASES: Final[Mapping[MetricsAlias, tuple[RenamedMeter, ...]]] = MappingProxyType(

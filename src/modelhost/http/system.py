@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost import lazy
 from modelhost.http.edge import is_deep_health
-from modelhost.http.exposition import ALIASES, Sampled, engine_lines, render_metrics
+from modelhost.http.exposition import ALIASES, Exposition, engine_lines
 from modelhost.meters import METERS
 from modelhost.version import __version__
 
@@ -83,12 +83,12 @@ def probes(host: Host) -> dict[str, ASGIApp]:
 
     alias = host.settings.metrics_alias
     renamed = () if alias is None else ALIASES[alias]
-    metered: list[Sampled] = [*METERS.all(), *renamed]
+    exposition = Exposition([*METERS.all(), *renamed])
     own_names = frozenset(meter.name for meter in renamed)
 
     def metrics() -> Response:
         of_engines = engine_lines(host.monitor.engine_reports, own_names)
-        return StreamingResponse(render_metrics(metered, of_engines), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return StreamingResponse(exposition.render(of_engines), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return {
         "/health": _Health(host),

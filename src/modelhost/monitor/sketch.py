@@ -10,6 +10,7 @@ once, and much faster than a loop over them.
 
 from __future__ import annotations
 
+import math
 import struct
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -29,6 +30,8 @@ DENSE: Final = 3
 """Up to so many bins in a row for each that is used are stored as a list."""
 FEW: Final = 2
 """Up to so many values for each bin that is used are merged one by one, unless the bins are in a row."""
+ROUNDING: Final = 1e-6
+"""By which a rank may be off as a product of floating-point numbers."""
 BYTES: Final = 8
 BITS: Final = 8 * BYTES
 """Of a bin in a row."""
@@ -158,9 +161,17 @@ class Sketch(BaseDDSketch):
         super().__init__(mapping=_MAPPING, store=_Bins(), negative_store=_Bins(), zero_count=0.0)
 
     def quantile(self, share: float) -> float | None:
-        """Return the value that ``share`` of the values do not exceed; ``None`` without values."""
-        found = self.get_quantile_value(share)
-        return None if found is None else float(found)
+        """Return the least value that at least ``share`` of the values do not exceed; ``None`` without values.
+
+        That is the nearest rank: with few values, the library's own rank is below it, such as the lower of two for 0.99.
+        """
+        if not self.count:
+            return None
+        rank = max(math.ceil(share * self.count - ROUNDING) - 1, 0)
+        if rank < self._zero_count:
+            return 0.0
+        found = _MAPPING.value(self._store.key_at_rank(rank - self._zero_count))
+        return float(min(max(found, self._min), self._max))
 
     @property
     def mean(self) -> float | None:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelhost.http.exposition import ALIASES, GENERATION, render_metrics
+from modelhost.http.exposition import ALIASES, GENERATION, Exposition
 from modelhost.meters import METERS, ModelMeters
 
 
@@ -18,7 +18,7 @@ def model() -> str:
 
 
 async def samples(model: str) -> dict[tuple[str, str | None], float]:
-    text = b"".join([part async for part in render_metrics(ALIASES["vllm"])]).decode()
+    text = b"".join([part async for part in Exposition(ALIASES["vllm"]).render()]).decode()
     return {
         (sample.name, sample.labels.get("le")): sample.value
         for family in text_string_to_metric_families(text)
@@ -56,6 +56,14 @@ async def test_the_latency_is_that_of_all_generation_and_of_nothing_else(model: 
     assert found["vllm:e2e_request_latency_seconds_count", None] == len(GENERATION)
     assert found["vllm:e2e_request_latency_seconds_bucket", "+Inf"] == len(GENERATION)
     assert found["vllm:e2e_request_latency_seconds_bucket", "0.1"] == 0
+
+
+async def test_a_sum_follows_each_of_its_parts(model: str) -> None:
+    exposition = Exposition(ALIASES["vllm"])
+    name = f'vllm:e2e_request_latency_seconds_count{{model_name="{model}"}}'
+    for count, operation in enumerate(["chat", "completions", "chat", "completions", "infill"], start=1):
+        METERS.request_seconds.labels(model, operation).observe(0.2)
+        assert f"{name} {count}.0\n" in b"".join([part async for part in exposition.render()]).decode()
 
 
 async def test_a_model_that_has_done_nothing_has_no_samples(model: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from modelhost.monitor.sketch import Sketch, unpacked
+from tests.support.nearest_rank import nearest_rank
 
 SHARES = (0, 0.01, 0.25, 0.5, 0.95, 0.99, 1)
 CHANCE = random.Random(11)
@@ -66,4 +67,18 @@ def test_quantiles_are_within_one_percent_of_the_values() -> None:
     for place in range(0, len(MANY), 7):
         sketch.merge_unpacked(unpacked(sketch_of(MANY[place : place + 7]).packed()))
     for share in SHARES:
-        assert sketch.quantile(share) == pytest.approx(values[int(share * (len(values) - 1))], rel=0.01)
+        assert sketch.quantile(share) == pytest.approx(nearest_rank(values, share), rel=0.01)
+
+
+@pytest.mark.parametrize("values", [[0.4, 0.8], MANY[:3], [0.0, 0.0, 5.0], MANY[:20], MANY[:100], MANY[:294]])
+def test_quantiles_of_few_values_are_those_of_the_nearest_rank(values: Sequence[float]) -> None:
+    sketch = sketch_of(values)
+    for share in SHARES:
+        assert sketch.quantile(share) == pytest.approx(nearest_rank(sorted(values), share), rel=0.01)
+
+
+def test_no_quantile_is_outside_of_the_values() -> None:
+    for value in MANY[:200]:
+        sketch = sketch_of([value])
+        assert quantiles(sketch) == [value] * len(SHARES)
+        assert sketch.largest == value

@@ -11,11 +11,10 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any, Final
 
-from prometheus_client import Counter, Gauge
-
 from modelhost.config.alerts import METRICS
 from modelhost.meters import METERS
 from modelhost.monitor.alerts.source import MetricQuery
+from modelhost.series import Counter, Gauge
 
 Probe = Callable[[], Mapping[str, float]]
 """Returns the present values of a gauge by subject; quick, on the event loop."""
