@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.questions import Questions
+from modelhost.chat.tools.result_media import Modalities
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunks import chunk_of
@@ -176,6 +177,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
     questions: Questions | None = None,
     context: CallContext | None = None,
     sees_images: bool = False,
+    hears_audio: bool = False,
     client_tools: Collection[str] = (),
     policy: HostCalls = AS_USUAL,
     **limits: Any,
@@ -186,7 +188,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
         LoopLimits(**limits),
         context or CallContext(),
         questions,
-        lambda: sees_images,
+        lambda: Modalities(images=sees_images, audio=hears_audio),
         client_tools,
         policy,
     )
