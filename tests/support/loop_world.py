@@ -13,6 +13,7 @@ from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.structured_output import OutputSchema
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.questions import Questions
+from modelhost.chat.tools.result_media import Modalities
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunks import chunk_of
@@ -177,6 +178,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
     questions: Questions | None = None,
     context: CallContext | None = None,
     sees_images: bool = False,
+    hears_audio: bool = False,
     client_tools: Collection[str] = (),
     policy: HostCalls = AS_USUAL,
     schema: OutputSchema | None = None,
@@ -188,7 +190,7 @@ def loop_of(  # noqa: PLR0913 (as the loop)
         LoopLimits(**limits),
         context or CallContext(),
         questions,
-        lambda: sees_images,
+        lambda: Modalities(images=sees_images, audio=hears_audio),
         client_tools,
         policy,
         schema,

@@ -27,6 +27,7 @@ from modelhost.chat.tools.host_tools import GrantedTools, first_events, note_mis
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.mcp_context import with_context
 from modelhost.chat.tools.questions import Questions
+from modelhost.chat.tools.result_media import Modalities
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.transcription import Transcribing
 from modelhost.chat.turn import adapted, check_can, turn_of
@@ -338,7 +339,7 @@ class Answering:
             limits,
             call_context,
             questions,
-            lambda: bool(model.sees_images),
+            lambda: Modalities(images=bool(model.sees_images), audio=bool(model.hears_audio)),
             frozenset(tool.name for tool in request.tools or ()),
             request.host_calls,
             schema,

@@ -36,6 +36,8 @@ HOW_TO_SEE: Final = (
     "--mmproj FILE."
 )
 UNSEEN: Final = "ignored=image"
+UNHEARD: Final = "ignored=audio"
+UNHEARD_TEXT: Final = "[Sound was returned here. This model takes no sound.]"
 UNSEEN_TEXT: Final = "[An image was returned here. This model takes no images.]"
 
 
@@ -57,30 +59,37 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
             raise InvalidRequest(f"{param}: {problem}", param=param)
 
 
-def without_unseen_images(worker: Worker, request: ChatRequest, notes: Notes) -> ChatRequest:
-    """Return ``request`` for the model of ``worker``: if it takes no images, those that tools returned are described.
+def without_refused_media(worker: Worker, request: ChatRequest, notes: Notes) -> ChatRequest:
+    """Return ``request`` for the model of ``worker``: images and sounds of tools that it does not take are described.
 
-    A refusal would end the conversation, since the client sends the result with each further request. Images of a user
+    A refusal would end the conversation, since the client sends the result with each further request. Those of a user
     are left to :func:`check_images`.
     """
-    if worker.ready.sees_images is not False:
-        return request
-    described = tuple(map(_described, request.messages))
-    if all(map(operator.is_, described, request.messages)):
-        return request
-    notes.add(UNSEEN)
-    return replace(request, messages=described)
+    ready = worker.ready
+    if ready.sees_images is False:
+        request = _without(IMAGE, UNSEEN_TEXT, UNSEEN, request, notes)
+    if ready.hears_audio is False:
+        request = _without("input_audio", UNHEARD_TEXT, UNHEARD, request, notes)
+    return request
 
 
-def _described(message: Message) -> Message:
-    if message.role != "tool" or not any(part.kind == IMAGE for part in message.media):
-        return message
-    assert isinstance(message.content, tuple)
-    parts = (
-        TextPart(UNSEEN_TEXT) if isinstance(part, MediaPart) and part.kind == IMAGE else part
-        for part in message.content
-    )
-    return replace(message, content=tuple(parts))
+def _without(kind: str, text: str, note: str, request: ChatRequest, notes: Notes) -> ChatRequest:
+    """Return ``request`` with ``text`` in place of each part of a tool's message of this ``kind``."""
+
+    def described(message: Message) -> Message:
+        if message.role != "tool" or not any(part.kind == kind for part in message.media):
+            return message
+        assert isinstance(message.content, tuple)
+        parts = (
+            TextPart(text) if isinstance(part, MediaPart) and part.kind == kind else part for part in message.content
+        )
+        return replace(message, content=tuple(parts))
+
+    messages = tuple(map(described, request.messages))
+    if all(map(operator.is_, messages, request.messages)):
+        return request
+    notes.add(note)
+    return replace(request, messages=messages)
 
 
 def blind(model: str, param: str) -> UnsupportedOperation:

@@ -14,7 +14,7 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import check_images, without_unseen_images
+from modelhost.chat.images import check_images, without_refused_media
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
@@ -170,7 +170,7 @@ async def turn_of(
     try:
         generation = generation_of(model, request, notes)
         async with lease as worker:
-            shown = without_unseen_images(worker, request, notes) if isinstance(request, ChatRequest) else request
+            shown = without_refused_media(worker, request, notes) if isinstance(request, ChatRequest) else request
             if model.resolved is not resolved or shown is not request:
                 generation = generation_of(model, shown, notes)
             with turn_span(model, shown, generation), _measured(model, generation.report):

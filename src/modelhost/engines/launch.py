@@ -129,6 +129,8 @@ class Ready:
     """Default values for fields of a chat that the worker needs."""
     sees_images: bool | None = None
     """Whether the messages of a chat may contain images; ``None`` if that is unknown."""
+    hears_audio: bool | None = None
+    """Whether they may contain sound; as above."""
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, by the names that requests use."""
     features: tuple[str, ...] = ()

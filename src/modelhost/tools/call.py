@@ -21,7 +21,7 @@ from modelhost.tools.call_spans import approval_span, note_decision
 from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
-from modelhost.tools.content import images_of, text_of
+from modelhost.tools.content import images_of, sounds_of, text_of
 from modelhost.tools.failures import innermost
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.repair import UNREADABLE
@@ -244,16 +244,19 @@ def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection)
 
 def _outcome(listed: CatalogueEntry, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:
     text, was_cut = cut(text_of(result.content, result.structured_content), limits.chars)
-    images, note = fitting(images_of(result.content), limits.image_bytes)
+    images, on_images = fitting(images_of(result.content), limits.image_bytes)
+    sounds, on_sounds = fitting(sounds_of(result.content), limits.image_bytes, "sounds")
+    notes = [note for note in (on_images, on_sounds) if note]
     return ToolOutcome(
         name=listed.offered.name,
-        text=f"{text}\n{note}" if note else text,
+        text="\n".join([text, *notes]),
         is_error=result.is_error,
         code="tool_failed" if result.is_error else None,
         server=listed.known.server,
         tool=listed.known.tool,
         images=images,
+        sounds=sounds,
         content=tuple(block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content),
         structured=result.structured_content,
-        was_cut=was_cut or bool(note),
+        was_cut=was_cut or bool(notes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import mcp_types as types
 import orjson
 
 from modelhost import json_text
-from modelhost.tools.outcome import ToolImage
+from modelhost.tools.outcome import ToolImage, ToolSound
 
 
 def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str:
@@ -26,15 +26,27 @@ def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str
 
 def images_of(blocks: Iterable[types.ContentBlock]) -> tuple[ToolImage, ...]:
     """Return the images of a result, including those in embedded resources."""
-    found = []
+    return tuple(ToolImage(media_type=media_type, data=data) for media_type, data in _media_in(blocks, "image"))
+
+
+def sounds_of(blocks: Iterable[types.ContentBlock]) -> tuple[ToolSound, ...]:
+    """Return the sounds of a result, including those in embedded resources."""
+    return tuple(ToolSound(media_type=media_type, data=data) for media_type, data in _media_in(blocks, "audio"))
+
+
+def _media_in(blocks: Iterable[types.ContentBlock], kind: str) -> Iterator[tuple[str, str]]:
+    """Yield the media type and the base64 of each ``image`` or ``audio`` block, and of blobs of that type."""
     for block in blocks:
         match block:
-            case types.ImageContent(data=data, mime_type=media_type):
-                found.append(ToolImage(media_type=media_type, data=data))
+            case (
+                types.ImageContent(data=data, mime_type=media_type)
+                | types.AudioContent(data=data, mime_type=media_type)
+            ):
+                if block.type == kind:
+                    yield media_type, data
             case types.EmbeddedResource(resource=types.BlobResourceContents(blob=data, mime_type=str(media_type))):
-                if media_type.startswith("image/"):
-                    found.append(ToolImage(media_type=media_type, data=data))
-    return tuple(found)
+                if media_type.startswith(f"{kind}/"):
+                    yield media_type, data
 
 
 def _line(block: types.ContentBlock) -> str:

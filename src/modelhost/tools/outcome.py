@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -27,12 +27,12 @@ class ResultLimits:
 
     chars: int
     image_bytes: int
-    """Of all its images together."""
+    """Of all its images together, and of all its sounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolImage:
-    """An image that a tool returned, in base64."""
+class ToolMedia:
+    """What a tool returned besides text, in base64."""
 
     media_type: str
     data: str = field(repr=False)
@@ -40,6 +40,19 @@ class ToolImage:
     @property
     def size_bytes(self) -> int:
         return len(self.data.rstrip("=")) * 3 // 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolImage(ToolMedia):
+    """An image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSound(ToolMedia):
+    """A file with sound."""
+
+
+Medium = TypeVar("Medium", bound=ToolMedia)
 
 
 class ToolOutcome(Struct, frozen=True, kw_only=True):
@@ -55,6 +68,8 @@ class ToolOutcome(Struct, frozen=True, kw_only=True):
     tool: str | None = None
     images: tuple[ToolImage, ...] = ()
     """For models with vision, up to the limit; the text mentions them."""
+    sounds: tuple[ToolSound, ...] = ()
+    """For models that hear, as above."""
     content: tuple[Mapping[str, Any], ...] = ()
     """The content blocks as the server sent them, uncut."""
     structured: Any = None
@@ -68,16 +83,16 @@ class ToolOutcome(Struct, frozen=True, kw_only=True):
         return f"ToolOutcome(name={self.name!r}, server={self.server!r}, is_error={self.is_error}, code={self.code!r})"
 
 
-def fitting(images: tuple[ToolImage, ...], limit_bytes: int) -> tuple[tuple[ToolImage, ...], str]:
-    """Return the first of ``images`` that fit together, and a note on those left out; empty if there are none."""
-    kept: list[ToolImage] = []
-    for image in images:
-        if sum(each.size_bytes for each in (*kept, image)) > limit_bytes:
+def fitting(media: tuple[Medium, ...], limit_bytes: int, kind: str = "images") -> tuple[tuple[Medium, ...], str]:
+    """Return the first of ``media`` that fit together, and a note on those left out; empty if there are none."""
+    kept: list[Medium] = []
+    for each in media:
+        if sum(one.size_bytes for one in (*kept, each)) > limit_bytes:
             break
-        kept.append(image)
-    if len(kept) == len(images):
-        return images, ""
-    return tuple(kept), f"[cut: the first {len(kept)} of {len(images)} images are shown; the rest is too large]"
+        kept.append(each)
+    if len(kept) == len(media):
+        return media, ""
+    return tuple(kept), f"[cut: the first {len(kept)} of {len(media)} {kind} are shown; the rest is too large]"
 
 
 def cut(text: str, limit: int) -> tuple[str, bool]:

@@ -27,3 +27,15 @@ def test_chat_of_one_host_is_a_tool_of_another(start_host: Callable[..., ServedH
     answer = host.http.post("/v1/chat/completions", json=body, timeout=httpx2.Timeout(30)).json()
     (call,) = answer["modelhost.tool_calls"]
     assert "inner" in call["text"]
+
+
+def test_speech_of_one_host_is_a_tool_of_another_and_described_to_a_model_that_does_not_hear(
+    start_host: Callable[..., ServedHost], tmp_path: Path
+) -> None:
+    first = start_host(engine="scripted", alias=["scripted"])
+    path = config(tmp_path, own={"type": "http", "url": f"{first.url}/mcp/llm"})
+    host = wait_for_tools(start_host(engine="scripted", alias=["scripted"], mcp_config=path))
+    name = tool_name(host, "speak")
+    body = said(f'/call {name} {{"input": "/echo one two"}}')
+    (call,) = host.http.post("/v1/chat/completions", json=body).json()["modelhost.tool_calls"]
+    assert call["text"].startswith("[audio/mpeg, 7 bytes]")

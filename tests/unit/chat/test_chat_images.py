@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, image_type, without_unseen_images
+from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, image_type, without_refused_media
 from modelhost.chat.notes import ON_NOTE, Notes
 from modelhost.engines.launch import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
@@ -57,7 +57,7 @@ def shown(sees: bool | None, *messages: dict[str, Any]) -> tuple[ChatRequest, Ch
     request = ChatRequest(messages=messages_of(list(messages)))
     token = ON_NOTE.set(noted.append)
     try:
-        return request, without_unseen_images(worker, request, Notes("m")), noted
+        return request, without_refused_media(worker, request, Notes("m")), noted
     finally:
         ON_NOTE.reset(token)
 

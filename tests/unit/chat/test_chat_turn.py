@@ -36,7 +36,7 @@ class Clock:
 
 
 def worker_of(*, slots: int | None) -> Worker:
-    ready = SimpleNamespace(tasks={"chat"}, sees_images=False, slots=slots)
+    ready = SimpleNamespace(tasks={"chat"}, sees_images=False, hears_audio=False, slots=slots)
     return cast("Worker", SimpleNamespace(ready=ready, engine=Scripted(), model="m"))
 
 

@@ -49,8 +49,8 @@ def test_no_two_operations_share_a_name_or_a_place() -> None:
 
 def test_reports_leave_nothing_out_of_what_is_known() -> None:
     assert {field.name for field in dataclasses.fields(ServerStatus)} == set(ServerReport.model_fields)
-    # The images are among the content blocks.
-    assert set(ToolOutcome.__struct_fields__) - {"images"} == set(CallResult.model_fields)
+    # Images and sounds are among the content blocks.
+    assert set(ToolOutcome.__struct_fields__) - {"images", "sounds"} == set(CallResult.model_fields)
 
 
 async def test_tools_are_openais_objects_with_what_the_host_knows_besides() -> None:

@@ -22,8 +22,9 @@ from modelhost.chat.tools.answer_calls import AnswerCalls, ToolRunner, requested
 from modelhost.chat.tools.answer_format import AnswerFormat
 from modelhost.chat.tools.answer_stream import AnswerStream
 from modelhost.chat.tools.client_calls import ClientCalls
-from modelhost.chat.tools.loop_turn import LoopTurn, result_messages, with_images
+from modelhost.chat.tools.loop_turn import LoopTurn, result_messages
 from modelhost.chat.tools.questions import Questions
+from modelhost.chat.tools.result_media import Modalities, has_media, with_media
 from modelhost.chat.tools.turn_times import TurnTimes
 from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.exchange.events import (
@@ -90,22 +91,22 @@ class ToolLoop:
         limits: LoopLimits,
         context: CallContext,
         questions: Questions | None,
-        sees_images: Callable[[], bool] = lambda: False,
+        modalities: Callable[[], Modalities] = Modalities,
         client_tools: Collection[str] = (),
         policy: HostCalls = AS_USUAL,
         schema: OutputSchema | None = None,
     ) -> None:
         """Take the collaborators; without ``questions``, calls that need approval are denied, unless deferred.
 
-        ``sees_images`` returns whether the model accepts images, such as those that tools return. ``client_tools`` are
-        the names of the tools that the client runs. ``schema`` is that of the answer, as the client gave it
+        ``modalities`` returns what the model accepts of that which tools return. ``client_tools`` are the names of the
+        tools that the client runs. ``schema`` is that of the answer, as the client gave it
         (:mod:`modelhost.chat.tools.answer_format`).
         """
         self._open_turn = open_turn
         self._limits = limits
         self._is_too_deep = context.depth >= limits.depth
         self._depth = context.depth
-        self._sees_images = sees_images
+        self._modalities = modalities
         self._client_tools = client_tools
         self._policy = policy
         self._format = AnswerFormat(schema)
@@ -211,7 +212,7 @@ class ToolLoop:
         """Make the calls that a previous answer left to be approved.
 
         Returns the request up to the message that has these calls, and the messages of the first turn, with a fallback
-        if they have images. A text of the model right before the calls belongs into that message.
+        if they have images or sounds. A text of the model right before the calls belongs into that message.
         """
         pending = self._policy.pending
         if not pending:
@@ -231,9 +232,10 @@ class ToolLoop:
     def _with(
         self, messages: Messages, made: Sequence[Message], outcomes: Sequence[ToolOutcome]
     ) -> tuple[Messages, Messages | None]:
-        """Return ``messages`` followed by calls with their results; if those have images, also without them."""
-        if self._sees_images() and any(outcome.images for outcome in outcomes):
-            return (*messages, *with_images(made, outcomes)), (*messages, *made)
+        """Return ``messages`` followed by calls with their results; if those have more than text, also without."""
+        modalities = self._modalities()
+        if has_media(outcomes, modalities):
+            return (*messages, *with_media(made, outcomes, modalities)), (*messages, *made)
         return (*messages, *made), None
 
     async def _hand_over(self, turn: LoopTurn) -> LoopEnd:
@@ -255,7 +257,7 @@ class ToolLoop:
         except RequestError:
             if fallback is None or turn.has_begun:
                 raise
-        # The model refused an image that a tool returned (it may be damaged): the fallback has texts only.
+        # The model refused what a tool returned (it may be damaged): the fallback has texts only.
         if fallback is not None and await self._generate_fitting(turn, request, fallback):
             return fallback
         return None

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
-from modelhost.chat import images
 from modelhost.chat.tools.calls import CallCollector, RequestedCall
 from modelhost.chat.tools.client_calls import ClientCalls
 from modelhost.exchange.chunks import REASONING
@@ -67,13 +64,3 @@ def result_messages(made: Sequence[RequestedCall], outcomes: Sequence[ToolOutcom
         Message(role="tool", tool_call_id=call.id, content=outcome.text)
         for call, outcome in zip(made, outcomes, strict=True)
     ]
-
-
-def with_images(messages: Sequence[Message], outcomes: Sequence[ToolOutcome]) -> list[Message]:
-    """Return ``messages``, one and the results of its calls, with the images of ``outcomes``.
-
-    The images are part of the tool messages: many templates drop earlier reasoning when a user message follows.
-    """
-    written, *results = messages
-    shown = zip(results, outcomes, strict=True)
-    return [written, *(replace(result, content=images.content_with_images(outcome)) for result, outcome in shown)]
