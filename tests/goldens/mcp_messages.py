@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -65,6 +66,11 @@ def said(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+def sound(text: str) -> str:
+    """A file of which the scripted engine hears ``text``, in base64."""
+    return base64.b64encode(f"RIFF....WAVE{text}".encode()).decode()
+
+
 OPENING: Final[Mapping[Era, tuple[Message, ...]]] = {
     "handshake": (
         Message(
@@ -87,6 +93,12 @@ LLM: Final = (
     call("chat_completion", progress="t", messages=said("/echo one two"), session_id="anna", max_tokens=5),
     call("chat_completion", messages=said("hello"), model="none"),
     call("chat_completion", messages="hello"),
+    call("speak", progress="t", input="/echo one two", voice="two", response_format="wav"),
+    call("speak", input="/echo one", voice="three"),
+    call("speak", input="...", model="one"),
+    call("transcribe", progress="t", file=sound("/echo one two"), language="en"),
+    call("transcribe", file="one"),
+    call("transcribe", file=sound("/echo one"), model="none"),
     call("model_info"),
 )
 MODELS: Final = (
@@ -135,7 +147,7 @@ MISTAKES: Final = (
 )
 FACES: Final[Mapping[str, tuple[Message, ...]]] = {
     "all": (*LLM, *MODELS, *STATE, *MONITOR, *MISTAKES),
-    "llm": (LLM[0], LLM[-1]),
+    "llm": (LLM[0], LLM[4], LLM[7], LLM[-1]),
     "models": (call("list-models"), *MODELS[1:2], *MODELS[4:5], *MODELS[6:9], MODELS[-1]),
     "state": (*STATE[:2], *STATE[5:]),
     "monitor": (MONITOR[0], MONITOR[2], *MONITOR[4:6]),

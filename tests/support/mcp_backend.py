@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from modelhost.chat.audio_files import container_of
 from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.client.host_client import Body
+from modelhost.client.transcript import Transcript
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
@@ -37,6 +40,10 @@ class FakeBackend:
         self.bodies: list[dict[str, Any]] = []
         self.depths: list[int] = []
         self.chunks: Sequence[Chunk | ModelhostError] = (piece("Hel"), piece("lo."), piece(finish_reason="stop"))
+        self.audio: Sequence[bytes | ModelhostError] = (b"one ", b"two")
+        self.transcript = Transcript(
+            text="one two", language="en", seconds=2.0, segments=({"start": 0.0, "end": 2.0, "text": " one two"},)
+        )
         self.defaults: Mapping[str, Any] = {}
         self.holds = False
         """Say nothing more after the first chunk, until somebody cancels."""
@@ -76,6 +83,36 @@ class FakeBackend:
             yield pieces()
         finally:
             self.was_left.set()
+
+    @asynccontextmanager
+    async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        parsed("speech", body)
+        self.bodies.append(dict(body))
+
+        async def parts() -> AsyncGenerator[bytes, None]:
+            for part in self.audio:
+                if isinstance(part, ModelhostError):
+                    raise part
+                yield part
+                if self.holds:
+                    self.was_asked.set()
+                    await asyncio.Event().wait()
+
+        try:
+            async with aclosing(parts()) as made:
+                yield made
+        finally:
+            self.was_left.set()
+
+    async def transcribe(
+        self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
+    ) -> Transcript:
+        parsed_form({name: (value,) for name, value in fields.items()})
+        container_of(file)
+        self.bodies.append({"file": file, **fields})
+        for progress in self.progress:
+            on_progress(progress)
+        return self.transcript
 
     async def models(self) -> Sequence[str]:
         return ["one"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
+from modelhost.client.transcript import Transcript
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
@@ -30,15 +31,17 @@ class OwnHost:
         self._launch = launch
         self._starting: asyncio.Task[LocalClient] | None = None
         self._client: LocalClient | None = None
+        self._settling: asyncio.Task[bool] | None = None
         self._host: Host | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
+        for task in (self._starting, self._settling):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 
@@ -53,12 +56,24 @@ class OwnHost:
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
         """Answer a chat piece by piece; raises as :meth:`run` does."""
-        async with (await self._started()).chat(body, caller) as pieces:
+        async with (await self._with_tools()).chat(body, caller) as pieces:
             yield pieces
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
         """Answer a chat at once; raises as :meth:`run` does."""
-        return await (await self._started()).complete(body)
+        return await (await self._with_tools()).complete(body)
+
+    @asynccontextmanager
+    async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Speak a text; raises as :meth:`run` does."""
+        async with (await self._started()).speak(body) as parts:
+            yield parts
+
+    async def transcribe(
+        self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
+    ) -> Transcript:
+        """Transcribe a sound file; raises as :meth:`run` does."""
+        return await (await self._started()).transcribe(file, fields, on_progress)
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""
@@ -83,12 +98,20 @@ class OwnHost:
             self._client = await asyncio.shield(self._starting)
         return self._client
 
+    async def _with_tools(self) -> LocalClient:
+        """Return the client once the MCP servers of the host are there: earlier answers would be without tools."""
+        client = await self._started()
+        if self._settling is not None:
+            await asyncio.shield(self._settling)
+        return client
+
     async def _start(self) -> LocalClient:
         await asyncio.to_thread(lazy.preload, "local_client", "host")
         host = lazy.host.Host(self._settings)
         await host.start(load=False, launch=self._launch)
         self._host = host
         if self._settings.mcp_config is not None:
-            # Earlier answers would be without tools.
-            await host.tools.settled(CONNECT_TIMEOUT_SECONDS)
+            self._settling = asyncio.create_task(
+                host.tools.settled(CONNECT_TIMEOUT_SECONDS), name="connecting to MCP servers"
+            )
         return lazy.local_client.LocalClient(host)

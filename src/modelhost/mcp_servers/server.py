@@ -11,22 +11,26 @@ import mcp_types as types
 import orjson
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 
 from modelhost import json_text
-from modelhost.client.host_client import HostClient
+from modelhost.client.host_client import SoundClient
 from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.exchange.caller import Face
+from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call, traced
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
+from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.lenient import LISTENING, parse_values
 from modelhost.mcp_servers.resources import Resources
+from modelhost.mcp_servers.sound_tools import tasks_of
 from modelhost.mcp_servers.subscriptions import Subscriptions
-from modelhost.mcp_servers.tools import CallContext, HostTool, ToolOutcome, make_tools
+from modelhost.mcp_servers.tools import make_tools
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS
 from modelhost.operations.operation import Progress, ignore_progress
 from modelhost.operations.perform import OperationCall
@@ -43,19 +47,21 @@ INVALID: Final = (ModelNotFound, SessionNotFound, StateNotFound, InvalidRequest)
 """What is wrong with the URI of a resource, and not with the host."""
 READING: Final = "read-resource"
 CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
-    # The tools are part of the program; the models and what is saved may change at any time.
+    # Most tools are part of the program; the models and what is saved may change at any time.
     "tools/list": CacheHint(ttl_ms=3_600_000, scope="public"),
     "resources/templates/list": CacheHint(ttl_ms=3_600_000, scope="public"),
     "resources/list": CacheHint(ttl_ms=0, scope="private"),
     "resources/read": CacheHint(ttl_ms=0, scope="private"),
     "server/discover": CacheHint(ttl_ms=3_600_000, scope="public"),
 }
+CHANGING_TOOLS: Final = CacheHint(ttl_ms=60_000, scope="private")
+"""For tools that are listed only where models of the host can do what they do."""
 UTILIZATION: Final = 0.9
 
 
 def build_server(
     face: FaceName,
-    backend: HostClient,
+    backend: SoundClient,
     defaults: ChatDefaults | None = None,
     *,
     door: Face = "mcp-stdio",
@@ -68,19 +74,15 @@ def build_server(
     # What the SDK logs repeats what clients send, and is known here already.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     shown, resources = FACES[face], Resources(FACES[face].areas, backend)
-    answers = _Answers(
-        make_tools(shown.areas, backend, defaults or ChatDefaults()),
-        resources,
-        backend,
-        defaults or ChatDefaults(),
-        door,
-    )
-    server: Server[Any] = Server(
+    tools = make_tools(shown.areas, backend, defaults or ChatDefaults(), reads_files=door == "mcp-stdio")
+    answers = _Answers(tools, resources, backend, defaults or ChatDefaults(), door)
+    depends, subscriptions = any(tool.task is not None for tool in tools.values()), answers.subscriptions
+    server: Server[Any] = (_ChangingServer if depends else Server)(
         shown.server_name,
         version=__version__,
         title=shown.title,
         instructions=shown.instructions,
-        cache_hints=CACHE_HINTS,
+        cache_hints={**CACHE_HINTS, "tools/list": CHANGING_TOOLS} if depends else CACHE_HINTS,
         get_tool_input_schema=answers.input_schema,
         on_list_tools=answers.list_tools,
         on_call_tool=answers.call_tool,
@@ -89,7 +91,10 @@ def build_server(
         on_read_resource=answers.read_resource,
     )
     if resources.have_changes:
-        _add_subscriptions(server, Subscriptions(resources, door))
+        server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscriptions.subscribe)
+        server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, subscriptions.unsubscribe)
+    if resources.have_changes or depends:
+        server.add_request_handler(LISTENING, types.SubscriptionsListenRequestParams, subscriptions.listen)
     server.middleware.append(answer_ping)
     server.middleware.append(in_its_trace)
     if extend is not None:
@@ -97,10 +102,14 @@ def build_server(
     return server
 
 
-def _add_subscriptions(server: Server[Any], subscriptions: Subscriptions) -> None:
-    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscriptions.subscribe)
-    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, subscriptions.unsubscribe)
-    server.add_request_handler(LISTENING, types.SubscriptionsListenRequestParams, subscriptions.listen)
+class _ChangingServer(Server[Any]):
+    """A server whose list of tools changes, as it tells clients in the handshake."""
+
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *args: Any, **more: Any
+    ) -> InitializationOptions:
+        options = notification_options or NotificationOptions(tools_changed=True)
+        return super().create_initialization_options(options, *args, **more)
 
 
 async def answer_ping(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -123,27 +132,40 @@ class _Answers:
         self,
         tools: Mapping[str, HostTool],
         resources: Resources,
-        backend: HostClient,
+        backend: SoundClient,
         defaults: ChatDefaults,
         door: Face,
     ) -> None:
         self._tools = tools
+        self._tasks = frozenset(tool.task for tool in tools.values() if tool.task is not None)
+        """Those for which tools are listed only where models can do them."""
         self._resources = resources
         self._backend = backend
         self._defaults = defaults
         self._door: Face = door
+        self.subscriptions = Subscriptions(resources, door, self._can if self._tasks else None)
 
     def input_schema(self, tool: str) -> Mapping[str, Any] | None:
         found = self._tools.get(tool)
         return None if found is None else found.definition.input_schema
 
-    async def list_tools(self, _ctx: Context, _asked: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[tool.definition for tool in self._tools.values()])
+    async def list_tools(self, ctx: Context, _asked: Any) -> types.ListToolsResult:
+        listed = await self._listed()
+        self.subscriptions.follow_tools(ctx)
+        return types.ListToolsResult(tools=[tool.definition for tool in listed])
+
+    async def _listed(self) -> list[HostTool]:
+        """Return the tools that are listed now. The others can be called too: what fails says why."""
+        can = await self._can() if self._tasks else None
+        return [tool for tool in self._tools.values() if tool.task is None or tool.task in (can or ())]
+
+    async def _can(self) -> frozenset[Task] | None:
+        return await tasks_of(self._backend, self._tasks)
 
     async def call_tool(self, ctx: Context, request: types.CallToolRequestParams) -> types.CallToolResult:
         tool = self._tools.get(request.name)
         if tool is None:
-            names = ", ".join(self._tools)
+            names = ", ".join([tool.definition.name for tool in await self._listed()])
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {request.name}. Available: {names}.")
         arguments = parse_values(request.arguments or {}, tool.definition.input_schema)
         call = OperationCall(
@@ -230,9 +252,8 @@ class _Notifications:
 def _shown(outcome: ToolOutcome) -> types.CallToolResult:
     structured = dict(outcome.structured)
     texts = [text for text in (outcome.text, json_text.encode(structured).decode()) if text is not None]
-    return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text) for text in texts], structured_content=structured
-    )
+    content = [*outcome.media, *(types.TextContent(type="text", text=text) for text in texts)]
+    return types.CallToolResult(content=content, structured_content=structured)
 
 
 def _refused(error: Mapping[str, Any]) -> types.CallToolResult:

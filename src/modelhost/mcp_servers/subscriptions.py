@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import mcp_types as types
@@ -22,6 +22,7 @@ from modelhost.background import log_failures
 from modelhost.errors import ModelhostError
 from modelhost.exchange.caller import Face
 from modelhost.mcp_servers.resources import Resources
+from modelhost.mcp_servers.tool_changes import ReadTools, ToolChanges
 
 Context = ServerRequestContext[Any, Any]
 
@@ -36,10 +37,12 @@ STATE: Final = "modelhost.subscriptions"
 class Subscriptions:
     """The subscriptions of all clients of one server, in both eras of the protocol."""
 
-    def __init__(self, resources: Resources, door: Face) -> None:
+    def __init__(self, resources: Resources, door: Face, read_tools: ReadTools | None = None) -> None:
+        """``read_tools`` returns what decides which tools are listed; ``None``: the list never changes."""
         self._resources = resources
         self._look_seconds = LOOK_SECONDS.get(door, max(LOOK_SECONDS.values()))
         self._bus = InMemorySubscriptionBus()
+        self._tools = None if read_tools is None else ToolChanges(read_tools, self._bus)
         self._listening = ListenHandler(self._bus)
         self._subscribed: Counter[str] = Counter()
         """How many subscribe to each URI."""
@@ -97,6 +100,11 @@ class Subscriptions:
             connection.exit_stack.callback(end)
         return uris
 
+    def follow_tools(self, ctx: Context) -> None:
+        """Notify the session, which has listed the tools, of changes of the list."""
+        if self._tools is not None and ctx.protocol_version not in types.version.MODERN_PROTOCOL_VERSIONS:
+            self._tools.follow(ctx.session._connection)
+
     # Clients without one.
 
     async def listen(
@@ -105,9 +113,11 @@ class Subscriptions:
         """Serve a stream of notifications until its client disconnects; what cannot change is left out."""
         wanted = request.notifications.resource_subscriptions or ()
         uris = [uri for uri in dict.fromkeys(map(str, wanted)) if self._resources.can_change(uri)]
-        only = types.SubscriptionFilter(resource_subscriptions=uris)
+        tools = self._tools if request.notifications.tools_list_changed else None
+        only = types.SubscriptionFilter(resource_subscriptions=uris, tools_list_changed=tools is not None)
         async with self._held(uris):
-            return await self._listening(ctx, request.model_copy(update={"notifications": only}))
+            with nullcontext() if tools is None else tools.following():
+                return await self._listening(ctx, request.model_copy(update={"notifications": only}))
 
     @asynccontextmanager
     async def _held(self, uris: list[str]) -> AsyncIterator[None]:

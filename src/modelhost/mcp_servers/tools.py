@@ -9,13 +9,15 @@ from typing import Any, Final
 
 import mcp_types as types
 
-from modelhost.client.host_client import HostClient
+from modelhost.client.host_client import HostClient, SoundClient
 from modelhost.errors import InvalidRequest, ModelhostError
 from modelhost.mcp_servers import schemas
-from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, ReportPiece, chat_completion
+from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, chat_completion
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
+from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.schemas import MANY, ONE
+from modelhost.mcp_servers.sound_tools import sound_tools
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
 from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
 from modelhost.operations.progress import CombinedProgress
@@ -58,46 +60,16 @@ HINTS: Final[Mapping[str, _Hints]] = {
 """For operations that change something; by default they are idempotent and not destructive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
-    """Where a call reports to; ``depth`` is how deeply it is nested in tool calls."""
+def make_tools(
+    areas: Iterable[Area], backend: SoundClient, defaults: ChatDefaults, *, reads_files: bool = False
+) -> dict[str, HostTool]:
+    """Return the tools of ``areas`` by name, in the order of the table.
 
-    depth: int = 0
-    tell: ReportPiece | None = None
-    """Gets the pieces of an answer."""
-    on_progress: OnProgress = ignore_progress
-    """Gets the progress of long operations."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolOutcome:
-    """The result of a call: ``structured`` as JSON, and ``text`` for clients that show only text."""
-
-    structured: Mapping[str, Any]
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostTool:
-    """One tool."""
-
-    definition: types.Tool
-    names: frozenset[str]
-    """The names of its parameters; other arguments are meant for intermediaries and dropped."""
-    kept: Callable[[Mapping[str, Any]], dict[str, Any]]
-    """Returns the arguments that the audit log may keep."""
-    work: Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]
-    reports_progress: bool = False
-
-    async def run(self, arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
-        """Run it; raises a :class:`ModelhostError`."""
-        return await self.work({name: value for name, value in arguments.items() if name in self.names}, reader)
-
-
-def make_tools(areas: Iterable[Area], backend: HostClient, defaults: ChatDefaults) -> dict[str, HostTool]:
-    """Return the tools of ``areas`` by name, in the order of the table."""
+    If ``reads_files``, arguments may be paths of this machine.
+    """
     wanted = frozenset(areas)
     found = [_chat(backend, defaults)] if "llm" in wanted else []
+    found += sound_tools(backend, reads_files=reads_files) if "llm" in wanted else []
     for area, operations in OPERATIONS.items():
         if area in wanted:
             found += [_tool(operation, backend, defaults) for operation in operations]

@@ -46,7 +46,7 @@ async def test_server_says_who_it_is(backend: FakeBackend, era: Any) -> None:
         assert client.server_info.name == "modelhost-llm"
         assert client.instructions
         assert client.server_capabilities.tools is not None
-        assert not client.server_capabilities.tools.list_changed
+        assert client.server_capabilities.tools.list_changed
         assert client.server_capabilities.prompts is None
     async with connected(backend, era) as client:
         assert client.server_info.name == "modelhost"
@@ -100,7 +100,7 @@ async def test_arguments_that_are_json_text_are_read(backend: FakeBackend, era: 
         assert not configured.is_error
         saved = await client.call_tool("save-state", {"session_id": "5", "include_models": "false"})
         assert not saved.is_error
-    ran = [parameters.model_dump(exclude_unset=True) for _, parameters in backend.ran]
+    ran = [parameters.model_dump(exclude_unset=True) for name, parameters in backend.ran if name != "list-models"]
     assert ran == [
         {"model_id": "a", "wait": True},
         {"model_id": "b", "wait": True},
@@ -175,9 +175,9 @@ async def test_want_of_memory_names_the_values_in_force(backend: FakeBackend, er
 
 
 async def test_tool_that_breaks_is_an_error_and_the_server_goes_on(backend: FakeBackend, era: Any) -> None:
-    backend.results["list-models"] = ZeroDivisionError("secret")
+    backend.results["get-memory-stats"] = ZeroDivisionError("secret")
     async with connected(backend, era) as client:
-        result = await client.call_tool("list-models", {})
+        result = await client.call_tool("get-memory-stats", {})
         assert result.structured_content["error"]["code"] == "INTERNAL_ERROR"
         assert "secret" not in texts(result)[0]
         assert not (await client.call_tool("model_info", {})).is_error
@@ -212,7 +212,8 @@ async def test_several_models_at_once(backend: FakeBackend, era: Any) -> None:
     first, second = result.structured_content["results"]
     assert (first["model_id"], first["success"]) == ("a", True)
     assert (second["model_id"], second["error"]["code"]) == ("bad", "MODEL_NOT_FOUND")
-    assert all(parameters.force for _, parameters in backend.ran)  # type: ignore[attr-defined]
+    unloads = [parameters for name, parameters in backend.ran if name == "unload-model"]
+    assert all(parameters.force for parameters in unloads)  # type: ignore[attr-defined]
     for refused in (both, none, neither):
         assert refused.structured_content["error"]["code"] == "INVALID_REQUEST"
 
