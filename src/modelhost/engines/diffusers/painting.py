@@ -125,6 +125,9 @@ class Painter:
                     generator=torch.Generator("cpu").manual_seed(seed + index),
                     callback_on_step_end=watch.step,
                 )
+            except Left:
+                pipeline.maybe_free_model_hooks()  # what was offloaded is again, as at the end of a whole image
+                raise
             except (RuntimeError, MemoryError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
                 failed = _failure(error)
                 events.send("failed", status=failed.status, error=failed.body)
