@@ -51,7 +51,7 @@ from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
-    from modelhost.chat.imaging import Painted
+    from modelhost.chat.imaging.painting import Painted
     from modelhost.chat.speech import Spoken, Voices
     from modelhost.chat.tools.questions import Questions
     from modelhost.chat.transcription import Heard
@@ -351,7 +351,7 @@ class Host:
     def images(
         self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Painted]:
-        """Make images; see :meth:`modelhost.chat.imaging.Painting.open`."""
+        """Make images; see :meth:`modelhost.chat.imaging.painting.Painting.open`."""
         opened = self.answering.painting.open(request, caller, on_queued)
         return recorded(self.monitor, opened, lambda: self._main_name(request.model))
 

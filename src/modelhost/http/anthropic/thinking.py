@@ -12,7 +12,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
-from modelhost.http.stored_key import StoredKey
+from modelhost.persistence.stored_key import StoredKey
 
 KEY_FILE: Final = "thinking.key"
 VERSION: Final = "mh1"

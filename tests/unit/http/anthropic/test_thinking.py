@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from modelhost.http.anthropic.thinking import KEY_FILE, Signatures
-from modelhost.http.stored_key import KEY_BYTES
+from modelhost.persistence.stored_key import KEY_BYTES
 
 SAID = "The user wants a poem."
 

@@ -30,7 +30,7 @@ from modelhost.http.openai.images.paths import EDITS, GENERATIONS, VARIATIONS
 from modelhost.http.openai.multipart import is_form, read_parts
 
 if TYPE_CHECKING:
-    from modelhost.chat.imaging import Painted
+    from modelhost.chat.imaging.painting import Painted
     from modelhost.host import Host
 
 IMAGE_EVENTS: Final = replace(OPENAI, end=USAGE_END)

@@ -14,8 +14,8 @@ from typing import Final
 
 from modelhost.errors import NotFound
 from modelhost.http.openai.images.paths import FILES
-from modelhost.http.stored_key import StoredKey
 from modelhost.models.files.durable import disk_full, write_atomically
+from modelhost.persistence.stored_key import StoredKey
 
 FOLDER: Final = "images"
 KEY_FILE: Final = "images.key"
