@@ -66,6 +66,7 @@ def test_what_the_worker_refuses_is_refused(scripted_host: ServedHost) -> None:
     assert "multiples of 8" in answer.json()["error"]["message"]
 
 
+@pytest.mark.promise("mistralrs.images")
 def test_openai_s_client_gets_images_and_edits(scripted_host: ServedHost) -> None:
     images = scripted_host.client().images
     made = images.generate(model="scripted", prompt=PROMPT, response_format="b64_json", size="auto", quality="auto")
