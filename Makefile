@@ -13,6 +13,7 @@ NATIVE := .venv-native
 LLAMA_SERVER := .venv-llama-server
 AGENTS := .venv-agents
 MEDIA := .venv-media
+IMAGES := .venv-images
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
@@ -116,6 +117,10 @@ test-agents: $(DEVELOPS) $(AGENTS)/.agents  ## Run coding agents (Claude Code, C
 .PHONY: test-media
 test-media: $(DEVELOPS) $(MEDIA)/.media  ## Run the tests of speech and transcription with real weights (brings 600 MB)
 	@MODELHOST_TEST_MEDIA=$(CURDIR)/$(MEDIA) $(BIN)/python -m pytest tests/media $(ARGS)
+
+.PHONY: test-images
+test-images: $(DEVELOPS) $(IMAGES)/.images  ## Run the tests of images with tiny random pipelines (brings 1.3 GB)
+	@MODELHOST_TEST_IMAGES=$(CURDIR)/$(IMAGES) $(BIN)/python -m pytest tests/media/test_images_real.py $(ARGS)
 
 .PHONY: llama-server
 llama-server: $(LLAMA_SERVER)/.built  ## Build a llama-server, which the tests of engines then use (15 minutes, a C++ compiler)
@@ -225,6 +230,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 		$(call lock,--constraints $(LOCK)/develop.txt $(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; \
 	done
 	for name in speech whisper; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
+	$(call lock,--constraints $(TORCH) $(LOCK)/diffusers.in,$(ENGINE_LOCK)/diffusers.txt)
 	$(call lock,--constraints $(ENGINE_LOCK)/speech.txt $(LOCK)/speech-hibari.in,$(ENGINE_LOCK)/speech-hibari.txt)
 	$(call lock,$(LOCK)/media-weights.in,$(LOCK)/media-weights.txt)
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
@@ -283,6 +289,13 @@ $(MEDIA)/.media: $(MEDIA_LOCKS)
 	@$(call made,$(MEDIA))
 	@echo "Installing the engines for sound, and weights for them, into $(MEDIA)."
 	@for lock in $^; do $(call locked,$(MEDIA),$$lock) || exit 1; done
+	@touch $@
+
+$(IMAGES)/.images: $(TORCH) $(ENGINE_LOCK)/diffusers.txt
+	@$(call made,$(IMAGES))
+	@echo "Installing the engine for images, PyTorch among it, into $(IMAGES)."
+	@$(call install,$(IMAGES),--requirement $(TORCH))
+	@$(call locked,$(IMAGES),$(ENGINE_LOCK)/diffusers.txt)
 	@touch $@
 
 $(TRAINS): $(LOCK)/training.txt $(TORCH)

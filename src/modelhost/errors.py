@@ -8,6 +8,7 @@
     │   ├── UnsupportedOperation     this model does not support it (embeddings, rerank ...)
     │   ├── ContextLengthExceeded    the prompt does not fit
     │   ├── InvalidAudio             a file without sound, damaged or of an unknown format
+    │   ├── InvalidImage             a file that is no image, damaged or of an unknown format, or an unfit mask
     │   ├── NothingToSpeak           a text without anything that the voice can speak
     │   ├── ModelRequired            a request without `model`, where the setting `require_model` demands one
     │   ├── ModelNotFound            no model of that name
@@ -168,6 +169,10 @@ class ContextLengthExceeded(RequestError):
 
 class InvalidAudio(RequestError):
     code = "invalid_audio"
+
+
+class InvalidImage(RequestError):
+    code = "invalid_image"
 
 
 class NothingToSpeak(RequestError):

@@ -16,9 +16,16 @@ from modelhost.errors import ModelNotFound, UnsupportedOperation
 from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit
 from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Relayed, Usage
-from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, SpeechRequest, TranscriptionRequest
+from modelhost.exchange.requests import (
+    AnyRequest,
+    ChatRequest,
+    CompletionRequest,
+    ImageRequest,
+    SpeechRequest,
+    TranscriptionRequest,
+)
 from modelhost.exchange.sse import rendered
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import OTHER_METHODS, Task
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
@@ -44,6 +51,7 @@ from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
+    from modelhost.chat.imaging.painting import Painted
     from modelhost.chat.speech import Spoken, Voices
     from modelhost.chat.tools.questions import Questions
     from modelhost.chat.transcription import Heard
@@ -61,8 +69,6 @@ if TYPE_CHECKING:
 AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})
 DEFAULT_LOAD = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
-OTHER_METHODS: Mapping[Task, str] = {"speech": "speak", "transcription": "transcribe"}
-"""The methods for tasks that :meth:`Host.call` cannot do, because they have bytes in place of JSON."""
 
 
 class Host:
@@ -340,6 +346,13 @@ class Host:
     ) -> AbstractAsyncContextManager[Heard]:
         """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
         opened = self.answering.transcribing.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    def images(
+        self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Painted]:
+        """Make images; see :meth:`modelhost.chat.imaging.painting.Painting.open`."""
+        opened = self.answering.painting.open(request, caller, on_queued)
         return recorded(self.monitor, opened, lambda: self._main_name(request.model))
 
     async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:

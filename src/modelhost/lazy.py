@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from modelhost import alerting, host
     from modelhost.chat import answering
+    from modelhost.chat.parsing import image_form, transcription_form
     from modelhost.chat.parsing import parse as chat_parse
-    from modelhost.chat.parsing import transcription_form
     from modelhost.chat.parsing import validation as chat_validation
     from modelhost.cli.engines import advice as engine_advice
     from modelhost.cli.engines import installation as engine_installation
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from modelhost.http.ollama import endpoint as http_ollama
     from modelhost.http.ollama import jinja as http_ollama_jinja
     from modelhost.http.ollama import lines as http_ollama_lines
+    from modelhost.http.openai.images import endpoints as http_images
     from modelhost.http.responses import endpoint as http_responses
     from modelhost.http.wire import web_sockets as http_web_sockets
     from modelhost.mcp_servers import chat_tool as mcp_chat_tool
@@ -102,6 +103,7 @@ MODULES: Final[Mapping[str, str]] = {
     # A host imports what answers while its worker loads the model: both take half a second.
     "answering": "modelhost.chat.answering",
     "chat_parse": "modelhost.chat.parsing.parse",
+    "image_form": "modelhost.chat.parsing.image_form",
     "transcription_form": "modelhost.chat.parsing.transcription_form",
     "http_listening": "modelhost.http.listening",
     "alerting": "modelhost.alerting",
@@ -118,6 +120,7 @@ MODULES: Final[Mapping[str, str]] = {
     "http_ollama": "modelhost.http.ollama.endpoint",
     "http_ollama_lines": "modelhost.http.ollama.lines",
     "http_ollama_jinja": "modelhost.http.ollama.jinja",
+    "http_images": "modelhost.http.openai.images.endpoints",
     "http_responses": "modelhost.http.responses.endpoint",
     # Its library takes a tenth of a second, and few clients use it.
     "http_web_sockets": "modelhost.http.wire.web_sockets",

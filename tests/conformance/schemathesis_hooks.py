@@ -50,6 +50,23 @@ RIGHT_REFUSALS: Final = (
             ("invalid_request", "words have times in verbose_json only"),
         )
     ),
+    *(
+        (path, code, words)
+        for path in ("/v1/images/generations", "/v1/images/edits")
+        for code, words in (
+            ("invalid_image", "it is no PNG, JPEG or WebP"),
+            ("invalid_image", "it is not valid base64"),
+            ("invalid_image", "the data URL is not in base64"),
+            ("invalid_request", "it is missing"),
+            ("invalid_request", "edit one image at a time"),
+            ("invalid_request", "a stream has b64_json only"),
+            ("invalid_request", "they are sent in a stream only"),
+            ("invalid_request", "png loses nothing"),
+            ("invalid_request", "images whose sides are multiples of"),
+        )
+    ),
+    ("/v1/images/variations", "unsupported_operation", "Variations are not supported"),
+    ("/v1/images/files/{name}", "not_found", "There is no such image"),
     ("/v1/chat/completions", "invalid_request", "name different sessions"),
     ("/v1/chat/completions", "invalid_request", "nothing here is new to the session"),
     ("/v1/chat/completions", "invalid_request", "tool_choice requires a call, but the request has no tools"),

@@ -99,6 +99,9 @@ LLM: Final = (
     call("transcribe", progress="t", file=sound("/echo one two"), language="en"),
     call("transcribe", file="one"),
     call("transcribe", file=sound("/echo one"), model="none"),
+    call("generate_image", progress="t", prompt="/echo one two", size="64x128", seed=1),
+    call("generate_image", prompt="/echo one", size="63x64"),
+    call("generate_image", prompt="one", model="none"),
     call("model_info"),
 )
 MODELS: Final = (

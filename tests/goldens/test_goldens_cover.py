@@ -153,7 +153,7 @@ def test_every_command_was_run_and_succeeded(words: str) -> None:
     runs = re.findall(
         rf"^\$ modelhost {words}(?= |$).*\n(?:# .*\n)*exit status (\d+)$", recorded("commands"), re.MULTILINE
     )
-    # `engines install` downloads an engine, and there is none yet for others: only refusals can be recorded.
+    # `engines install` downloads an engine, which others need: only refusals can be recorded.
     assert "0" in runs or (words in ("engines install", "diffusion", "speech") and runs), runs
 
 

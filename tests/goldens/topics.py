@@ -224,6 +224,7 @@ def _models_on_disk(place: Surroundings) -> None:
     write_ollama(place.work / "ollama", "registry.ollama.ai/library/nano/latest", NANO.read_bytes())
     write_lm_studio(place.folder / "home" / ".lmstudio" / "models", "org/nano-GGUF/nano-Q8_0.gguf", NANO.read_bytes())
     place.file("sound.wav", b"RIFF\0\0\0\0WAVE/echo one two")
+    place.file("pipeline/model_index.json", '{"_class_name": "FluxPipeline"}')
     place.file("file", b"")
     place.file("good.yaml", "port: 9000\n")
     place.file("bad.yaml", "prot: 9000\nmax_models: many\n")

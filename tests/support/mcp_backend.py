@@ -8,9 +8,11 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from modelhost.chat.audio_files import container_of
+from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.client.host_client import Body
+from modelhost.client.pictures import Picture
 from modelhost.client.transcript import Transcript
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
@@ -44,6 +46,7 @@ class FakeBackend:
         self.transcript = Transcript(
             text="one two", language="en", seconds=2.0, segments=({"start": 0.0, "end": 2.0, "text": " one two"},)
         )
+        self.pictures: Sequence[Picture] = (Picture(data=b"one", seed=7),)
         self.defaults: Mapping[str, Any] = {}
         self.holds = False
         """Say nothing more after the first chunk, until somebody cancels."""
@@ -113,6 +116,13 @@ class FakeBackend:
         for progress in self.progress:
             on_progress(progress)
         return self.transcript
+
+    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+        json_request({name: value for name, value in body.items() if name != "model"})
+        self.bodies.append(dict(body))
+        for progress in self.progress:
+            on_progress(progress)
+        return self.pictures
 
     async def models(self) -> Sequence[str]:
         return ["one"]

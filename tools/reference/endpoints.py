@@ -33,13 +33,13 @@ def endpoints_page() -> str:
     document = asyncio.run(_openapi())
     schemas = document["components"]["schemas"]
     routes = [
-        (method, path, described["summary"])
+        (method, path, described["summary"], path in OPEN_PATHS or described.get("security") == [])
         for path, methods in document["paths"].items()
         for method, described in methods.items()
     ]
     rows = [
-        (f"`{method.upper()}`", f"`{path}`", summary, "no" if path in OPEN_PATHS else "yes")
-        for method, path, summary in [*routes, *UNDESCRIBED]
+        (f"`{method.upper()}`", f"`{path}`", summary, "no" if is_open else "yes")
+        for method, path, summary, is_open in [*routes, *((*each, True) for each in UNDESCRIBED)]
     ]
     sections = (_request_section(task, document, schemas) for task in SUMMARIES)
     return f"""# Endpoints

@@ -24,8 +24,10 @@ TASKS: Final[Mapping[Task, str]] = {
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     name: traits.capabilities for name, traits in TRAITS.items() if traits.capabilities is not None
 }
-FOR_SOUND: Final = [
-    name for name, traits in TRAITS.items() if traits.serves == "files" and {"speech", "transcription"} & {*traits.can}
+FOR_MEDIA: Final = [
+    name
+    for name, traits in TRAITS.items()
+    if traits.serves == "files" and {"speech", "transcription", "images"} & {*traits.can}
 ]
 SAFETENSORS: Final = sorted(
     (name for name, traits in TRAITS.items() if "safetensors" in traits.formats),
@@ -99,12 +101,13 @@ answers are checked in the same way.
 For `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
 
 {"".join(_options_section(name, CAPABILITIES[name].title) for name in names)}
-## Engines for sound
+## Engines for sound and images
 
-Their models are recognized by their files. [Speech and transcription](../audio.md) explains them.
+Their models are recognized by their files. [Speech and transcription](../audio.md) and [images](../images.md) explain
+them.
 
-{table(("`engine`", "Reads", "Can"), map(_of_sound, FOR_SOUND))}
-{"".join(_options_section(name, f"`{name}`") for name in FOR_SOUND)}"""
+{table(("`engine`", "Reads", "Can"), map(_of_media, FOR_MEDIA))}
+{"".join(_options_section(name, f"`{name}`") for name in FOR_MEDIA)}"""
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -116,7 +119,7 @@ def _about(name: str) -> Sequence[str]:
     return found.title, f"`{name}`", found.reads, found.runs_on
 
 
-def _of_sound(name: str) -> Sequence[str]:
+def _of_media(name: str) -> Sequence[str]:
     return f"`{name}`", TRAITS[name].reads, ", ".join(TRAITS[name].can)
 
 

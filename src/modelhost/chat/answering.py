@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from modelhost import lazy
 from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
+from modelhost.chat.imaging.painting import Painting
 from modelhost.chat.notes import Notes
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
@@ -98,6 +99,7 @@ class Answering:
         """The open questions of tool calls."""
         self.speaking = Speaking(collection)
         self.transcribing = Transcribing(collection)
+        self.painting = Painting(collection)
 
     def open(
         self,

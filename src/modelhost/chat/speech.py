@@ -24,6 +24,8 @@ from modelhost.workers.worker import WorkerAnswer
 INSTALL: Final[Mapping[Task, str]] = {
     "speech": "modelhost engines install speech --voice hibari",
     "transcription": "modelhost engines install whisper",
+    "images": "modelhost engines install diffusers",
+    "image_edits": "modelhost engines install diffusers",
 }
 """What installs an engine for a task."""
 

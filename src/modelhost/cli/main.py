@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "chat": "talk.chat",
     "speak": "talk.speak",
     "transcribe": "talk.transcribe",
+    "image": "talk.image",
     "launch": "launch.command",
     "mcp": "mcp",
     "models": "models.commands",
@@ -104,6 +105,7 @@ app = typer.Typer(
     "  modelhost chat                           a conversation\n"
     '  modelhost speak "Hello!" -o hello.mp3    speech\n'
     "  modelhost transcribe talk.mp3            its text\n"
+    '  modelhost image "a lighthouse" -o a.png  an image\n'
     "  modelhost launch claude                  Claude Code with the running host\n"
     "  modelhost models list                    the models on this machine\n"
     "  modelhost tools servers                  the MCP servers of the running host\n"

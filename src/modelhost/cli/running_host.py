@@ -14,6 +14,7 @@ import typer
 from modelhost import json_text
 from modelhost.client.address import DEFAULT_URL, normalize_url
 from modelhost.client.host_client import Body, SoundClient
+from modelhost.client.pictures import Picture
 from modelhost.client.remote import RemoteClient
 from modelhost.client.transcript import Transcript
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
@@ -115,6 +116,10 @@ class BlockingClient:
     def transcribe(self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress) -> Transcript:
         """Return the transcript of a sound file."""
         return self._loop.wait_for(self._client.transcribe(file, fields, on_progress))
+
+    def paint(self, body: Body, on_progress: OnProgress) -> Sequence[Picture]:
+        """Return the images that ``body`` asks for."""
+        return self._loop.wait_for(self._client.paint(body, on_progress))
 
     async def _audio(self, body: Body) -> AsyncGenerator[bytes, None]:
         async with self._client.speak(body) as parts:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modelhost.client.pictures import Picture
 from modelhost.client.transcript import Transcript
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
@@ -49,7 +50,7 @@ class HostClient(Protocol):
 
 
 class SoundClient(HostClient, Protocol):
-    """Speaks and transcribes, too."""
+    """Speaks, transcribes and makes images, too."""
 
     def speak(self, body: Body) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
         """Speak a text and yield the audio as it is made; leaving the context ends the work.
@@ -67,4 +68,11 @@ class SoundClient(HostClient, Protocol):
 
         ``fields`` are those of the form of ``/v1/audio/transcriptions``, without formats. ``on_progress`` gets the
         part of the sound that is transcribed.
+        """
+
+    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+        """Return images; cancelling ends the work within a step.
+
+        ``body`` is a request of ``/v1/images/generations``, or of ``/v1/images/edits`` if it has an ``image``, in
+        base64; without ``stream`` and ``response_format``. ``on_progress`` gets each step.
         """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
+from modelhost.client.pictures import Picture, progress_of
 from modelhost.client.transcript import Transcript, progress_at
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
+from modelhost.exchange.images import FinishedImage, ImageStep
 from modelhost.exchange.requests import ChatRequest, SpeechRequest
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.perform import OperationCall, perform, performing
@@ -64,6 +67,17 @@ class LocalClient:
                 on_progress(progress_at(segment["end"], heard.seconds))
         text = "".join(segment["text"] for segment in segments).strip()
         return Transcript(text=text, language=heard.language, seconds=heard.seconds, segments=tuple(segments))
+
+    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+        request = lazy.image_form.json_request(body)
+        pictures: list[Picture] = []
+        async with self.host.images(request) as painted:
+            async for event in painted.events:
+                if isinstance(event, ImageStep):
+                    on_progress(progress_of(event.index, event.step, event.steps, body))
+                elif isinstance(event, FinishedImage):
+                    pictures.append(Picture(data=base64.b64decode(event.base64), seed=event.seed))
+        return pictures
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         return self.host.find(model).defaults

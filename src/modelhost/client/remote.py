@@ -19,6 +19,7 @@ from modelhost.client.connections import NO_HEADERS, Connections
 from modelhost.client.errors import error_in
 from modelhost.client.event_stream import Event, EventReader
 from modelhost.client.host_client import Body
+from modelhost.client.pictures import Picture, progress_of
 from modelhost.client.transcript import Transcript, form_of, progress_at
 from modelhost.errors import HostUnreachable, MethodNotAllowed, NotFound
 from modelhost.exchange.caller import NOBODY, Caller
@@ -40,6 +41,8 @@ EVENTS_PATH: Final = "/v1/models/events"
 MODELS_PATH: Final = "/v1/models"
 SPEECH_PATH: Final = "/v1/audio/speech"
 TRANSCRIPTIONS_PATH: Final = "/v1/audio/transcriptions"
+GENERATIONS_PATH: Final = "/v1/images/generations"
+EDITS_PATH: Final = "/v1/images/edits"
 DONE: Final = b"[DONE]"
 PROBE_SECONDS: Final = 1.0  # a host on this machine answers in milliseconds; without one the port refuses at once
 CACHE_SECONDS: Final = 1.0
@@ -182,6 +185,27 @@ class RemoteClient:
                 except (KeyError, TypeError):
                     raise self._unexpected("a transcript with times") from None
         raise HostUnreachable(f"the host at {self.url} went away in the middle of the transcript")
+
+    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+        path = EDITS_PATH if "image" in body else GENERATIONS_PATH
+        pictures: list[Picture] = []
+        async with (
+            self._connections.answer("POST", path, {**body, "stream": True}) as answer,
+            aclosing(_events(answer)) as events,
+        ):
+            async for event in events:
+                data = self._decoded(event)
+                try:
+                    kind = str(data["type"]).rpartition(".")[2]
+                    if kind == "progress":
+                        on_progress(progress_of(data["image_index"], data["step"], data["steps"], body))
+                    elif kind == "completed":
+                        pictures.append(Picture(data=base64.b64decode(data["b64_json"]), seed=data["seed"]))
+                except (KeyError, TypeError, ValueError):
+                    raise self._unexpected("images") from None
+        if len(pictures) != (body.get("n") or 1):
+            raise HostUnreachable(f"the host at {self.url} went away before all images were there")
+        return pictures
 
     async def model_events(self) -> AsyncGenerator[EventReport, None]:
         """Yield the state of each model, then every change, until the host stops."""

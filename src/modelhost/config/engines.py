@@ -16,6 +16,7 @@ ENGINE_PACKAGES: Final[dict[str, str]] = {
     "mistralrs": "modelhost.engines.mistralrs",
     "speech": "modelhost.engines.speech",
     "whisper": "modelhost.engines.whisper",
+    "diffusers": "modelhost.engines.diffusers",
     "remote": "modelhost.engines.remote",
     "scripted": "modelhost.engines.scripted",
 }

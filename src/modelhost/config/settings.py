@@ -375,10 +375,13 @@ class Settings(BaseModel):
         "ones are deleted.",
     )
     response_retention_days: int = _state(
-        default=30,
-        ge=1,
-        le=36_500,
-        description="How long unused responses and conversations are kept, in days.",
+        default=30, ge=1, le=36_500, description="How long unused responses and conversations are kept, in days."
+    )
+    image_files_mb: float = _state(
+        default=500.0,
+        gt=0,
+        description="Disk space for images that answers name by URL, in MB; the oldest make room. Each is kept for an "
+        "hour.",
     )
     audit_retention_days: int = _state(
         default=90, ge=1, description="How long the audit log keeps its entries, in days."
@@ -416,10 +419,7 @@ class Settings(BaseModel):
         flags=("--alert",),
     )
     alert_interval: float = _monitoring(
-        default=10.0,
-        gt=0,
-        le=300,
-        description="Interval between two evaluations of the alert rules, in seconds.",
+        default=10.0, gt=0, le=300, description="Interval between two evaluations of the alert rules, in seconds."
     )
     alert_webhook: tuple[Webhook, ...] = _monitoring(
         default=(),

@@ -343,6 +343,34 @@ class TranscriptionRequest(Request, frozen=True, kw_only=True):
     """Whether silence is left out."""
 
 
+ImageFormat = Literal["png", "jpeg", "webp"]
+
+
+class ImageRequest(Request, frozen=True, kw_only=True):
+    """Images to make of a text, or of a text and an image."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    n: int = 1
+    size: tuple[int, int] | None = None
+    """Width and height. ``None``: those of the image to edit, or else the model's own."""
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+    """Of the first image; the next has the next one. ``None``: a random one, which the answer names."""
+    image: bytes | None = None
+    """The file of the image to edit."""
+    mask: bytes | None = None
+    """A file that says which part of it to paint anew."""
+    strength: float | None = None
+    """How much of the image to edit is painted anew, 0 to 1."""
+    format: ImageFormat = "png"
+    compression: int | None = None
+    """The quality of ``jpeg`` and ``webp``, 0 to 100."""
+    partial_images: int = 0
+    """How many unfinished images of the first one are sent."""
+
+
 AnyRequest = (
     ChatRequest
     | CompletionRequest
@@ -352,4 +380,5 @@ AnyRequest = (
     | DetokenizeRequest
     | SpeechRequest
     | TranscriptionRequest
+    | ImageRequest
 )

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Task = Literal[
-    "chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize", "speech", "transcription"
+    "chat",
+    "completions",
+    "infill",
+    "embeddings",
+    "rerank",
+    "tokenize",
+    "detokenize",
+    "speech",
+    "transcription",
+    "images",
+    "image_edits",
 ]
 BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
@@ -44,4 +54,14 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
     "detokenize": TaskTraits(path="/detokenize"),
     "speech": TaskTraits(path="/v1/audio/speech", answer="bytes", is_silent=True),
     "transcription": TaskTraits(path="/v1/audio/transcriptions", body="bytes", answer="sse", is_silent=True),
+    "images": TaskTraits(path="/v1/images/generations", answer="sse", is_silent=True),
+    "image_edits": TaskTraits(path="/v1/images/edits", answer="sse", is_silent=True),
 }
+
+OTHER_METHODS: Final[Mapping[Task, str]] = {
+    "speech": "speak",
+    "transcription": "transcribe",
+    "images": "images",
+    "image_edits": "images",
+}
+"""The methods of a host for tasks whose requests or answers are no JSON."""

@@ -17,6 +17,7 @@ from modelhost.http.ollama.paths import ANSWERING as OLLAMA_PATHS
 from modelhost.http.openai.audio.speech import speech_endpoints
 from modelhost.http.openai.audio.transcriptions import transcript_endpoints
 from modelhost.http.openai.generation import PATHS, OperationEndpoint
+from modelhost.http.openai.images.paths import PATHS as IMAGE_PATHS
 from modelhost.http.prompt.endpoint import prompt_endpoints, prompts_alone
 from modelhost.http.responses.paths import PATHS as RESPONSES_PATHS
 from modelhost.http.responses.paths import RESPONSES
@@ -44,11 +45,12 @@ def build_app(
     stopping = stopping or asyncio.Event()
     settings = host.settings
     responses = LazyApp(lambda: lazy.http_responses.responses_app(host, stopping))
-    direct = _answering(host, responses)
+    images = LazyApp(lambda: lazy.http_images.images_app(host))
+    direct = _answering(host, responses, images)
     prompts = prompt_endpoints(host)
 
     def rest() -> ASGIApp:
-        besides = lazy.http_rest.stored_routes(responses)
+        besides = lazy.http_rest.stored_routes(responses) + lazy.http_rest.image_routes(images)
         besides += lazy.http_rest.mcp_routes(host, stopping=stopping) if mcp_port is None else []
         return lazy.http_rest.build_rest(host, direct=direct, prompts=prompts, stopping=stopping, besides=besides)
 
@@ -80,13 +82,14 @@ def build_app(
     return ByPort(edge, apart) if apart else edge
 
 
-def _answering(host: Host, responses: ASGIApp) -> dict[tuple[str, str], ASGIApp]:
+def _answering(host: Host, responses: ASGIApp, images: ASGIApp) -> dict[tuple[str, str], ASGIApp]:
     """Return what bypasses routing: the probes, and what answers requests, the hot path."""
     doors: list[tuple[Iterable[str], ASGIApp]] = [
         *((paths, OperationEndpoint(host, operation)) for operation, paths in PATHS.items()),
         (ANTHROPIC_PATHS, LazyApp(lambda: lazy.http_anthropic.anthropic_app(host))),
         (OLLAMA_PATHS, LazyApp(lambda: lazy.http_ollama.ollama_app(host))),
         (RESPONSES_PATHS, responses),
+        (IMAGE_PATHS, images),
     ]
     direct = {("POST", path): app for paths, app in doors for path in paths}
     direct |= speech_endpoints(host) | transcript_endpoints(host)

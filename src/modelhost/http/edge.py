@@ -25,6 +25,7 @@ from modelhost.errors import (
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.keys import ApiKeys
 from modelhost.http.ollama.paths import VERSION as OLLAMA_VERSION
+from modelhost.http.openai.images.paths import FILES as IMAGE_FILES
 from modelhost.http.origins import Cors, Origins
 from modelhost.http.traced import is_traced, name_route, traced, traced_socket
 from modelhost.http.wire.encodings import decoded
@@ -227,7 +228,7 @@ def _is_open(scope: Scope) -> bool:
     path = scope["path"]
     if path in OPEN_PATHS:
         return not is_deep_health(scope)
-    return bool(path.startswith(DOCS_FILES + "/"))
+    return bool(path.startswith((DOCS_FILES + "/", IMAGE_FILES + "/")))  # the URLs of images are signed
 
 
 def is_deep_health(scope: Scope) -> bool:

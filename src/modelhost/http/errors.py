@@ -20,6 +20,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.UnsupportedOperation: 400,
     errors.ContextLengthExceeded: 400,
     errors.InvalidAudio: 400,
+    errors.InvalidImage: 400,
     errors.NothingToSpeak: 400,
     errors.ModelRequired: 400,
     errors.Unauthorized: 401,

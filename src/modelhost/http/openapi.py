@@ -22,6 +22,7 @@ from modelhost.http.ollama.openapi import ollama_paths, ollama_schemas
 from modelhost.http.openai.audio.openapi import audio_paths
 from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
+from modelhost.http.openai.images.openapi import image_paths
 from modelhost.http.prompt import openapi as prompt_openapi
 from modelhost.http.responses.openapi import responses_paths, responses_schemas
 from modelhost.http.responses.stored_openapi import stored_paths, stored_schemas
@@ -126,6 +127,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
         for number, path in enumerate(PATHS.get(task, (SPEECH,)), 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
     document["paths"].update(audio_paths(_refusals(STATUSES)))
+    document["paths"].update(image_paths(_refusals(STATUSES)))
     document["paths"].update(responses_paths(SESSION_PARAMETERS))
     document["paths"].update(stored_paths())
     document["paths"].update(anthropic_paths(SESSION_PARAMETERS))

@@ -22,6 +22,7 @@ from modelhost.http.door_errors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
 from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
 from modelhost.http.ollama.routes import ollama_model_routes
+from modelhost.http.openai.images.paths import FILES as IMAGE_FILES
 from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
@@ -86,6 +87,11 @@ def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
 def stored_routes(responses: ASGIApp) -> list[BaseRoute]:
     """Return the routes of what is stored of the Responses API, for which ``responses`` answers."""
     return [Route(path, responses, methods=[method]) for method, path in STORED_RESPONSES]
+
+
+def image_routes(images: ASGIApp) -> list[BaseRoute]:
+    """Return the route of images that answers name by URL, for which ``images`` answers."""
+    return [Route(IMAGE_FILES + "/{name}", images, methods=["GET"])]
 
 
 def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:

@@ -35,7 +35,8 @@ class Face:
 _CHAT: Final = (
     "chat_completion generates the answer of a language model; with a session_id, the host stores the conversation, "
     "and later calls contain only the new messages. model_info shows the model. Where "
-    "models of the host can do that, speak makes audio of a text, and transcribe text of audio."
+    "models of the host can do that, speak makes audio of a text, transcribe text of audio, and generate_image images "
+    "of a text."
 )
 _MODELS: Final = (
     "list-models lists the models, load-model and unload-model load and unload them, set-model-config sets the default "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
+from modelhost.client.pictures import Picture
 from modelhost.client.transcript import Transcript
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
@@ -74,6 +75,10 @@ class OwnHost:
     ) -> Transcript:
         """Transcribe a sound file; raises as :meth:`run` does."""
         return await (await self._started()).transcribe(file, fields, on_progress)
+
+    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+        """Make images; raises as :meth:`run` does."""
+        return await (await self._started()).paint(body, on_progress)
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""

@@ -52,8 +52,8 @@ def sound_tools(backend: SoundClient, *, reads_files: bool) -> list[HostTool]:
 def _speak(backend: SoundClient) -> HostTool:
     async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
         parameters = parsed(sound.SPEAK, sound.SpeakParameters, arguments)
-        model = parameters.model or await _first_model(backend, "speech")
-        body = {**parameters.model_dump(exclude_none=True), **_named(model)}
+        model = parameters.model or await first_model(backend, "speech")
+        body = {**parameters.model_dump(exclude_none=True), **named(model)}
         audio, parts = bytearray(), 0
         async with backend.speak(body) as spoken:
             async for part in spoken:
@@ -67,7 +67,7 @@ def _speak(backend: SoundClient) -> HostTool:
         return ToolOutcome(structured=result.model_dump(mode="json"), media=(content,))
 
     return HostTool(
-        definition=_definition(
+        definition=definition_of(
             sound.SPEAK,
             "Speak a text; the result is audio.",
             parameters=sound.SpeakParameters,
@@ -89,8 +89,8 @@ def _transcribe(backend: SoundClient, *, reads_files: bool) -> HostTool:
         parameters = parsed(sound.TRANSCRIBE, taken, arguments)
         data = await _sound_of(parameters)
         fields = parameters.model_dump(include={"language", "prompt"}, exclude_none=True)
-        model = parameters.model or await _first_model(backend, "transcription")
-        made = await backend.transcribe(data, {**fields, **_named(model)}, reader.on_progress)
+        model = parameters.model or await first_model(backend, "transcription")
+        made = await backend.transcribe(data, {**fields, **named(model)}, reader.on_progress)
         result = sound.TranscribeResult(
             text=made.text,
             model=model,
@@ -101,7 +101,7 @@ def _transcribe(backend: SoundClient, *, reads_files: bool) -> HostTool:
         return ToolOutcome(structured=result.model_dump(mode="json"), text=result.text)
 
     return HostTool(
-        definition=_definition(
+        definition=definition_of(
             sound.TRANSCRIBE,
             "Transcribe speech: the text, and when each part of it is said.",
             parameters=taken,
@@ -115,15 +115,16 @@ def _transcribe(backend: SoundClient, *, reads_files: bool) -> HostTool:
     )
 
 
-def _definition(name: str, description: str, *, parameters: type[Parameters], result: type[Result]) -> types.Tool:
+def definition_of(name: str, description: str, *, parameters: type[Parameters], result: type[Result]) -> types.Tool:
+    """Return what clients see of a tool that makes something and changes nothing."""
     return types.Tool(
         name=name,
-        title=name.capitalize(),
+        title=name.replace("_", " ").capitalize(),
         description=description,
         input_schema=schemas.input_schema(parameters),
         output_schema=schemas.with_failure(schemas.output_schema(result)),
         annotations=types.ToolAnnotations(
-            title=name.capitalize(),
+            title=name.replace("_", " ").capitalize(),
             read_only_hint=True,
             destructive_hint=False,
             idempotent_hint=True,
@@ -132,13 +133,14 @@ def _definition(name: str, description: str, *, parameters: type[Parameters], re
     )
 
 
-async def _first_model(backend: HostClient, task: Task) -> str:
+async def first_model(backend: HostClient, task: Task) -> str:
     """Return the model of a call that names none; empty if there is none, of which the host has more to say."""
     listed = await backend.run(LIST, NoParameters())
     return next((card.id for card in listed.models if _can(card, task)), "")
 
 
-def _named(model: str) -> dict[str, str]:
+def named(model: str) -> dict[str, str]:
+    """Return the field that selects ``model``, if there is one."""
     return {"model": model} if model else {}
 
 

@@ -16,6 +16,7 @@ from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, chat_completi
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
+from modelhost.mcp_servers.image_tool import image_tool
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.mcp_servers.sound_tools import sound_tools
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
@@ -69,7 +70,7 @@ def make_tools(
     """
     wanted = frozenset(areas)
     found = [_chat(backend, defaults)] if "llm" in wanted else []
-    found += sound_tools(backend, reads_files=reads_files) if "llm" in wanted else []
+    found += [*sound_tools(backend, reads_files=reads_files), image_tool(backend)] if "llm" in wanted else []
     for area, operations in OPERATIONS.items():
         if area in wanted:
             found += [_tool(operation, backend, defaults) for operation in operations]

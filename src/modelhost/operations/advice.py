@@ -14,6 +14,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "unsupported_operation": "Use a model that supports it; `/v1/models` lists the operations of each.",
         "context_length_exceeded": "Shorten the conversation, or serve the model with a larger `--context-length`.",
         "invalid_audio": "Send a whole file with sound, as WAV, MP3, AAC, Ogg, FLAC, WebM, M4A or MP4.",
+        "invalid_image": "Send a whole PNG, JPEG or WebP; a mask has the size of its image, and some of it is "
+        "transparent.",
         "nothing_to_speak": "Send a text with letters or digits that the voice knows.",
         "model_required": "Name a model of `/v1/models`; the setting `require_model` demands it.",
         "model_not_found": "Use a name from `/v1/models`, or leave `model` out.",

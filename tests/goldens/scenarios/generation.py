@@ -27,6 +27,10 @@ CALL: Final = '/call weather {"city": "Paris"}'
 COMPLETIONS: Final = "POST /v1/completions"
 SPEECH: Final = "POST /v1/audio/speech"
 TRANSCRIPT: Final = "POST /v1/audio/transcriptions"
+IMAGES: Final = "POST /v1/images/generations"
+EDITS: Final = "POST /v1/images/edits"
+PNG: Final = "iVBORw0KGgo="
+"""The signature of a PNG, which is enough for the scripted engine."""
 FORM: Final = {"Content-Type": "multipart/form-data; boundary=part"}
 
 
@@ -94,6 +98,15 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("transcript with times", TRANSCRIPT, form("/echo one", response_format="verbose_json"), headers=FORM),
     one("transcript of nothing", TRANSCRIPT, form("", head=""), headers=FORM),
     one("translation", "POST /v1/audio/translations", form("/echo one two"), headers=FORM),
+    one("images", IMAGES, {"prompt": "/echo one two", "n": 2, "seed": 1, "size": "64x128", "output_format": "webp"}),
+    one("image as events", IMAGES, {"prompt": "/echo one two", "seed": 1, "stream": True, "partial_images": 1}),
+    one("image of a size that there is not", IMAGES, {"prompt": "one", "size": "63x64"}),
+    one("image with a field that there is not", IMAGES, {"prompt": "one", "sharpness": 1}),
+    one("image edited", EDITS, {"prompt": "/echo one", "image": PNG, "strength": 0.5, "seed": 1}),
+    one("image edited without one", EDITS, {"prompt": "one"}),
+    one("image edited that is none", EDITS, {"prompt": "one", "image": "AAAA"}),
+    one("variations", "POST /v1/images/variations", {}),
+    one("image at a URL that nobody signed", "GET /v1/images/files/a.png?expires=1&signature=0"),
 )
 
 NANO: Final[tuple[Scenario, ...]] = (

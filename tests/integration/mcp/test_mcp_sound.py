@@ -71,7 +71,7 @@ def test_over_pipes(options: Callable[..., list[str]], host: ServedHost, tmp_pat
     path.write_bytes(WAV)
     with started(options, host, tmp_path) as server:
         tools = {tool["name"] for tool in server.ask("tools/list")["result"]["tools"]}
-        assert tools == {"chat_completion", "speak", "transcribe", "model_info"}
+        assert tools == {"chat_completion", "speak", "transcribe", "generate_image", "model_info"}
         said = server.call("speak", input="/echo one two", response_format="opus")
         assert said["content"][0]["mimeType"] == "audio/ogg"
         assert base64.b64decode(said["content"][0]["data"]) == b"one two"
@@ -96,4 +96,4 @@ def test_a_model_that_is_added_brings_the_tools(start_host: Callable[..., Served
     assert refused["structuredContent"]["error"]["code"] == "UNSUPPORTED_OPERATION"
     assert "engines install speech" in refused["structuredContent"]["error"]["message"]
     write_registry(path, nano("one"), scripted("voice"))
-    eventually(lambda: names() == {"chat_completion", "speak", "transcribe", "model_info"})
+    eventually(lambda: names() == {"chat_completion", "speak", "transcribe", "generate_image", "model_info"})

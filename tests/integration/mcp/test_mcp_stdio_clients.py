@@ -16,7 +16,7 @@ from tests.support.mcp_clients import seen_by_old_sdk, seen_by_typescript_sdk
 from tests.support.mcp_stdio import command, environment, own_host
 
 ALL_TOOLS = {
-    *("chat_completion", "speak", "transcribe", "model_info"),
+    *("chat_completion", "speak", "transcribe", "generate_image", "model_info"),
     *("list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"),
     *("get-metrics", "get-gpu-stats", "get-memory-stats"),
     *("save-state", "load-state", "clear-state"),

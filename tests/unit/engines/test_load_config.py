@@ -18,7 +18,7 @@ from modelhost.errors import ConfigError
 GGUF = ModelSpec(name="m", path=Path("/models/m.gguf"), context_length=4096, slots=2)
 SAFETENSORS = replace(GGUF, path=Path("/models/m"))
 ON_GPUS = (0, 1)
-FOR_SOUND = ("speech", "whisper")
+FOR_MEDIA = ("speech", "whisper", "diffusers")
 DEFAULTS = LoadConfig(
     max_model_len=4096,
     dtype="auto",
@@ -60,13 +60,13 @@ def test_every_engine_answers_to_every_field(engine: str, field: str) -> None:
     assert made.overlay.config.keys() <= {field}
 
 
-@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine not in ("remote", *FOR_SOUND)])
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine not in ("remote", *FOR_MEDIA)])
 def test_a_context_is_honoured_where_the_engine_runs_here(engine: str) -> None:
     made = ENGINES[engine].configure_load(LoadConfig(max_model_len=1024), baseline(engine))
     assert (made.overlay.settings, made.overlay.config) == ({"context_length": 1024}, {"max_model_len": 1024})
 
 
-@pytest.mark.parametrize("engine", FOR_SOUND)
+@pytest.mark.parametrize("engine", FOR_MEDIA)
 def test_a_model_for_sound_has_no_context(engine: str) -> None:
     made = ENGINES[engine].configure_load(LoadConfig(max_model_len=1024), baseline(engine))
     assert made.problems == {"max_model_len": "its models have no context"}

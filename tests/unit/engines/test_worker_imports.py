@@ -43,7 +43,8 @@ def test_the_scripted_worker_imports_nothing_of_the_host_and_no_reader_of_script
 
 def test_workers_in_environments_of_their_own_import_no_library_that_is_the_hosts_alone() -> None:
     of_the_host = {"msgspec", "pydantic", "structlog", "prometheus_client", "httpx2"}
-    for module in ("mistralrs.worker", "mistralrs.answers", "vllm.worker", "worker.server", "worker.asgi"):
+    in_environments = ("diffusers.worker", "mistralrs.worker", "mistralrs.answers", "vllm.worker")
+    for module in (*in_environments, "worker.server", "worker.asgi"):
         assert not _loaded_by(f"modelhost.engines.{module}") & of_the_host, module
 
 
@@ -61,10 +62,11 @@ def test_the_engines_are_found_by_their_names() -> None:
         "mistralrs",
         "speech",
         "whisper",
+        "diffusers",
         "remote",
         "scripted",
     ]
-    assert len(ENGINES) == 9
+    assert len(ENGINES) == 10
     assert isinstance(ENGINES["llamacpp"], LlamaCpp)
     assert isinstance(ENGINES["scripted"], Scripted)
     assert ENGINES["llamacpp"] is ENGINES["llamacpp"]

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FACES
+from modelhost.mcp_servers.image_tool import GENERATE
 from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, make_tools
 from modelhost.operations import llm, model_loading, models, sound
 from modelhost.operations.operation import AnyOperation
@@ -22,7 +23,9 @@ def tool_of(name: str) -> Any:
     return make_tools(FACES["all"].areas, FakeBackend(), ChatDefaults())[name].definition
 
 
-@pytest.mark.parametrize("name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, *(operation.name for operation in RENDERED)])
+@pytest.mark.parametrize(
+    "name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
+)
 def test_schemas_are_sound_and_objects_at_the_top(name: str) -> None:
     tool = tool_of(name)
     for schema in (tool.input_schema, tool.output_schema):
@@ -100,7 +103,7 @@ def test_schemas_do_not_repeat_the_names_as_titles() -> None:
 @pytest.mark.promise("vllm-crush.models.server", "vllm-crush.state.server")
 def test_faces_show_their_areas_and_all_shows_everything() -> None:
     names = {name: set(make_tools(face.areas, FakeBackend(), ChatDefaults())) for name, face in FACES.items()}
-    assert names["llm"] == {"chat_completion", "model_info", "speak", "transcribe"}
+    assert names["llm"] == {"chat_completion", "model_info", "speak", "transcribe", "generate_image"}
     models = {"list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"}
     assert names["models"] == models
     assert names["state"] == {"save-state", "load-state", "clear-state"}
@@ -120,10 +123,12 @@ def test_hints_say_what_a_tool_does() -> None:
     assert hints("save-state") == (False, False, False, False)
     assert hints("clear-state") == (False, True, True, False)
     assert hints("chat_completion") == (False, False, False, True)
-    assert hints("speak") == hints("transcribe") == (True, False, True, False)
+    assert hints("speak") == hints("transcribe") == hints("generate_image") == (True, False, True, False)
 
 
-@pytest.mark.parametrize("name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, *(operation.name for operation in RENDERED)])
+@pytest.mark.parametrize(
+    "name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
+)
 def test_every_parameter_has_one_type_and_says_what_it_is(name: str) -> None:
     for field in tool_of(name).input_schema.get("properties", {}).values():
         assert isinstance(field["type"], str)

@@ -51,7 +51,8 @@ def install_engine(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         typer.Argument(
             metavar="ENGINE",
             callback=_installable,
-            help="llamacpp, mistralrs, speech, vllm or whisper. Without an NVIDIA GPU, vllm is its build for CPUs.",
+            help="llamacpp, diffusers, mistralrs, speech, vllm or whisper. Without an NVIDIA GPU, vllm is its build "
+            "for CPUs.",
         ),
     ],
     build: Annotated[

@@ -8,19 +8,19 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal
 
 import typer
 
 from modelhost.cli.serve.command import serve
 from modelhost.cli.signature import option, with_signature
 from modelhost.config.paths import expand_home
-from modelhost.errors import EngineMissing
+from modelhost.errors import ConfigError
 
+OFFLOADED: Final = "flux-offloaded"
 NOT_HERE: Final = ("model", "hub_id", "local_path", "smallest", "inventory")
 """Options of ``serve`` that name its model; these commands have their own."""
 REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-ANYTHING: Final = {"ignore_unknown_options": True, "allow_extra_args": True}
 EXAMPLES: Final = (
     "Examples:\n"
     "  modelhost --port 1234 gguf -m ./models -f model.gguf\n"
@@ -28,6 +28,7 @@ EXAMPLES: Final = (
     "  modelhost --mcp-port 4321 plain -m Qwen/Qwen3-4B\n"
     "  modelhost plain -m Qwen/Qwen3-4B --isq Q4K\n"
     "  modelhost speech -m hibari\n"
+    "  modelhost diffusion -m ./flux\n"
     "  modelhost -i run -m Qwen/Qwen3-4B\n\n"
     "The options are those of modelhost serve, before the word or after it."
 )
@@ -52,6 +53,17 @@ def plain_model(model: str) -> str:
     """Return the model of ``-m``; in a repository of the hub the safetensors, even if there are GGUF files."""
     is_repository = REPOSITORY.fullmatch(model) and not expand_home(model).exists()
     return f"{model}:safetensors" if is_repository else model
+
+
+def image_model(model: str, arch: str | None) -> str:
+    """Return the model of ``-m``; its files say which architecture it has.
+
+    Raises:
+        ConfigError: ``arch`` asks for offloading, which is an option of the engine.
+    """
+    if arch == OFFLOADED:
+        raise ConfigError(f"-a {OFFLOADED}: on a GPU, give --engine-option offload=sequential instead")
+    return model
 
 
 def _form(name: str, model_of: Callable[..., str], own: Sequence[inspect.Parameter], help_text: str) -> None:
@@ -83,6 +95,18 @@ _FILE: Final = option(
         rich_help_panel="Model",
     ),
 )
+_ARCH: Final = option(
+    "arch",
+    Literal["flux", "flux-offloaded"] | None,
+    typer.Option(
+        None,
+        "-a",
+        "--arch",
+        help="Accepted, without effect: the files of MODEL say it.",
+        show_default=False,
+        rich_help_panel="Model",
+    ),
+)
 _form(
     "run",
     any_model,
@@ -107,20 +131,9 @@ _form(
     [_model_option("A directory with a voice, or a voice in a package: hibari.", "--model-id")],
     "Serve a model that speaks, like mistral.rs's speech.",
 )
-
-
-def _lacking(name: str, makes: str) -> None:
-    """Add a command which says that no engine supports it."""
-
-    def refuse() -> NoReturn:
-        raise EngineMissing(
-            f"{name}: a model that makes {makes} needs an engine for it, and modelhost has none yet. It serves models "
-            "that write text: modelhost run -m MODEL; and models that speak: modelhost speech -m MODEL.",
-            engine=name,
-        )
-
-    help_text = f"Models for {makes}: refused, because modelhost has no engine for them."
-    app.command(name, help=help_text, context_settings=ANYTHING)(refuse)
-
-
-_lacking("diffusion", "images")
+_form(
+    "diffusion",
+    image_model,
+    [_model_option("A directory with a pipeline for diffusers.", "--model-id"), _ARCH],
+    "Serve a model that makes images, like mistral.rs's diffusion.",
+)

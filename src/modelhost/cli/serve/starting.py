@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from modelhost.host import Host
 
-SOUND: Final[tuple[Task, ...]] = ("speech", "transcription")
+MEDIA: Final[tuple[Task, ...]] = ("speech", "transcription", "images")
 
 
 class DownloadLines:
@@ -128,13 +128,18 @@ def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
 """
 
 
-def sound_announcement(url: str, model: str, task: Task, *, needs_key: bool) -> str:
-    """Return a first example for a model that only speaks (``speech``), or only transcribes (``transcription``)."""
+def media_announcement(url: str, model: str, task: Task, *, needs_key: bool) -> str:
+    """Return a first example for a model that only does ``task``, one of :data:`MEDIA`."""
     key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+    json_header = f' -H "Content-Type: application/json"{key_header}'
     if task == "speech":
         body = shlex.quote(json.dumps({"model": model, "input": "Hello!"}))
-        request = f'audio/speech -H "Content-Type: application/json"{key_header} -d {body} -o hello.mp3'
+        request = f"audio/speech{json_header} -d {body} -o hello.mp3"
         command = 'speak "Hello!" -o hello.mp3'
+    elif task == "images":
+        body = shlex.quote(json.dumps({"model": model, "prompt": "a lighthouse", "response_format": "url"}))
+        request = f"images/generations{json_header} -d {body}"
+        command = 'image "a lighthouse" -o lighthouse.png'
     else:
         request = f"audio/transcriptions{key_header} -F {shlex.quote(f'model={model}')} -F file=@talk.mp3"
         command = "transcribe talk.mp3"
@@ -152,7 +157,7 @@ def first_example(url: str, host: Host) -> str:
     model, needs_key = host.models[0], bool(host.settings.api_keys)
     if host.settings.only_prompt:
         return prompt_announcement(url, model.name, needs_key=needs_key)
-    for task in SOUND:
-        if TRAITS[model.engine.name].can == (task,):
-            return sound_announcement(url, model.name, task, needs_key=needs_key)
+    for task in MEDIA:
+        if TRAITS[model.engine.name].can[:1] == (task,):
+            return media_announcement(url, model.name, task, needs_key=needs_key)
     return announcement(url, model.name, needs_key=needs_key)

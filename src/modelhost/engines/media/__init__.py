@@ -1,1 +1,1 @@
-"""What the engines for sound share: the engine on the host's side, and the worker, which does one job at a time."""
+"""What the engines for sound and images share: the engine on the host's side, and a worker for one job at a time."""

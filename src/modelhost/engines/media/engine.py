@@ -17,14 +17,25 @@ from modelhost.engines.load_config import (
     configure_load,
     fixed_fields,
 )
-from modelhost.engines.media.refusals import AUDIO_TOO_LONG, INVALID_AUDIO, NOTHING_TO_SPEAK
+from modelhost.engines.media.refusals import (
+    AUDIO_TOO_LONG,
+    IMAGE_TOO_LARGE,
+    INVALID_AUDIO,
+    INVALID_IMAGE,
+    NO_MEMORY,
+    NOTHING_TO_SPEAK,
+    PROMPT_TOO_LONG,
+)
 from modelhost.engines.options import check_options, check_settings, problem_of_options
 from modelhost.engines.worker.asgi import UNSUPPORTED
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import (
     ConfigError,
+    ContextLengthExceeded,
     EngineError,
+    InsufficientMemory,
     InvalidAudio,
+    InvalidImage,
     InvalidRequest,
     ModelhostError,
     NothingToSpeak,
@@ -43,6 +54,10 @@ REFUSALS: Final[Mapping[str, type[ModelhostError]]] = {
     NOTHING_TO_SPEAK: NothingToSpeak,
     INVALID_AUDIO: InvalidAudio,
     AUDIO_TOO_LONG: RequestTooLarge,
+    INVALID_IMAGE: InvalidImage,
+    IMAGE_TOO_LARGE: RequestTooLarge,
+    PROMPT_TOO_LONG: ContextLengthExceeded,
+    NO_MEMORY: InsufficientMemory,
     UNSUPPORTED: UnsupportedParameter,
     "invalid_request_error": InvalidRequest,
 }

@@ -1,4 +1,4 @@
-"""What workers for sound refuse, by the types that their errors have."""
+"""What workers for sound and images refuse, by the types that their errors have."""
 
 from __future__ import annotations
 
@@ -7,3 +7,7 @@ from typing import Final
 NOTHING_TO_SPEAK: Final = "nothing_to_speak"
 INVALID_AUDIO: Final = "invalid_audio"
 AUDIO_TOO_LONG: Final = "audio_too_long"
+INVALID_IMAGE: Final = "invalid_image"
+IMAGE_TOO_LARGE: Final = "image_too_large"
+PROMPT_TOO_LONG: Final = "prompt_too_long"
+NO_MEMORY: Final = "out_of_memory"

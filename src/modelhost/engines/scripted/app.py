@@ -17,6 +17,7 @@ from typing import Any
 
 from modelhost.engines.scripted.chunks import json_bytes
 from modelhost.engines.scripted.generation import Generator
+from modelhost.engines.scripted.images import IMAGE_PATHS, ScriptedImages
 from modelhost.engines.scripted.reply import Rule, split_words
 from modelhost.engines.scripted.request import read_texts, text_of_messages
 from modelhost.engines.scripted.speech import ScriptedSpeech
@@ -49,6 +50,7 @@ class ScriptedApp:
         self._config = config
         self._generator = Generator(config, rules)
         self._speech = ScriptedSpeech(config, rules, self._generator.state)
+        self._images = ScriptedImages(config, rules, self._generator.state)
         self._key = f"Bearer {config['api_key']}".encode()
         self._vocabulary = Vocabulary()
         self._gets: dict[str, Callable[[], Any]] = {
@@ -83,6 +85,8 @@ class ScriptedApp:
             await self._speech.answer(read_json(await read_body(receive)), receive, send)
         elif method == "POST" and path == "/v1/audio/transcriptions":
             await self._speech.transcribe(await read_body(receive), receive, send)
+        elif method == "POST" and path in IMAGE_PATHS:
+            await self._images.answer(read_json(await read_body(receive)), receive, send)
         elif method == "POST" and path in self._posts:
             body = read_json(await read_body(receive))
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._posts[path](body)))

@@ -111,7 +111,7 @@ class Scripted(Engine):
 
     def fields(self, task: Task) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted and have no effect on a script."""
-        if task in ("infill", "speech"):
+        if task in ("infill", "speech", "images", "image_edits"):
             return frozenset()
         return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
 

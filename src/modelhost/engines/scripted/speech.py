@@ -31,24 +31,13 @@ class ScriptedSpeech:
 
     async def answer(self, body: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await self._counted(body, self._speak(body, send), receive)
+        await counted(self._state, body, self._speak(body, send), receive)
 
     async def transcribe(self, raw: bytes, receive: Receive, send: Send) -> None:
         """Answer a request: each word of the reply to what follows the signature of a WAV file is a segment."""
         line, _, data = raw.partition(b"\n")
         body = read_json(line)
-        await self._counted(body, self._transcribe(data[WAV_HEAD:].decode(), body, send), receive)
-
-    async def _counted(self, body: dict[str, Any], work: Awaitable[None], receive: Receive) -> None:
-        state = self._state
-        state.last_body = body
-        state.total += 1
-        state.in_flight += 1
-        try:
-            if not await while_connected(receive, work):
-                state.cancelled += 1
-        finally:
-            state.in_flight -= 1
+        await counted(self._state, body, self._transcribe(data[WAV_HEAD:].decode(), body, send), receive)
 
     async def _transcribe(self, said: str, body: dict[str, Any], send: Send) -> None:
         reply = decide(self._config, self._rules, said, may_call=False)
@@ -85,6 +74,18 @@ class ScriptedSpeech:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._player.play(reply, len(reply.content), emit, malformed)
         await send({"type": "http.response.body", "body": b""})
+
+
+async def counted(state: State, body: dict[str, Any], work: Awaitable[None], receive: Receive) -> None:
+    """Do the work of a request for as long as its client is there, and count it in ``state``."""
+    state.last_body = body
+    state.total += 1
+    state.in_flight += 1
+    try:
+        if not await while_connected(receive, work):
+            state.cancelled += 1
+    finally:
+        state.in_flight -= 1
 
 
 def _segment(place: int, text: str, body: Mapping[str, Any]) -> dict[str, Any]:

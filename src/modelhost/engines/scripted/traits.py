@@ -7,5 +7,8 @@ from typing import Final
 from modelhost.engines.traits import EngineTraits
 
 TRAITS: Final = EngineTraits(
-    name="scripted", serves="script", reads="scripts", can=("tests", "benchmarks", "speech", "transcription")
+    name="scripted",
+    serves="script",
+    reads="scripts",
+    can=("tests", "benchmarks", "speech", "transcription", "images", "image_edits"),
 )

@@ -32,7 +32,10 @@ from modelhost.engines.worker.server import serve
 from modelhost.errors import ConfigError
 from modelhost.version import __version__
 
-TASKS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize", "speech", "transcription")
+TASKS = (
+    *("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize", "speech", "transcription"),
+    *("images", "image_edits"),
+)
 
 
 def main() -> None:

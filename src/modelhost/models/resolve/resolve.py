@@ -30,6 +30,7 @@ from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
+from modelhost.models.files.pipeline import is_pipeline, pipeline_need, read_pipeline
 from modelhost.models.files.vision_encoder import read_vision_encoder
 from modelhost.models.hub.download import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
@@ -274,6 +275,9 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
             gpus=gpus,
         )
         return Counter(need) + Counter(dict.fromkeys(need.keys() - {RAM} or {RAM}, bytes_of(files_of(spec.lora))))
+    if located.kind == "layout" and located.path is not None and is_pipeline(located.path):
+        process = TRAITS[engine].process_bytes
+        return pipeline_need(read_pipeline(located.path), process_bytes=process, options=spec.options, gpus=gpus)
     if located.kind == "layout":
         return {RAM: TRAITS[engine].process_bytes + int(_size_bytes(located) * LAYOUT_FACTOR)}
     return {} if offload is None else offload.need(offload.layers())
@@ -300,11 +304,14 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine
 
 def _own_files(located: Located) -> list[Path]:
     if (located.directory is not None or located.kind == "layout") and located.path is not None:
-        return [located.path, *located.path.iterdir()]
+        inner = read_pipeline(located.path).files if is_pipeline(located.path) else ()
+        return [located.path, *located.path.iterdir(), *inner]
     return list(located.header.files) if located.header is not None else []
 
 
 def _files_in(directory: Path) -> list[Path]:
+    if is_pipeline(directory):
+        return list(read_pipeline(directory).files)
     return [path for path in directory.iterdir() if path.is_file()]
 
 

@@ -101,18 +101,20 @@ def test_a_model_that_speaks_is_served(server: FakeServer) -> None:
 
 
 @pytest.mark.promise("mistralrs.run.diffusion")
-def test_a_kind_without_an_engine_says_so_whatever_its_options(
-    server: FakeServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--port", "1234", "diffusion", "-m", "org/name", "-a", "flux"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: diffusion: a model that makes")
-    assert "needs an engine" in said
-    assert "modelhost run -m MODEL" in said
+@pytest.mark.parametrize("arch", [[], ["-a", "flux"]])
+def test_a_model_that_makes_images_is_served(arch: list[str], server: FakeServer) -> None:
+    assert main(["--port", "1234", "diffusion", "-m", "dir", *arch]) == 0
+    (served,) = server.served
+    assert (served.model, served.port) == ("dir", 1234)
+
+
+def test_offloading_is_an_option_of_the_engine(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diffusion", "-m", "dir", "-a", "flux-offloaded"]) == 1
+    assert "--engine-option offload=sequential" in capsys.readouterr().err
     assert server.served == []
 
 
-@pytest.mark.parametrize("word", ["run", "plain", "gguf", "speech"])
+@pytest.mark.parametrize("word", ["run", "plain", "gguf", "speech", "diffusion"])
 def test_each_has_help_with_examples_and_wants_a_model(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -75,9 +75,10 @@ def example(engine: str, **settings: Any) -> str:
     [
         ("speech", "/v1/audio/speech", "speak"),
         ("whisper", "/v1/audio/transcriptions", "transcribe"),
+        ("diffusers", "/v1/images/generations", "image"),
     ],
 )
-def test_a_model_that_only_speaks_or_hears_has_an_example_of_that(engine: str, path: str, command: str) -> None:
+def test_a_model_that_only_speaks_hears_or_paints_has_an_example_of_that(engine: str, path: str, command: str) -> None:
     text = example(engine)
     curl, words = (shlex.split(line) for line in text.splitlines() if line.startswith("  "))
     assert curl[:2] == ["curl", f"http://127.0.0.1:9{path}"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.http.anthropic.thinking import KEY_BYTES, KEY_FILE, Signatures
+from modelhost.http.anthropic.thinking import KEY_FILE, Signatures
+from modelhost.persistence.stored_key import KEY_BYTES
 
 SAID = "The user wants a poem."
 
@@ -80,7 +81,7 @@ def test_a_host_that_cannot_store_a_key_signs_as_long_as_it_lives_and_says_so(tm
     with capture_logs() as logs:
         assert signatures.verify(SAID, signatures.sign(SAID))
     (warning,) = logs
-    assert (warning["event"], warning["log_level"]) == ("thinking_key_not_stored", "warning")
+    assert (warning["event"], warning["log_level"]) == ("key_not_stored", "warning")
     assert warning["path"] == str(folder / KEY_FILE)
     assert warning["reason"]
     assert not Signatures(folder).verify(SAID, signatures.sign(SAID))

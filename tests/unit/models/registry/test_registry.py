@@ -17,7 +17,7 @@ from modelhost.models.registry.schema import OTHER_NAMES, EntryFile, Params, Par
 from modelhost.models.resolve.locate import single_entry
 from tests.support.registry_files import problem_of, problems_of, registry_of
 
-THERE = "llamacpp, mlx, transformers, vllm, mistralrs, speech, whisper, remote, scripted"
+THERE = "llamacpp, mlx, transformers, vllm, mistralrs, speech, whisper, diffusers, remote, scripted"
 CANDLE_VLLM = """
     # As candle-vllm has it: every part of its file, with models that llama.cpp can serve.
     idle_unload_secs: 3600

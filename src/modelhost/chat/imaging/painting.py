@@ -1,0 +1,162 @@
+"""Makes images, with the models that paint."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from modelhost import json_text
+from modelhost.chat.speech import capable_model
+from modelhost.chat.turn import check_can
+from modelhost.errors import EngineError, InvalidImage
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.images import (
+    FinishedImage,
+    ImageEvent,
+    ImageEvents,
+    ImagesDone,
+    ImagesStarted,
+    ImageStep,
+    PartialImage,
+)
+from modelhost.exchange.requests import ImageRequest
+from modelhost.exchange.sse import DATA, END_OF_EVENT
+from modelhost.exchange.tasks import Task
+from modelhost.models.residency.collection import ModelCollection
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.workers.call_depth import CALL_DEPTH
+from modelhost.workers.wire import EventBlocks
+from modelhost.workers.worker import Worker, WorkerAnswer
+
+KNOWN: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+"""The first bytes of PNG, JPEG and WebP: nothing else is given to a decoder."""
+WorkerEvent = ImagesStarted | ImageEvent | ImagesDone
+EVENTS: Final[Mapping[str, type[WorkerEvent]]] = {
+    "started": ImagesStarted,
+    "progress": ImageStep,
+    "partial": PartialImage,
+    "image": FinishedImage,
+    "done": ImagesDone,
+}
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painted:
+    """Images that are being made."""
+
+    model: str
+    started: ImagesStarted
+    events: ImageEvents
+
+
+class Painting:
+    """Answers requests for images with the models of a host."""
+
+    def __init__(self, collection: Callable[[], ModelCollection]) -> None:
+        self._collection = collection
+
+    def open(
+        self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Painted]:
+        """Make the images of ``request``; leaving the context ends the work within a step.
+
+        Raises:
+            InvalidImage: the image to edit or its mask is empty, damaged, of an unknown format, or they do not fit.
+            RequestTooLarge: one of them has too many pixels.
+            InvalidRequest, UnsupportedParameter: the model cannot make images of that size, or in so many steps, or
+                has no such field.
+            ContextLengthExceeded: the prompt is longer than the model reads.
+            UnsupportedOperation: the model makes no images, or does not edit any.
+            InsufficientMemory: there is not enough for an image of that size.
+            ModelhostError: before the first step, or out of the events.
+        """
+        for name, file in (("image", request.image), ("mask", request.mask)):
+            if file is not None and KNOWN.match(file) is None:
+                raise InvalidImage(f"{name}: it is no PNG, JPEG or WebP.", param=name)
+        return self._opened(request, caller, on_queued)
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: ImageRequest, caller: Caller, on_queued: OnQueued | None
+    ) -> AsyncIterator[Painted]:
+        CALL_DEPTH.set(caller.depth)
+        task: Task = "images" if request.image is None else "image_edits"
+        model = capable_model(self._collection(), task, request.model)
+        async with self._collection().lease(model, on_queued) as worker:
+            check_can(worker, task, request)
+            async with worker.send(task, _job(request)) as answer, aclosing(_events(worker, answer)) as events:
+                started = await anext(events, None)
+                if not isinstance(started, ImagesStarted):
+                    raise _no_images(worker)
+                async with aclosing(_images(worker, events)) as images:
+                    yield Painted(model=model.name, started=started, events=images)
+
+
+def _job(request: ImageRequest) -> dict[str, Any]:
+    """Return what the worker gets."""
+    width, height = request.size or (None, None)
+    fields = {
+        "negative_prompt": request.negative_prompt,
+        "width": width,
+        "height": height,
+        "steps": request.steps,
+        "guidance": request.guidance,
+        "seed": request.seed,
+        "strength": request.strength,
+        "output_compression": request.compression,
+        "images": None if request.image is None else [base64.b64encode(request.image).decode()],
+        "mask": None if request.mask is None else base64.b64encode(request.mask).decode(),
+    }
+    return {
+        "prompt": request.prompt,
+        "n": request.n,
+        "partial_images": request.partial_images,
+        "output_format": request.format,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+
+
+async def _events(worker: Worker, answer: WorkerAnswer) -> AsyncGenerator[WorkerEvent, None]:
+    blocks = EventBlocks(answer)
+    while block := await blocks.read():
+        for event in block.split(END_OF_EVENT):
+            if event.startswith(DATA):
+                yield _read(worker, json_text.decode(event.removeprefix(DATA)))
+
+
+async def _images(worker: Worker, events: AsyncGenerator[WorkerEvent, None]) -> AsyncGenerator[ImageEvent, None]:
+    async for event in events:
+        if isinstance(event, ImagesDone):
+            return
+        if isinstance(event, ImagesStarted):
+            break
+        yield event
+    raise _no_images(worker)
+
+
+def _read(worker: Worker, event: Mapping[str, Any]) -> WorkerEvent:
+    kind = str(event.get("event"))
+    if kind == FAILED:
+        raise worker.refusal(event["status"], event["error"])
+    if kind not in EVENTS:
+        raise _no_images(worker)
+    fields = {("base64" if name == "b64_json" else name): value for name, value in event.items() if name != "event"}
+    try:
+        return msgspec.convert(fields, EVENTS[kind])
+    except msgspec.ValidationError as error:
+        raise _no_images(worker) from error
+
+
+def _no_images(worker: Worker) -> EngineError:
+    return EngineError(
+        f"The engine of {worker.model} answered without all of the images.",
+        model=worker.model,
+        worker=worker.process.name,
+    )

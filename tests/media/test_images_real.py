@@ -1,0 +1,189 @@
+"""Images by tiny pipelines with random weights, made here: what they paint is noise, everything else is real."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelhost.config.settings import Settings
+from modelhost.models.resolve.resolve import resolve
+from tests.support.eventually import eventually
+from tests.support.raw_http import read_until, send_post
+from tests.support.registries import chat, nano, write_registry
+from tests.support.serving import ServedHost
+
+GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
+MAKER = Path(__file__).with_name("make_pipelines.py")
+ENVIRONMENT = "MODELHOST_TEST_IMAGES"
+"""The environment with the engine for images, which ``make test-images`` makes."""
+KINDS = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux")
+SMALL = {"prompt": "a cat", "size": "64x64", "steps": 4, "seed": 3}
+SIGNATURES = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+
+
+@pytest.fixture(scope="session")
+def image_python() -> str:
+    """The Python with the engine for images."""
+    folder = os.environ.get(ENVIRONMENT)
+    return str(Path(folder) / "bin" / "python") if folder else pytest.skip("run by `make test-images`")
+
+
+@pytest.fixture(scope="session")
+def pipelines(image_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a pipeline of each kind."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    subprocess.run([image_python, "-W", "ignore", str(MAKER), str(folder), *KINDS], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(image_python: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data directory with the environment, as ``modelhost engines install diffusers`` leaves it."""
+    folder = tmp_path_factory.mktemp("data")
+    made = folder / "engines" / "diffusers"
+    made.mkdir(parents=True)
+    for each in Path(image_python).parents[1].iterdir():
+        (made / each.name).symlink_to(each)
+    (made / "modelhost-engine.json").unlink(missing_ok=True)
+    (made / "modelhost-engine.json").write_text('{"engine": "diffusers", "version": "0"}')
+    return str(folder)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def painter(request: pytest.FixtureRequest, pipelines: Path, data_dir: str) -> Iterator[ServedHost]:
+    with ServedHost(model=str(pipelines / request.param), alias=["painter"], data_dir=data_dir) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def diffusion(pipelines: Path, data_dir: str) -> Iterator[ServedHost]:
+    with ServedHost(model=str(pipelines / "stable-diffusion"), alias=["painter"], data_dir=data_dir) as host:
+        yield host
+
+
+def made(host: ServedHost, path: str = GENERATIONS, **fields: Any) -> list[bytes]:
+    answer = host.http.post(path, json={**SMALL, **fields})
+    assert answer.status_code == 200, answer.text
+    return [base64.b64decode(each["b64_json"]) for each in answer.json()["data"]]
+
+
+def test_the_same_seed_gives_the_same_pixels_and_each_image_has_the_next_seed(painter: ServedHost) -> None:
+    one, two = made(painter, n=2)
+    assert made(painter) == [one]
+    assert made(painter, seed=4) == [two] != [one]
+
+
+def test_steps_and_partial_images_are_streamed(painter: ServedHost) -> None:
+    with painter.client().images.generate(
+        model="painter", prompt="a cat", size="64x64", stream=True, partial_images=2, extra_body={"steps": 4, "seed": 3}
+    ) as stream:
+        events = list(stream)
+    kinds = [event.type.removeprefix("image_generation.") for event in events]
+    assert [kind for kind in kinds if kind != "progress"] == ["partial_image", "partial_image", "completed"]
+    assert kinds.count("progress") == 1 + 4
+    assert base64.b64decode(events[-1].b64_json) == made(painter)[0]
+
+
+def test_an_image_is_edited_as_a_whole_and_in_a_part(painter: ServedHost) -> None:
+    (original,) = made(painter)
+    mask = made(painter, seed=9)[0]
+    images = painter.client().images
+    edit = {"model": "painter", "prompt": "a dog", "extra_body": {"steps": 4, "seed": 1}}
+    whole = images.edit(image=original, **edit)
+    again = images.edit(image=[original], **edit)
+    part = images.edit(image=original, mask=mask, **edit)
+    assert whole.size == "64x64"
+    assert whole.data[0].b64_json == again.data[0].b64_json != part.data[0].b64_json
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_each_format_is_written(form: str, diffusion: ServedHost) -> None:
+    assert made(diffusion, output_format=form)[0].startswith(SIGNATURES[form])
+
+
+def test_a_negative_prompt_changes_the_image(diffusion: ServedHost) -> None:
+    assert made(diffusion, negative_prompt="a dog") != made(diffusion)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "code"),
+    [
+        (GENERATIONS, {"size": "100x64"}, 400, "invalid_request"),
+        (GENERATIONS, {"size": "8192x8192"}, 400, "invalid_request"),
+        (GENERATIONS, {"steps": 1000}, 400, "invalid_request"),
+        (GENERATIONS, {"prompt": "cat " * 100}, 400, "context_length_exceeded"),
+        (GENERATIONS, {"negative_prompt": "dog", "guidance": 1}, 400, "invalid_request"),
+        (EDITS, {"image": base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(99)).decode()}, 400, "invalid_image"),
+        (EDITS, {"image": base64.b64encode(b"GIF89a").decode()}, 400, "invalid_image"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_the_worker_lives(
+    path: str, fields: dict[str, Any], status: int, code: str, diffusion: ServedHost
+) -> None:
+    made(diffusion)
+    before = diffusion.worker_pids()
+    answer = diffusion.http.post(path, json={**SMALL, **fields})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    made(diffusion)
+    assert diffusion.worker_pids() == before
+
+
+def test_a_huge_image_and_a_mask_that_does_not_fit_are_refused(diffusion: ServedHost) -> None:
+    (small,) = made(diffusion)
+    (wide,) = made(diffusion, size="128x64")
+    files = {"image": ("a.png", small), "mask": ("b.png", wide)}
+    answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files=files)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image")
+    # A PNG of a few bytes whose header says 65,535 x 65,535 pixels.
+    bomb = small[:16] + (65_535).to_bytes(4, "big") * 2 + small[24:]
+    answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files={"image": bomb})
+    assert answer.status_code in (400, 413)
+    assert answer.json()["error"]["code"] in ("invalid_image", "request_too_large")
+
+
+def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHost) -> None:
+    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True}
+    with send_post(diffusion.url, GENERATIONS, body) as connection:
+        read_until(connection, b'"step":2')
+    eventually(lambda: diffusion.metric("modelhost_requests_in_flight") == 0)
+    made(diffusion)
+
+
+def test_after_a_crash_in_the_middle_the_next_request_gets_its_image(diffusion: ServedHost) -> None:
+    (expected,) = made(diffusion)
+    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True}
+    with send_post(diffusion.url, GENERATIONS, body) as connection:
+        read_until(connection, b'"step":2')
+        (worker,) = diffusion.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        assert b"worker_crashed" in read_until(connection, b"worker_crashed")
+    assert made(diffusion) == [expected]
+
+
+def test_memory_is_back_after_an_unload(diffusion: ServedHost) -> None:
+    made(diffusion)
+    (worker,) = diffusion.worker_pids()
+    assert diffusion.http.post("/v1/models/unload", json={"model_id": "painter"}).status_code == 200
+    assert not Path(f"/proc/{worker}").exists()
+    made(diffusion)
+
+
+def test_an_image_and_a_chat_model_take_turns_under_a_budget(pipelines: Path, data_dir: str, tmp_path: Path) -> None:
+    path = str(pipelines / "flux")
+    entries = nano("nano"), {"name": "painter", "local_path": path}
+    registry = write_registry(tmp_path / "models.yaml", *entries)
+    need = resolve(Settings(model=path, data_dir=data_dir)).need_bytes["ram"]
+    with ServedHost(models_config=registry, memory_budget=str(need + 1_000_000), data_dir=data_dir) as host:
+        for turn in (1, 2):
+            assert chat(host, "nano", max_tokens=2).status_code == 200
+            assert len(host.worker_pids()) == 1
+            made(host, model="painter")
+            assert len(host.worker_pids()) == 1
+            assert host.metric("modelhost_model_loads_total", model="painter") == turn
