@@ -42,7 +42,7 @@ class ModelSpec:
     lora: tuple[Adapter, ...] = ()
     draft_path: Path | None = None
     mmproj_path: Path | None = None
-    """Its vision encoder."""
+    """Its encoder of images, sound or both."""
     chat_template: str | None = None
     """Replaces the model's own template."""
     own_chat_template: str | None = None
@@ -129,6 +129,8 @@ class Ready:
     """Default values for fields of a chat that the worker needs."""
     sees_images: bool | None = None
     """Whether the messages of a chat may contain images; ``None`` if that is unknown."""
+    hears_audio: bool | None = None
+    """Whether they may contain sound; as above."""
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, by the names that requests use."""
     features: tuple[str, ...] = ()

@@ -99,6 +99,8 @@ class HostedModel:
         """What it can do, as its worker said when it was loaded last; empty before."""
         self.sees_images: bool | None = None
         """Whether it takes images, as its worker said; ``None`` before, and if it did not say."""
+        self.hears_audio: bool | None = None
+        """Whether it takes sound; as above."""
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -242,7 +244,7 @@ class HostedModel:
         self.workers, self.worker = (worker,), worker
         self.memory = None
         self.operations = tuple(sorted(worker.ready.tasks))
-        self.sees_images = worker.ready.sees_images
+        self.sees_images, self.hears_audio = worker.ready.sees_images, worker.ready.hears_audio
         self.loaded_at, self.load_seconds = time.time(), load_seconds
         self.meters.count_load(load_seconds, self.slots or 1)
 
