@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.media_files import write_vision_encoder
 from tests.support.serving import ServedHost
-from tests.support.vision_files import write_vision_encoder
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(lock.stem for lock in (ROOT / "locks" / "clients").glob("*.txt"))

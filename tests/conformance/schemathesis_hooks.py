@@ -30,11 +30,16 @@ TOOLS: Final = (
     "another tool is called",
 )
 """Words of errors about tools."""
+HEARING: Final = ("/v1/chat/completions", "/tokenize")
+"""Paths of requests that may contain sound."""
+MEDIA: Final = ("takes no images, as it is served", "takes no sound, as it is served")
 WITH_MCP: Final = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat")
 RIGHT_REFUSALS: Final = (
     *((path, "invalid_request", '"mcp" cannot be combined with any of') for path in WITH_MCP),
     *((path, code, words) for path in RESPONSES for code, words in CONTENTS),
     *(("/tokenize", "invalid_request", words) for words in (*TOOLS, "only text can be tokenized")),
+    *((path, "unsupported_operation", words) for path in HEARING for words in MEDIA),
+    *(("/tokenize", code, words) for code, words in CONTENTS[-2:]),
     ("/detokenize", "invalid_request", "numbers that /tokenize has given"),
     ("/tokenize", "invalid_request", "another tool is called"),
     ("/infill", "unsupported_parameter", "cannot fill in text before other text"),
@@ -77,7 +82,6 @@ RIGHT_REFUSALS: Final = (
     ("/v1/chat/completions", "invalid_request", "is no regular expression"),
     ("/v1/chat/completions", "invalid_request", "has a Lark grammar"),
     ("/v1/chat/completions", "invalid_request", "cannot be used. #"),
-    ("/v1/chat/completions", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/completions", "invalid_request", "the scripted engine answers one prompt per request"),
     ("/v1/completions", "invalid_request", "it has to be the same as n"),
     ("/v1/completions", "invalid_request", "numbers that /tokenize has given"),

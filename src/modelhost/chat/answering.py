@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +13,9 @@ from msgspec.structs import replace
 from modelhost import lazy
 from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
+from modelhost.chat.images import IMAGE, check_images
 from modelhost.chat.imaging.painting import Painting
+from modelhost.chat.media.sounds import AUDIO, check_sounds
 from modelhost.chat.notes import Notes
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
@@ -35,7 +37,7 @@ from modelhost.chat.turn import adapted, check_can, turn_of
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
-from modelhost.errors import ContextLengthExceeded, FetchRefused, ModelhostError
+from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import HostEvent, Pieces, PieceStream, Relayed
 from modelhost.exchange.requests import (
@@ -84,6 +86,10 @@ class _Context(Struct, frozen=True, kw_only=True):
     """Those that the request names by their addresses, connected."""
 
 
+COUNTED: Final = frozenset({IMAGE, AUDIO})
+"""The kinds of media that engines count."""
+
+
 class Answering:
     """Answers requests with the models, the tools and the sessions of a host."""
 
@@ -98,7 +104,7 @@ class Answering:
         self.questions = Questions(settings.question_timeout)
         """The open questions of tool calls."""
         self.speaking = Speaking(collection)
-        self.transcribing = Transcribing(collection)
+        self.transcribing = Transcribing(collection, self.whole)
         self.painting = Painting(collection)
 
     def open(
@@ -147,6 +153,8 @@ class Answering:
             if model.engine is not engine:
                 prepared = adapted(model, task, request)
             check_can(worker, task, request)
+            if isinstance(request, TokenizeRequest) and request.chat is not None:
+                await _check_media(worker, request.chat)
             with task_span(model, task) as span:
                 answer: dict[str, Any] = await worker.call(task, prepared)
                 note_usage(span, answer.get("usage"))
@@ -387,3 +395,12 @@ def _may_differ(model: HostedModel, request: ChatOrCompletion) -> bool:
 def _pieces_of(opened: OpenedAnswer) -> Pieces:
     assert not isinstance(opened, Relayed)  # not without may_relay
     return opened
+
+
+async def _check_media(worker: Worker, chat: ChatRequest) -> None:
+    """Check the media of a conversation to be tokenized: whether ``worker`` takes and counts them."""
+    check_images(worker, chat.messages)
+    await check_sounds(worker, chat.messages)
+    kinds = {part.kind for message in chat.messages for part in message.media}
+    if kinds and not (worker.engine.counts_media and kinds <= COUNTED):
+        raise InvalidRequest(f"messages: only text can be tokenized for {worker.model}.", param="messages")

@@ -20,15 +20,15 @@ CONTAINERS: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
 FORMATS: Final = "WAV, MP3, AAC, Ogg (Opus, Vorbis), FLAC, WebM, Matroska, M4A and MP4"
 
 
-def container_of(data: bytes) -> str:
-    """Return the container of an audio file.
+def container_of(data: bytes, param: str = "file") -> str:
+    """Return the container of an audio file, which is the field ``param``.
 
     Raises:
         InvalidAudio: it is empty, or of an unknown format.
     """
     if not data:
-        raise InvalidAudio("file: it is empty.", param="file")
+        raise InvalidAudio(f"{param}: it is empty.", param=param)
     found = next((name for name, signature in CONTAINERS if signature.match(data)), None)
     if found is None:
-        raise InvalidAudio(f"file: its format is unknown; {FORMATS} are read.", param="file")
+        raise InvalidAudio(f"{param}: its format is unknown; {FORMATS} are read.", param=param)
     return found

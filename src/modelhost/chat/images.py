@@ -6,8 +6,6 @@ Engines get no addresses: they would fetch them, and clients could reach through
 
 from __future__ import annotations
 
-import base64
-import binascii
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,22 +13,24 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from modelhost.chat.media.base64_files import Base64File
+from modelhost.chat.media.image_files import FORMATS, SIGNATURE_BYTES, image_type, size_of
 from modelhost.chat.notes import Notes
-from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome
 from modelhost.workers.worker import Worker
 
 IMAGE: Final = "image_url"
-FORMATS: Final = "PNG, JPEG, GIF, BMP, WebP"
-TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp")
-IMAGE_SIGNATURE: Final = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(GIF8)|(BM)|(RIFF....WEBP)", re.DOTALL)
-"""The first bytes of these formats. llama.cpp takes anything else for a video, and starts a program to read it."""
+MEGA: Final = 1_000_000
+LARGEST_IMAGE: Final = 64 * MEGA
+"""In pixels: a model sees a few hundred thousand, and a small file could become an enormous image."""
+MOST_PIXELS: Final = 256 * MEGA
+"""Of all images in a request together, which an engine decodes before it looks at the first."""
 DATA: Final = "data:"
 _ANY: Final = r"[\x00-\x20]*"  # which libraries for URLs overlook
 ADDRESS: Final = re.compile(rf"{_ANY}[a-z](?:{_ANY}[a-z0-9+.-]){{0,30}}{_ANY}:{_ANY}/{_ANY}/", re.IGNORECASE)
-HEAD_CHARS: Final = 16  # characters of base64: the first 12 bytes
 HOW_TO_SEE: Final = (
     "Serve a model that was made for images, with its vision encoder: a GGUF file mmproj*.gguf beside the model, or "
     "--mmproj FILE."
@@ -48,15 +48,22 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
 
     Raises:
         UnsupportedOperation: the model does not accept images.
-        InvalidRequest: an image is not in the request, or its format is unknown; or any media is an address.
+        InvalidRequest: an image is not in the request, damaged, or of an unknown format; or any media is an address.
+        RequestTooLarge: an image has too many pixels, or all together have.
     """
     sees, images = worker.ready.sees_images, _images_in(messages)
     if sees is False and images:
         raise blind(worker.model, images[0][0])
     _check_no_addresses(messages)
+    pixels = 0
     for param, part in images if sees else ():
-        if problem := _problem_of(part):
-            raise InvalidRequest(f"{param}: {problem}", param=param)
+        pixels += _pixels_of(part, param)
+        if pixels > MOST_PIXELS:
+            raise RequestTooLarge(
+                f"{param}: the images of a request may have {MOST_PIXELS // MEGA} megapixels together; send fewer, or "
+                "smaller ones.",
+                param=param,
+            )
 
 
 def without_refused_media(worker: Worker, request: ChatRequest, notes: Notes) -> ChatRequest:
@@ -106,12 +113,6 @@ def url_of(part: Mapping[str, Any]) -> str | None:
     return url if isinstance(url, str) else None
 
 
-def image_type(content: bytes) -> str | None:
-    """Return the media type of an image by its first bytes; ``None`` if its format is unknown."""
-    found = IMAGE_SIGNATURE.match(content)
-    return None if found is None else TYPES[(found.lastindex or 1) - 1]
-
-
 def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
     """Return the content of a tool's message for a vision model: its text, and its images of known formats."""
     images = [
@@ -123,8 +124,12 @@ def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
 
 
 def is_viewable(image: ToolImage) -> bool:
-    """Whether models can be shown the format of ``image``."""
-    return not _problem_of_data(image.data)
+    """Whether models can be shown ``image``, by its format and its size."""
+    try:
+        size = size_of(Base64File(image.data))
+    except ValueError:
+        return False
+    return size is not None and size[0] * size[1] <= LARGEST_IMAGE
 
 
 def _check_no_addresses(messages: Sequence[Message]) -> None:
@@ -133,7 +138,7 @@ def _check_no_addresses(messages: Sequence[Message]) -> None:
     Raises:
         InvalidRequest: there is one; ``param`` is its path.
     """
-    for param, part in _media_in(messages):
+    for param, part in media_in(messages):
         if address := _address_in(part):
             raise InvalidRequest(
                 f"{param}: engines fetch nothing: send it in the request, in base64, not {address[:80]!r}.", param=param
@@ -150,10 +155,11 @@ def _address_in(part: MediaPart) -> str | None:
 
 def _images_in(messages: Sequence[Message]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the images, each with its path in the request."""
-    return [(param, part.extra) for param, part in _media_in(messages) if part.kind == IMAGE]
+    return [(param, part.extra) for param, part in media_in(messages) if part.kind == IMAGE]
 
 
-def _media_in(messages: Sequence[Message]) -> Iterator[tuple[str, MediaPart]]:
+def media_in(messages: Sequence[Message]) -> Iterator[tuple[str, MediaPart]]:
+    """Yield the media of a conversation, each with its path in the request."""
     for at, message in enumerate(messages):
         if isinstance(message.content, tuple):
             for index, part in enumerate(message.content):
@@ -170,20 +176,31 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(each)
 
 
-def _problem_of(part: Mapping[str, Any]) -> str:
-    """Return what is wrong with an image of a request, or an empty text."""
+def _pixels_of(part: Mapping[str, Any], param: str) -> int:
+    """Return how many pixels an image of a request has; raises as :func:`check_images`."""
     url = url_of(part)
     if url is None:
-        return 'it has to be {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}.'
+        shape = '{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}'
+        raise InvalidRequest(f"{param}: it has to be {shape}.", param=param)
     kind, comma, data = url.partition(",")
     if not comma or not kind.endswith(";base64"):
-        return "a data URL of an image has to be data:image/png;base64,..., with the image in base64."
-    return _problem_of_data(data)
-
-
-def _problem_of_data(data: str) -> str:
+        raise InvalidRequest(
+            f"{param}: a data URL of an image has to be data:image/png;base64,..., with the image in base64.",
+            param=param,
+        )
+    file = Base64File(data)
     try:
-        head = base64.b64decode(data[:HEAD_CHARS], validate=True)
-    except (binascii.Error, ValueError):
-        return "the image is not in base64."
-    return "" if image_type(head) else f"the image is none of {FORMATS}."
+        is_known, size = image_type(file.read(0, SIGNATURE_BYTES)) is not None, size_of(file)
+    except ValueError:
+        raise InvalidRequest(f"{param}: the image is not in base64.", param=param) from None
+    if size is None:
+        problem = "damaged" if is_known else f"none of {FORMATS}"
+        raise InvalidRequest(f"{param}: the image is {problem}.", param=param)
+    width, height = size
+    if width * height > LARGEST_IMAGE:
+        raise RequestTooLarge(
+            f"{param}: the image has {width} x {height} pixels, and {LARGEST_IMAGE // MEGA} megapixels are the most; "
+            "make it smaller.",
+            param=param,
+        )
+    return width * height

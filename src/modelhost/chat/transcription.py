@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from modelhost import json_text
 from modelhost.chat.audio_files import container_of
+from modelhost.chat.media import hearing as hear
 from modelhost.chat.speech import capable_model
 from modelhost.chat.turn import check_can
+from modelhost.engines.installed import can_do
 from modelhost.errors import EngineError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
-from modelhost.exchange.requests import TranscriptionRequest
+from modelhost.exchange.requests import ChatRequest, TranscriptionRequest
 from modelhost.exchange.sse import DATA, END_OF_EVENT
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.models.residency.collection import ModelCollection
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
@@ -37,11 +41,19 @@ class Heard:
     segments: AsyncGenerator[Segment, None]
 
 
-class Transcribing:
-    """Answers requests for transcripts with the models of a host."""
+Answer = Callable[[ChatRequest, Caller, OnQueued | None], Awaitable[WholeAnswer]]
+"""Answers a chat completely."""
 
-    def __init__(self, collection: Callable[[], ModelCollection]) -> None:
+
+class Transcribing:
+    """Answers requests for transcripts with the models of a host: those made for it, and chat models that hear.
+
+    ``answer`` is how a chat model writes one down.
+    """
+
+    def __init__(self, collection: Callable[[], ModelCollection], answer: Answer) -> None:
         self._collection = collection
+        self._answer = answer
 
     def open(
         self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
@@ -61,6 +73,12 @@ class Transcribing:
         self, request: TranscriptionRequest, container: str, caller: Caller, on_queued: OnQueued | None
     ) -> AsyncIterator[Heard]:
         CALL_DEPTH.set(caller.depth)
+        if (hearing := self._chat_model(request.model)) is not None:
+            seconds = hear.checked_seconds(request)
+            language = request.language or hear.UNDETERMINED
+            async with aclosing(self._written_down(request, hearing, seconds, caller, on_queued)) as segments:
+                yield Heard(model=hearing.name, seconds=seconds, language=language, segments=segments)
+            return
         model = capable_model(self._collection(), "transcription", request.model)
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
         async with self._collection().lease(model, on_queued) as worker:
@@ -73,6 +91,27 @@ class Transcribing:
                     yield Heard(
                         model=model.name, seconds=info["duration"], language=info["language"], segments=segments
                     )
+
+    def _chat_model(self, name: str | None) -> HostedModel | None:
+        """Return the chat model that transcribes: the one called ``name``, or one if no model was made for it."""
+        models = self._collection().models
+        if name is not None:
+            found = self._collection().find(name)
+            return found if not can_do(found.engine.name, "transcription") and hear.may_hear(found) else None
+        if any(can_do(model.engine.name, "transcription") for model in models):
+            return None
+        return next(filter(hear.may_hear, models), None)
+
+    async def _written_down(
+        self,
+        request: TranscriptionRequest,
+        model: HostedModel,
+        seconds: float,
+        caller: Caller,
+        on_queued: OnQueued | None,
+    ) -> AsyncGenerator[Segment, None]:
+        answer = await self._answer(hear.transcription_chat(request, model.name), caller, on_queued)
+        yield hear.whole_segment(answer.choice().text or "", seconds, request.temperature)
 
 
 def _job(request: TranscriptionRequest, container: str) -> bytes:

@@ -15,6 +15,7 @@ from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images, without_refused_media
+from modelhost.chat.media.sounds import check_sounds
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
@@ -177,6 +178,8 @@ async def turn_of(
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
+                if isinstance(shown, ChatRequest):
+                    await check_sounds(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):

@@ -226,8 +226,8 @@ class Settings(BaseModel):
         description="Small GGUF model with the same vocabulary, for speculative decoding."
     )
     mmproj: Text | None = _engine(
-        description="GGUF file with the vision encoder of the model, for images; `none` serves the model without "
-        "one. Default: the `mmproj*.gguf` beside the model, if it exists."
+        description="GGUF file with the encoder of the model for images, sound or both; `none` serves the model "
+        "without one. Default: the `mmproj*.gguf` beside the model, if it exists."
     )
     chat_template: Text | None = _model(
         description="Jinja chat template to use instead of the model's own: a file, the text itself, or the name of "

@@ -111,6 +111,16 @@ class Preparation(Protocol):
         """
         ...
 
+    async def tokens_with_media(self, client: EngineClient, body: Mapping[str, Any]) -> int | None:
+        """Return the tokens of the prompt of ``body``, of ``/tokenize``, with those of its images and sound.
+
+        ``None``: it has neither, or the worker does not count them.
+
+        Raises:
+            ModelhostError: as :meth:`EngineClient.fetch`; the media cannot be read.
+        """
+        ...
+
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``body``, of ``/tokenize``, with the text of the prompt in place of ``messages``, if it has any.
 
@@ -173,6 +183,8 @@ class Engine(ABC):
     """Whether its server may add tools to a request and run them, unless the request excludes tools."""
     prompt_progress: PromptProgress | None = None
     """``None`` if it does not report progress on a prompt."""
+    counts_media: bool = False
+    """Whether its workers count the tokens of images and sound, with :attr:`preparation`."""
     preparation: Preparation | None = None
     """``None`` if it has these features itself, or not at all."""
     adapters: AdapterSelector | None = None

@@ -42,7 +42,7 @@ class ModelSpec:
     lora: tuple[Adapter, ...] = ()
     draft_path: Path | None = None
     mmproj_path: Path | None = None
-    """Its vision encoder."""
+    """Its encoder of images, sound or both."""
     chat_template: str | None = None
     """Replaces the model's own template."""
     own_chat_template: str | None = None

@@ -172,7 +172,7 @@ class EngineTraits:
     has_every_core: bool = False
     """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
     has_vision_file: bool = False
-    """Whether a model's vision encoder is a separate file, which the host looks for."""
+    """Whether a model's encoder of images and sound is a separate file, which the host looks for."""
     unknown_statements: frozenset[str] = frozenset()
     """Statements of Jinja that its chat templates cannot have, beyond those that load other templates."""
 

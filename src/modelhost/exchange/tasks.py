@@ -27,6 +27,9 @@ CONTINUOUS_USAGE: Final = "continuous_usage_stats"
 TOKEN_STRINGS: Final = "return_token_strs"  # noqa: S105 (no password)
 """vLLM's field of ``/tokenize``: return the texts of the tokens too."""
 
+COUNT: Final = "count"
+"""vLLM's field in the answer of ``/tokenize``: the tokens of the whole prompt, with those of images and sound."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTraits:

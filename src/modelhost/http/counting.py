@@ -9,9 +9,11 @@ from msgspec.structs import replace
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.messages import MediaPart, Message
 from modelhost.exchange.requests import ChatRequest, TokenizeRequest
+from modelhost.exchange.tasks import COUNT
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+    from modelhost.models.residency.hosted import HostedModel
 
 ESTIMATED: Final = "estimated"
 """The note of a count that is an estimate, and the field of the answer."""
@@ -29,15 +31,27 @@ class Count(NamedTuple):
 
 
 async def count_tokens(host: Host, chat: ChatRequest, caller: Caller) -> Count:
-    """Return the tokens of the prompt of ``chat``, with the tools that the host adds; images are estimated."""
+    """Return the tokens of the prompt of ``chat``, with the tools that the host adds.
+
+    Images and sound are estimated unless the model takes them and its engine counts them.
+    """
     model = host.find(chat.model)
     chat = host.answering.with_injected_tools(chat)
     images = sum(len(message.media) for message in chat.messages) * TOKENS_PER_IMAGE
     text = replace(chat, messages=tuple(map(_without_media, chat.messages)))
     if not host.collection.is_loaded(model):
         return Count(_estimate(text) + images, is_estimated=True)
-    counted = await host.perform("tokenize", TokenizeRequest(model=chat.model, content="", chat=text), caller)
+    whole = chat if _counts_media_of(model, chat) else text
+    counted = await host.perform("tokenize", TokenizeRequest(model=chat.model, content="", chat=whole), caller)
+    if COUNT in counted:
+        return Count(counted[COUNT], is_estimated=False)
     return Count(len(counted["tokens"]) + images, is_estimated=images > 0)
+
+
+def _counts_media_of(model: HostedModel, chat: ChatRequest) -> bool:
+    takes = {"image_url": model.sees_images, "input_audio": model.hears_audio}
+    kinds = {part.kind for message in chat.messages for part in message.media}
+    return model.engine.counts_media and all(takes.get(kind) for kind in kinds)
 
 
 def _without_media(message: Message) -> Message:

@@ -61,6 +61,7 @@ class ModelCard(Result):
         "while the model is not loaded."
     )
     sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
+    hears_audio: bool | None = Field(default=None, description="Whether the model accepts sound; `null` if unknown.")
     parent: str | None = Field(
         default=None, description="The base model, if this entry is a model with a LoRA adapter; otherwise `null`."
     )
@@ -100,7 +101,7 @@ class ModelPerformance(Result):
 
 
 class ModelCapabilities(Result):
-    """What a model can do; `null` before it has been loaded once, and of vision if its engine does not tell."""
+    """What a model can do; `null` before it has been loaded once, and of media if its engine does not tell."""
 
     supports_streaming: bool | None
     supports_logprobs: bool | None
@@ -109,6 +110,7 @@ class ModelCapabilities(Result):
     supports_embeddings: bool | None
     supports_rerank: bool | None
     supports_vision: bool | None
+    supports_audio: bool | None
 
 
 class ModelInfo(Result):
@@ -149,6 +151,7 @@ def model_card(status: ModelStatus) -> ModelCard:
         slots=status.slots,
         operations=sorted(status.operations),
         sees_images=status.sees_images,
+        hears_audio=status.hears_audio,
         adapters=list(status.adapters),
     )
 
@@ -193,7 +196,7 @@ def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> 
             defaults=dict(status.defaults),
         ),
         performance=_performance(status, gpu_utilization),
-        capabilities=_capabilities(frozenset(status.operations), sees_images=status.sees_images),
+        capabilities=_capabilities(status),
     )
 
 
@@ -227,7 +230,9 @@ def _performance(status: ModelStatus, gpu_utilization: float | None) -> ModelPer
     )
 
 
-def _capabilities(operations: frozenset[str], *, sees_images: bool | None) -> ModelCapabilities:
+def _capabilities(status: ModelStatus) -> ModelCapabilities:
+    operations = frozenset(status.operations)
+
     def can(*any_of: str) -> bool | None:
         return bool(operations.intersection(any_of)) if operations else None
 
@@ -239,5 +244,6 @@ def _capabilities(operations: frozenset[str], *, sees_images: bool | None) -> Mo
         supports_function_calling=can("chat"),
         supports_embeddings=can("embeddings"),
         supports_rerank=can("rerank"),
-        supports_vision=sees_images,
+        supports_vision=status.sees_images,
+        supports_audio=status.hears_audio,
     )

@@ -128,6 +128,7 @@ def _example(state: State = State.READY, in_flight: int = 0) -> HostStatus:
         last_used_at=1_767_225_660.5,
         operations=("chat", "completions", "detokenize", "embeddings", "tokenize"),
         sees_images=False,
+        hears_audio=False,
         engine_version="2026.10.11549",
         quantization="Q4_K_M",
         load_config={"max_model_len": 16384},

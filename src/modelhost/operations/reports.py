@@ -119,6 +119,7 @@ class ModelReport(Result):
     last_used_at: float | None
     operations: list[str] = Field(description="Supported operations; empty before the first load.")
     sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
+    hears_audio: bool | None = Field(default=None, description="Whether the model accepts sound; `null` if unknown.")
     engine_version: str | None = Field(
         default=None, description="The version of its engine, as reported by the worker."
     )

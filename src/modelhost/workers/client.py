@@ -20,7 +20,7 @@ from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.payloads import Payload
-from modelhost.exchange.tasks import TASKS, Task
+from modelhost.exchange.tasks import COUNT, TASKS, Task
 from modelhost.logs import get_logger
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
@@ -114,10 +114,13 @@ class WorkerClient:
             yield EventBlocks(answer, lambda block: received(progress.without(block)))
 
     async def call(self, task: Task, payload: Payload) -> Any:
+        counted: int | None = None
         if task == "tokenize" and isinstance(payload, dict) and self.engine.preparation is not None:
+            counted = await self.engine.preparation.tokens_with_media(self, payload)
             payload = await self.engine.preparation.with_prompt(self, payload)
         async with self.send(task, payload) as answer:
-            return self._decoded(self.engine.convert_answer(task, await answer.read_all()))
+            value = self._decoded(self.engine.convert_answer(task, await answer.read_all()))
+        return value if counted is None else {**value, COUNT: counted}
 
     def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[WorkerAnswer]:
         if isinstance(payload, dict):

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.media_files import IMAGE_TOKENS, png, png_url, write_vision_encoder
 from tests.support.serving import ServedHost
-from tests.support.vision_files import IMAGE_TOKENS, png, png_url, write_vision_encoder
 
 Json = dict[str, Any]
 ANTHROPIC = {"anthropic-version": "2023-06-01"}

@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.media_files import png_url
 from tests.support.serving import ServedHost
 from tests.support.tool_hosts import config, stub_server, wait_for_tools
-from tests.support.vision_files import png_url
 
 Json = dict[str, Any]
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"

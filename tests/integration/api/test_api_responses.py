@@ -13,8 +13,8 @@ from openai.types.responses import Response, ResponseFunctionToolCall
 from pydantic import BaseModel
 
 from tests.integration.api.talk import Talk, error_of
+from tests.support.media_files import png_url
 from tests.support.serving import ServedHost
-from tests.support.vision_files import png_url
 
 Json = dict[str, Any]
 RESPONSES, COUNT = "/v1/responses", "/v1/responses/input_tokens"

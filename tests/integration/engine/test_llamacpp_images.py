@@ -5,6 +5,7 @@ What it sees is noise. That it looks is told by the tokens of its prompt, of whi
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,13 +17,13 @@ import pytest
 
 from modelhost import Host
 from modelhost.errors import WorkerStartFailed
-from modelhost.models.files.vision_encoder import read_vision_encoder
+from modelhost.models.files.media_encoder import read_media_encoder
 from tests.support.mcp_peers import node_peers
+from tests.support.media_files import IMAGE_TOKENS, of_each_format, png_url, write_vision_encoder
 from tests.support.nano_engine import NEW_TOKENS, conversation, running
 from tests.support.serving import ServedHost
 from tests.support.session_talk import ask, post, refusal, stored
 from tests.support.tool_hosts import chunks, config, sdk_server, told, tool_name, wait_for_tools
-from tests.support.vision_files import IMAGE_TOKENS, png_url, write_vision_encoder
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 NANO_WIDTH = 192
@@ -32,6 +33,10 @@ EVERYTHING = "get-tiny-image"
 
 def image(width: int = 8, height: int = 8) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": png_url(width, height)}}
+
+
+CUT_SHORT = png_url(64, 64)[:-64]
+"""With a header that is whole."""
 
 
 def asked(*parts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -89,7 +94,8 @@ def test_the_model_tells_that_it_sees(host: ServedHost, nano_host: ServedHost) -
         ("https://example.org/cat.png", "fetch_refused", "the setting fetch_urls"),
         ("file:///etc/passwd", "invalid_request", "engines fetch nothing"),
         ("data:image/svg+xml;base64,PHN2Zy8+", "invalid_request", "is none of PNG"),
-        ("data:image/png;base64,iVBORw0KGgo=", "invalid_request", "Failed to load image"),
+        ("data:image/png;base64,iVBORw0KGgo=", "invalid_request", "the image is damaged"),
+        (CUT_SHORT, "invalid_request", "Failed to load image"),
     ],
 )
 def test_an_image_that_cannot_be_shown_is_the_callers_fault(host: ServedHost, url: str, code: str, words: str) -> None:
@@ -97,6 +103,13 @@ def test_an_image_that_cannot_be_shown_is_the_callers_fault(host: ServedHost, ur
         answer = post(host, asked({"type": "image_url", "image_url": {"url": url}}), stream=stream)
         assert refusal(answer) == (400, code)
         assert words in answer.json()["error"]["message"]
+
+
+def test_an_enormous_image_is_refused_and_the_others_are_untouched(host: ServedHost) -> None:
+    data = base64.b64encode(of_each_format(60_000, 60_000)[0]).decode()
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    assert refusal(post(host, asked(image(), part))) == (413, "request_too_large")
+    assert prompt_tokens(host, image()) > IMAGE_TOKENS
 
 
 def test_a_model_that_does_not_see_says_how_one_is_served_that_does(nano_host: ServedHost) -> None:
@@ -223,7 +236,7 @@ async def test_the_estimate_covers_what_the_encoder_adds(tmp_path: Path) -> None
     large = write_vision_encoder(tmp_path / "mmproj.gguf", model_width=NANO_WIDTH, image_size=336, width=256)
     parts = [{"type": "text", "text": "word " * 600}]
     without, added = await _peak_bytes(parts), await _peak_bytes([*parts, image(400, 400)], mmproj=str(large))
-    estimate = read_vision_encoder(large).need_bytes
+    estimate = read_media_encoder(large).need_bytes
     assert added - without <= estimate <= (added - without) * 1.3 + 10_000_000
 
 

@@ -13,8 +13,8 @@ from huggingface_hub import close_session, constants
 
 from modelhost.host import Host
 from tests.support.hub import Repository, serve_hub
+from tests.support.media_files import write_vision_encoder
 from tests.support.serving import ServedHost, ServeFailed
-from tests.support.vision_files import write_vision_encoder
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"

@@ -15,7 +15,7 @@ from modelhost.errors import FetchFailed, FetchRefused, InvalidRequest, Modelhos
 from modelhost.exchange.messages import LinkedText, Message, Part, TextPart, part_of
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.residency.hosted import HostedModel
-from tests.support.vision_files import png, png_url
+from tests.support.media_files import png, png_url
 from tests.support.web import Web, response, web_at
 
 

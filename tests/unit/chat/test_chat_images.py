@@ -8,16 +8,17 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, image_type, without_refused_media
+from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, without_refused_media
+from modelhost.chat.media.image_files import image_type
 from modelhost.chat.notes import ON_NOTE, Notes
 from modelhost.engines.launch import Ready
-from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
 from modelhost.exchange.messages import messages_of, part_json
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
 from modelhost.workers.worker import Worker
 from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
-from tests.support.vision_files import png, png_url
+from tests.support.media_files import of_each_format, png, png_url
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -39,9 +40,25 @@ def encoded(head: bytes) -> str:
     return f"data:image/any;base64,{base64.b64encode(head + bytes(20)).decode()}"
 
 
-@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"RIFF1234WEBP"])
-def test_images_of_every_known_format_reach_a_model_that_sees(head: bytes) -> None:
-    check(image(encoded(head)), sees=True)
+@pytest.mark.parametrize("data", of_each_format(30, 20), ids=image_type)
+def test_images_of_every_known_format_reach_a_model_that_sees(data: bytes) -> None:
+    check(image(encoded(data)), sees=True)
+
+
+@pytest.mark.parametrize("data", of_each_format(9_000, 9_000), ids=image_type)
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(data: bytes) -> None:
+    with pytest.raises(RequestTooLarge, match=r"9000 x 9000 pixels, and 64 megapixels are the most") as caught:
+        check(image(encoded(data)), sees=True)
+    assert caught.value.param == "messages[1].content[1]"
+
+
+def test_many_large_images_are_refused_together() -> None:
+    parts = [image(encoded(of_each_format(8_000, 8_000)[0]))] * 5
+    worker = cast("Worker", SimpleNamespace(model="m", ready=Ready(url="", sees_images=True)))
+    check_images(worker, messages_of([{"role": "user", "content": parts[:4]}]))
+    with pytest.raises(RequestTooLarge, match="256 megapixels together") as caught:
+        check_images(worker, messages_of([{"role": "user", "content": parts}]))
+    assert caught.value.param == "messages[0].content[4]"
 
 
 def test_a_model_that_does_not_see_says_how_one_is_served_that_does() -> None:
@@ -122,6 +139,7 @@ def test_the_type_of_an_image_is_that_of_its_first_bytes(head: bytes, kind: str 
         (image("data:image/png;base64,ÄÄÄÄ"), "not in base64"),
         (image(encoded(b"RIFF1234AVI LIST")), "is none of PNG"),
         (image(encoded(b"<svg/>")), "is none of PNG, JPEG, GIF, BMP, WebP"),
+        (image(encoded(b"\x89PNG\r\n\x1a\n")), "is damaged"),
         (image("data:image/png;base64,"), "is none of PNG"),
         (image(3), "it has to be"),
         ({"type": "image_url", "image_url": png_url()}, "it has to be"),

@@ -14,7 +14,7 @@ from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.files.gguf import read_header
-from modelhost.models.files.vision_encoder import read_vision_encoder
+from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.registry.registry import find_registry
 from modelhost.models.resolve.locate import locate, name_of
 from modelhost.tools.servers_file import read_servers
@@ -39,7 +39,7 @@ def test_path_of_an_unknown_user_stays_and_has_nothing() -> None:
         (lambda: locate(f"{NOBODY}.gguf"), ModelFileMissing),
         (lambda: locate(NOBODY), ModelFileMissing),
         (lambda: read_header(Path(f"{NOBODY}.gguf")), ModelFileMissing),
-        (lambda: read_vision_encoder(expand_home(f"{NOBODY}.gguf")), ModelFileMissing),
+        (lambda: read_media_encoder(expand_home(f"{NOBODY}.gguf")), ModelFileMissing),
         (lambda: find_registry(f"{NOBODY}.yaml", Path("/")), ConfigError),
         (lambda: read_servers(expand_home(f"{NOBODY}.json"), {}), ConfigError),
     ],

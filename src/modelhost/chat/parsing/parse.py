@@ -258,8 +258,6 @@ def _conversation(body: Mapping[str, Any]) -> ChatRequest:
     if special := next((name for name in _TEXT_FIELDS if body.get(name)), None) or _is_literal(body):
         raise InvalidRequest(f"{special}: of messages, the chat template says where special tokens are.", param=special)
     messages = messages_of(body["messages"])
-    if any(message.media for message in messages):
-        raise InvalidRequest("messages: only text can be tokenized.", param="messages")
     return ChatRequest(messages=messages, tools=_tools(body), extra=extra or NOTHING)
 
 

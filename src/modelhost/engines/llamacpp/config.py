@@ -55,5 +55,5 @@ def speculation_kinds(config: dict[str, Any]) -> list[str]:
 
 
 def encoder_uses_gpu(config: dict[str, Any]) -> bool:
-    """Whether the vision encoder runs on a GPU: only if a layer of the model does."""
+    """Whether the encoder of images and sound runs on a GPU: only if a layer of the model does."""
     return bool(config["gpu_layers"] != 0)

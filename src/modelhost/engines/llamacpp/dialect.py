@@ -54,6 +54,7 @@ CALLERS_FAULTS = (
     "Unknown reasoning format",
     "Cannot use both",
     "Cannot use custom grammar",
+    "Failed to load image or audio file",
 )
 _FIELD = re.compile(r"^Field '(\w+)': (?:\[json\.[\w.]+\] )?(?:Error: )?(.*)", re.DOTALL)
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)", re.DOTALL)

@@ -184,6 +184,7 @@ class LlamaCpp(Engine):
     custom_tools = "with_grammars"
     continues_final_message = True
     prompt_progress = ProgressEvents()
+    counts_media = True
     preparation = LlamaCppPreparation()
     adapters = ScaledAdapters()
     prompt_scores = ForcedTokens()

@@ -18,12 +18,14 @@ from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.ends import MARK, stop_grammar
 from modelhost.engines.llamacpp.features import LLGUIDANCE
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
-from modelhost.errors import InvalidRequest, UnsupportedParameter
+from modelhost.errors import EngineError, InvalidRequest, UnsupportedParameter
 
 NOT_TEXT: Final = "\ufffd"
 """The text of a token that is a part of a character contains it."""
 OF_TEMPLATES: Final = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
 """The fields that a prompt is rendered from."""
+INPUT_TOKENS: Final = "/v1/chat/completions/input_tokens"
+NO_SUCH_PATH: Final = 404
 
 
 class LlamaCppPreparation:
@@ -57,6 +59,20 @@ class LlamaCppPreparation:
         rest["stop"] = [*([stop] if isinstance(stop, str) else stop), MARK, *marked]
         rest["grammar"] = stop_grammar(ids, vocabulary)
         return rest
+
+    async def tokens_with_media(self, client: EngineClient, body: Mapping[str, Any]) -> int | None:
+        contents = (message.get("content") for message in body.get("messages", ()))
+        parts = (part for content in contents if isinstance(content, list) for part in content)
+        if all(part["type"] == "text" for part in parts):
+            return None
+        request = {name: body[name] for name in OF_TEMPLATES if name in body}
+        try:
+            count: int = (await client.fetch(INPUT_TOKENS, request))["input_tokens"]
+        except EngineError as error:
+            if error.details.get("status") == NO_SUCH_PATH:  # in older versions
+                return None
+            raise
+        return count
 
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
         if "messages" not in body:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.engines.llamacpp.config import cache_folder, tasks_of
+from modelhost.engines.llamacpp.modalities import modalities_of
 from modelhost.engines.llamacpp.program import NotAServerError, ServerProgram, inspect_program
 from modelhost.engines.llamacpp.server_flags import CommandLine, MissingFlagError, command_line
 from modelhost.engines.worker.child_server import Address, ask, die_with_parent, exit_like, free_port, url_of
@@ -55,7 +56,7 @@ def main() -> None:
         engine_version=f"llama-server {program.version}",
         cache_folder=folder_of_caches,
         chat_stops=config["chat_stops"],
-        sees_images=config["mmproj_path"] is not None,
+        **modalities_of(address, config),
         lacks=line.lacks,
     )
     exit_like(child.wait())

@@ -57,11 +57,21 @@ def main() -> None:
         engine_version=xllamacpp.__version__,
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
-        sees_images=config["mmproj_path"] is not None,
+        **_modalities(server.listening_address, config),
         guided=guided,
         features=[*features, *([LLGUIDANCE] if guided else [])],
     )
     threading.Event().wait()
+
+
+def _modalities(url: str, config: dict[str, Any]) -> dict[str, bool | None]:
+    """Return whether the model sees and hears, as arguments of :func:`announce_ready`."""
+    if config["mmproj_path"] is None:
+        return {"sees_images": False, "hears_audio": False}
+    # Here, not at the top: few models have an encoder, and each millisecond of the imports is one of every load.
+    from modelhost.engines.llamacpp.modalities import address_in, modalities_of  # noqa: PLC0415
+
+    return {**modalities_of(address_in(url, config), config)}
 
 
 def _guided(xllamacpp: Any, config: dict[str, Any]) -> list[str]:

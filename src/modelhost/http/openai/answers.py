@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import CompletionRequest
+from modelhost.exchange.tasks import COUNT
 
 if TYPE_CHECKING:
     from modelhost.models.residency.hosted import HostedModel
@@ -44,7 +45,7 @@ def _at(value: Any, path: str) -> Any:
 
 def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
     """Return the tokens with the additional fields of vLLM."""
-    return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
+    return {**answer, COUNT: answer.get(COUNT, len(answer["tokens"])), "max_model_len": model.context_length}
 
 
 def detokenized(answer: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from modelhost.errors import DownloadFailed
 from modelhost.models.files.hf_directory import CONFIG, is_hf_directory
+from modelhost.models.files.media_encoder import matching_encoder
 from modelhost.models.files.model_files import (
     MMPROJ,
     PICKLED,
@@ -18,7 +19,6 @@ from modelhost.models.files.model_files import (
     servable_models,
     stem,
 )
-from modelhost.models.files.vision_encoder import matching_encoder
 from modelhost.models.hub.references import HubReference
 
 PREFERRED = (

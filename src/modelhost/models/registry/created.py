@@ -21,7 +21,7 @@ from modelhost.exchange.messages import messages_of
 from modelhost.models.files.blobs import BlobStore
 from modelhost.models.files.durable import write_atomically
 from modelhost.models.files.gguf import read_header, read_values
-from modelhost.models.files.vision_encoder import ARCHITECTURE, read_vision_encoder
+from modelhost.models.files.media_encoder import ARCHITECTURE, read_media_encoder
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.admission import Admission
 from modelhost.models.registry.entry import ModelEntry, checked_settings
@@ -160,7 +160,7 @@ def built_entry(
     adapters = tuple(str(_adapter(blobs, digest)) for digest in record.adapters)
     own = {**changed.settings, "alias": (record.name,), "lora": (*base.settings.lora, *adapters)}
     if record.projector is not None:
-        own["mmproj"] = str(_read(blobs, record.projector, read_vision_encoder).path)
+        own["mmproj"] = str(_read(blobs, record.projector, read_media_encoder).path)
     entry = replace(
         base,
         name=record.name,

@@ -20,7 +20,7 @@ from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams
 from modelhost.engines.installed import default_engine, engine_with_package, serves, serving
-from modelhost.models.files.vision_encoder import WITHOUT
+from modelhost.models.files.media_encoder import WITHOUT
 from modelhost.models.registry import request_defaults
 from modelhost.models.registry.likely_engine import likely_engine, provisional_engine
 from modelhost.models.registry.parking import parking_lot_settings

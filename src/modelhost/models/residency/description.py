@@ -45,6 +45,7 @@ def describe(model: HostedModel, record: ModelRecord, occupancy: Occupancy, now:
         last_used_at=record.last_used + since_boot if record.last_used else None,
         operations=model.operations,
         sees_images=model.sees_images,
+        hears_audio=model.hears_audio,
         engine_version=model.engine_version,
         dtype=model.dtype,
         quantization=model.quantization,

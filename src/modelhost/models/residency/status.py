@@ -72,6 +72,8 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     operations: tuple[str, ...] = ()
     sees_images: bool | None = None
     """``None``: not known before it is loaded, or its engine does not say."""
+    hears_audio: bool | None = None
+    """As above."""
     engine_version: str | None = None
     """As its worker reports it; ``None`` without one."""
     dtype: str | None = None

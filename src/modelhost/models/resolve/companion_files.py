@@ -16,7 +16,7 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.files.gguf import read_header
-from modelhost.models.files.vision_encoder import WITHOUT, encoder_for
+from modelhost.models.files.media_encoder import WITHOUT, encoder_for
 from modelhost.models.registry.places import is_template_text, names_bundled_template
 from modelhost.models.resolve.locate import Located
 
@@ -106,7 +106,7 @@ def draft_of(model: str | None) -> Path | None:
 
 
 def encoder_of(located: Located, settings: Settings, *, has_vision_file: bool) -> Path | None:
-    """Return the vision encoder; where it is no file of its own, only one that is named, which the engine refuses."""
+    """Return the media encoder; where it is no file of its own, only one that is named, which the engine refuses."""
     named = None if settings.mmproj in (None, WITHOUT) else existing_file("mmproj", settings.mmproj)
     if not has_vision_file or located.header is None or located.path is None:
         return named

@@ -17,9 +17,9 @@ from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import need_bytes
 from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
+from modelhost.models.files.media_encoder import encoder_beside
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.files.model_files import servable_models, stem
-from modelhost.models.files.vision_encoder import encoder_beside
 from modelhost.models.registry.likely_engine import best_installed_engine
 from modelhost.models.resolve.engine_choice import no_engine_message
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT

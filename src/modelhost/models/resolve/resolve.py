@@ -28,10 +28,10 @@ from modelhost.models.files.directory_needs import (
 )
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel
+from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
 from modelhost.models.files.pipeline import is_pipeline, pipeline_need, read_pipeline
-from modelhost.models.files.vision_encoder import read_vision_encoder
 from modelhost.models.hub.download import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.repository_files import Format
@@ -297,7 +297,7 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine
         kv_cache_type=spec.kv_cache_type,
         batch_size=engine.step_tokens(spec),
         draft=read_header(spec.draft_path) if spec.draft_path is not None else None,
-        encoder_bytes=read_vision_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
+        encoder_bytes=read_media_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
         adapter_bytes=bytes_of(files_of(spec.lora)),
     )
 

@@ -209,12 +209,14 @@ def ready_of(endpoint: Endpoint, target: RemoteTarget) -> Ready:
     entry: Mapping[str, Any] = endpoint.card.entry if endpoint.card is not None else {}
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     sizes = [value for name in CONTEXT_NAMES for value in (entry.get(name), (meta or {}).get(name))]
-    slots, operations, sees = entry.get("slots"), entry.get("operations"), entry.get("sees_images")
+    slots, operations = entry.get("slots"), entry.get("operations")
+    sees, hears = entry.get("sees_images"), entry.get("hears_audio")
     announced: frozenset[Task] = frozenset(operations) if isinstance(operations, list) else frozenset()
     ready = Ready(
         url=target.urls[0],
         context_length=next((value for value in sizes if isinstance(value, int)), target.context_length),
         slots=slots if isinstance(slots, int) and slots > 0 else None,
         sees_images=sees if isinstance(sees, bool) else None,
+        hears_audio=hears if isinstance(hears, bool) else None,
     )
     return replace(ready, tasks=(announced & target.tasks) or target.tasks)

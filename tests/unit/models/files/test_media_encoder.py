@@ -9,12 +9,12 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
-from modelhost.models.files.vision_encoder import LIBRARY_BYTES, matching_encoder, read_vision_encoder
+from modelhost.models.files.media_encoder import LIBRARY_BYTES, matching_encoder, read_media_encoder
 from modelhost.models.resolve.locate import locate
 from modelhost.models.resolve.resolve import resolve
 from modelhost.models.resolve.resolved import Resolved
 from tests.support.gguf_files import WIDTH, write_embedding_model, write_model
-from tests.support.vision_files import write_audio_encoder, write_vision_encoder
+from tests.support.media_files import write_audio_encoder, write_empty_encoder, write_vision_encoder
 
 
 @pytest.fixture
@@ -84,17 +84,26 @@ def test_a_model_that_makes_vectors_gets_none(tmp_path: Path) -> None:
     assert resolved(model=model).spec.mmproj_path is None
 
 
-def test_a_file_that_only_hears_is_left_lying_and_refused_where_it_is_named(model: Path) -> None:
-    ears = write_audio_encoder(model.with_name("mmproj-ears.gguf"))
+def test_a_file_that_only_hears_goes_with_its_model_and_adds_what_it_needs(model: Path) -> None:
+    ears = write_audio_encoder(model.with_name("mmproj-ears.gguf"), model_width=WIDTH)
+    encoder = read_media_encoder(ears)
+    assert (encoder.sees, encoder.hears) == (False, True)
+    assert encoder.work_bytes > 0
+    assert resolved(model=model).spec.mmproj_path == ears
+    assert resolved(model=model, mmproj=ears).spec.mmproj_path == ears
+
+
+def test_a_file_that_does_neither_is_left_lying_and_refused_where_it_is_named(model: Path) -> None:
+    empty = write_empty_encoder(model.with_name("mmproj-empty.gguf"))
     assert resolved(model=model).spec.mmproj_path is None
-    with pytest.raises(ModelFileInvalid, match="holds no vision encoder: the model would not see"):
-        resolved(model=model, mmproj=ears)
+    with pytest.raises(ModelFileInvalid, match="neither a vision nor an audio encoder"):
+        resolved(model=model, mmproj=empty)
 
 
 def test_what_is_named_is_checked(model: Path) -> None:
     with pytest.raises(ModelFileMissing, match="mmproj: there is no file /no/such"):
         resolved(model=model, mmproj="/no/such.gguf")
-    with pytest.raises(ModelFileInvalid, match=r"is no vision encoder: give the file mmproj\*\.gguf"):
+    with pytest.raises(ModelFileInvalid, match=r"is no encoder of images or sound: give the file mmproj\*\.gguf"):
         resolved(model=model, mmproj=model)
 
 
@@ -110,14 +119,14 @@ def test_it_is_part_of_the_size_and_of_the_need(model: Path, encoder: Path) -> N
     alone, both = resolved(model=model, mmproj="none"), resolved(model=model)
     assert both.size_bytes - alone.size_bytes == encoder.stat().st_size
     more = both.need_bytes["ram"] - alone.need_bytes["ram"]
-    assert more == read_vision_encoder(encoder).need_bytes > encoder.stat().st_size + LIBRARY_BYTES
+    assert more == read_media_encoder(encoder).need_bytes > encoder.stat().st_size + LIBRARY_BYTES
 
 
 def test_a_gpu_takes_it_unless_no_layer_of_the_model_is_on_one(model: Path, encoder: Path) -> None:
     def need(**settings: Any) -> dict[str, int]:
         return dict(resolve(Settings(model=str(model), **settings), gpus={0: 80 * 10**9, 1: 79 * 10**9}).need_bytes)
 
-    whole = read_vision_encoder(encoder).need_bytes
+    whole = read_media_encoder(encoder).need_bytes
     assert need()["gpu:0"] - need(mmproj="none")["gpu:0"] == whole
     assert need()["gpu:1"] == need(mmproj="none")["gpu:1"]
     assert need(gpu_layers=0)["ram"] - need(mmproj="none", gpu_layers=0)["ram"] == whole
