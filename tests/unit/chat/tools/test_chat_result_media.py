@@ -29,7 +29,8 @@ def in_base64(data: bytes) -> str:
 
 WAV = ToolSound(media_type="audio/x-wav", data=in_base64(b"RIFF....WAVE" + bytes(60)))
 OPUS = ToolSound(media_type="audio/ogg", data=in_base64(b"OggS" + bytes(60)))
-PNG = ToolImage(media_type="image/png", data=in_base64(b"\x89PNG\r\n\x1a\n"))
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x08\x00\x00\x00\x08\x08\x02\x00\x00\x00"
+PNG = ToolImage(media_type="image/png", data=in_base64(PNG_HEAD))
 PART = {"type": "input_audio", "input_audio": {"data": WAV.data, "format": "wav"}}
 HEARS = Modalities(audio=True)
 
