@@ -31,6 +31,7 @@ from bench.larger import write_larger
 from bench.loads import loads
 from bench.mcp_calls import McpCosts, calls_of, mcp_checks, mcp_json, mcp_table, measure_mcp
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
+from bench.media import MediaCost, measure_media, media_checks, media_json, media_table, pairs_of
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
 from bench.options import parser
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     costs = _tools(options, log, problems)
     mcp = _mcp(options, log, problems)
+    media = _media(options, log, problems)
     kept = _state(options)
     tables = [
         *tables_of(rows),
@@ -88,13 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *([tools_table(costs)] if costs is not None else ()),
         *([doors_table(doors)] if doors is not None else ()),
         *([mcp_table(mcp)] if mcp is not None else ()),
+        *([media_table(media)] if media else ()),
         *([state_table(kept)] if kept else ()),
         *rivals.tables,
     ]
     for table in tables:
         console.print(table)
     others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
-    others += doors_checks(doors)
+    others += [*doors_checks(doors), *media_checks(media)]
     console.print(targets_of(rows, startups, others))
     notes = (*models_notes(turns), *engine_notes(engines), *doors_notes(doors), *rivals.notes)
     for line in (*startup_lines(startups), *notes_of(rows), *notes, *problems):
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
     found |= engines_json(engines)
     found |= mcp_json(mcp)
-    found |= doors_json(doors)
+    found |= doors_json(doors) | media_json(media)
     found |= state_json(kept)
     found |= rivals.json
     result.write_text(json.dumps(found, indent=1))
@@ -235,6 +238,16 @@ def _mcp(options: argparse.Namespace, log: Path, problems: list[str]) -> McpCost
     except StartError as error:
         problems.append(f"mcp: {error}")
         return None
+
+
+def _media(options: argparse.Namespace, log: Path, problems: list[str]) -> Sequence[MediaCost]:
+    if "media" not in (options.only or ()):
+        return ()
+    try:
+        return measure_media(log, pairs=pairs_of(quick=options.quick))
+    except StartError as error:
+        problems.append(f"media: {error}")
+        return ()
 
 
 def _doors(

@@ -13,7 +13,7 @@ from bench.loads import STREAMS
 
 DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
 ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp", "doors")
-RIVALS: Final = ("proxies", "native", "settings")
+BY_NAME: Final = ("proxies", "native", "settings", "media")
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -23,9 +23,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--quick", action="store_true", help="a fraction of the time")
     arguments.add_argument(
         "--only",
-        choices=(*ROWS, *RIVALS),
+        choices=(*ROWS, *BY_NAME),
         action="append",
-        help=f"only these rows; {', '.join(RIVALS)} are measured by name only",
+        help=f"only these rows; {', '.join(BY_NAME)} are measured by name only",
     )
     arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
     arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")

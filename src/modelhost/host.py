@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, asynccontextmanager
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +26,6 @@ from modelhost.exchange.requests import (
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import OTHER_METHODS, Task
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.created import CreatedModels
@@ -44,7 +42,7 @@ from modelhost.models.residency.status import (
     Unloaded,
 )
 from modelhost.monitor.recording import recorded, recording
-from modelhost.parts import Parts
+from modelhost.parts import Parts, log_to_file
 from modelhost.redaction import hide
 from modelhost.tracing import spans
 from modelhost.workers.process import ProgressCallback
@@ -334,14 +332,14 @@ class Host:
         opened = self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
         return spans.within_request(recorded(self.monitor, opened, lambda: self._main_name(request.model)))
 
-    def speak(
+    def open_speech(
         self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Spoken]:
         """Speak a text; see :meth:`modelhost.chat.speech.Speaking.open`."""
         opened = self.answering.speaking.open(request, caller, on_queued)
         return recorded(self.monitor, opened, lambda: self._main_name(request.model))
 
-    def transcribe(
+    def open_transcript(
         self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Heard]:
         """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
@@ -356,7 +354,7 @@ class Host:
         return recorded(self.monitor, opened, lambda: self._main_name(request.model))
 
     async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:
-        """Return the voices of a model, or of the first one that speaks; raises as :meth:`speak` does."""
+        """Return the voices of a model, or of the first one that speaks; raises as :meth:`open_speech` does."""
         return await self.answering.speaking.voices(model, on_queued)
 
     async def whole(
@@ -425,6 +423,29 @@ class Host:
                 if request.include_usage or not isinstance(piece[0], Usage):
                     yield chunk_of(piece)
 
+    async def speech(self, text: str, **parameters: Any) -> bytes:
+        """Speak ``text``; return an MP3 file, or another ``response_format``. Fields as of ``/v1/audio/speech``."""
+        async with aclosing(self.speech_stream(text, **parameters)) as parts:
+            return b"".join([part async for part in parts])
+
+    async def speech_stream(self, text: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
+        """Yield the audio of :meth:`speech` as it is made."""
+        request = lazy.chat_parse.parsed("speech", {"input": text, **parameters})
+        assert isinstance(request, SpeechRequest)
+        async with self.open_speech(request) as spoken:
+            async for part in spoken.parts:
+                yield part
+
+    async def transcribe(self, file: bytes, **parameters: Any) -> dict[str, Any]:
+        """Transcribe a sound file; return its ``text``, ``language``, ``duration`` in seconds and ``segments``.
+
+        ``parameters`` are fields of ``/v1/audio/transcriptions``; with ``timestamp_granularities=["word"]``, the
+        segments have ``words``.
+        """
+        form = lazy.transcription_form.checked_form({"response_format": "verbose_json", **parameters})
+        async with self.open_transcript(form.request(file)) as heard:
+            return await heard.whole()
+
     @staticmethod
     def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:
         if task in OTHER_METHODS:
@@ -435,13 +456,6 @@ class Host:
         """Answer a sampling request of an MCP server, with a model that its hints name, or the active one."""
         with spans.request(), self._recording(None):
             return await self.answering.sample(request)
-
-
-def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
-    """Write the log to the file of ``settings``, if there is one; raises ConfigError if it cannot be written."""
-    return logs.log_to_file(
-        settings.log_file, settings.log_level, settings.log_format, with_contents=settings.log_prompts, clock=clock
-    )
 
 
 def as_messages(messages: Messages) -> list[Mapping[str, Any]]:

@@ -125,6 +125,14 @@ class LLM:
         answer = self._run(self._host.call("embeddings", {"input": texts}))
         return [entry["embedding"] for entry in answer["data"]]
 
+    def speech(self, text: str, **parameters: Any) -> bytes:
+        """Speak ``text`` with a model that speaks; see :meth:`modelhost.host.Host.speech`."""
+        return self._run(self._host.speech(text, **parameters))
+
+    def transcribe(self, file: bytes, **parameters: Any) -> dict[str, Any]:
+        """Transcribe a sound file with a model that transcribes; see :meth:`modelhost.host.Host.transcribe`."""
+        return self._run(self._host.transcribe(file, **parameters))
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         with self._loop_guard:
             if self._loop is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelhost import lazy
+from modelhost import lazy, logs
 from modelhost.config import environment
 from modelhost.config.alerts import alert_rules
 from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
+from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission
 from modelhost.models.residency.collection import ModelCollection
@@ -233,3 +236,10 @@ class Parts:
         if self._toolbox is None:
             raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
         return self._toolbox
+
+
+def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
+    """Write the log to the file of ``settings``, if there is one; raises ConfigError if it cannot be written."""
+    return logs.log_to_file(
+        settings.log_file, settings.log_level, settings.log_format, with_contents=settings.log_prompts, clock=clock
+    )

@@ -32,6 +32,7 @@ BY_KEY: Final[Mapping[str, str]] = {
             "completed_at",
             "updated_at",
             "saved_at",
+            "expires_at",
         ),
         TIME,
     ),
@@ -94,7 +95,7 @@ _IDS: Final = re.compile(
     r"(?P<chatcmpl>chatcmpl-[0-9a-zA-Z]{8,})"
     r"|(?P<cmpl>\bcmpl-[0-9a-zA-Z]{8,})"
     r"|(?P<msg>\bmsg_[0-9a-zA-Z]{8,})"
-    r"|(?P<item>\b(?:resp|conv|fc|fco|ctc|rs|mcp|mcpl|mcpr|mcpa|cmp)_[0-9a-f]{16,}(?:_[0-9a-zA-Z_-]+)?)"
+    r"|(?P<item>\b(?:resp|conv|fc|fco|ctc|rs|mcp|mcpl|mcpr|mcpa|cmp|audio)_[0-9a-f]{16,}(?:_[0-9a-zA-Z_-]+)?)"
     r"|(?P<toolu>\btoolu_[0-9a-f]{24}\b)"
     r"|(?P<call>\bcall_[0-9a-zA-Z]{6,})"
     r"|(?P<request>\breq-[0-9a-f]{6,}(?:-\d+)?)"

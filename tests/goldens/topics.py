@@ -52,7 +52,12 @@ def _generation() -> Recorded:
     with surroundings() as place:
         script = place.file("script.yaml", THOUGHTS)
         options = {**SHORT, "script": script}
-        host = place.host(**{**SCRIPTED, "alias": ["scripted", "other"]}, context_length=512, engine_options=options)
+        host = place.host(
+            **{**SCRIPTED, "alias": ["scripted", "other"]},
+            context_length=512,
+            engine_options=options,
+            chat_speech_model="scripted",
+        )
         hosts = {"main": host}
         found = {
             "http/system.txt": record_http(system.SYSTEM, hosts, Normaliser(place.places)),

@@ -85,6 +85,11 @@ def typescript_sdk() -> tuple[str, Path]:
     return _node(), node_modules(NODE_PEERS) / "@modelcontextprotocol" / "sdk" / "dist" / "esm"
 
 
+def openai_for_node() -> tuple[str, Path]:
+    """``node``, and the module of OpenAI's client."""
+    return _node(), node_modules(NODE_PEERS) / "openai" / "index.mjs"
+
+
 def node_peers() -> dict[str, tuple[str, str]]:
     """``node`` and the script of each server of npm."""
     scope = node_modules(NODE_PEERS) / "@modelcontextprotocol"

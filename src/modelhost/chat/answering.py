@@ -21,6 +21,8 @@ from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
 from modelhost.chat.speech import Speaking
+from modelhost.chat.spoken.answers import SpeakingAnswers
+from modelhost.chat.spoken.transcripts import has_audio
 from modelhost.chat.structured_output import OutputSchema, checked, output_schema_of, retried
 from modelhost.chat.task_answers import check_dimensions, with_token_strings
 from modelhost.chat.tools import context_budget, host_tools
@@ -106,6 +108,7 @@ class Answering:
         self.speaking = Speaking(collection)
         self.transcribing = Transcribing(collection, self.whole)
         self.painting = Painting(collection)
+        self._as_audio = SpeakingAnswers(self.speaking, settings.chat_speech_model)
 
     def open(
         self,
@@ -178,6 +181,8 @@ class Answering:
         return host_tools.with_tools(request, given.tools) if given.tools else request
 
     def _opened(self, request: ChatOrCompletion, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
+        if isinstance(request, ChatRequest) and (request.audio is not None or has_audio(request.messages)):
+            return self._with_audio(self._as_audio.with_transcripts(request), context)
         if isinstance(request, ChatRequest) and has_addresses(request.messages):
             return self._with_contents(request, context)
         if request.include_progress and context.is_streamed:
@@ -185,6 +190,18 @@ class Answering:
         if isinstance(request, ChatRequest) and request.session_id is not None:
             return self._in_its_session(request, request.session_id, context)
         return self._open(request, context)
+
+    def _with_audio(self, request: ChatRequest, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
+        """Answer a request whose answer is to be spoken, or which names audio of earlier ones."""
+        if request.audio is None:
+            return self._opened(request, context)
+        opened = self._read(replace(request, audio=None), replace(context, may_relay=False))
+        return self._as_audio.open(opened, request.audio, context.caller, is_streamed=context.is_streamed)
+
+    @asynccontextmanager
+    async def _read(self, request: ChatRequest, context: _Context) -> AsyncIterator[Pieces]:
+        async with self._opened(request, context) as opened:
+            yield _pieces_of(opened)
 
     @asynccontextmanager
     async def _with_contents(self, request: ChatRequest, context: _Context) -> AsyncIterator[OpenedAnswer]:

@@ -72,6 +72,8 @@ class Speaking:
     async def voices(self, model: str | None, on_queued: OnQueued | None = None) -> Voices:
         """Return the voices of ``model``, which is loaded if it is not; raises as :meth:`open` does."""
         found = capable_model(self._collection(), "speech", model)
+        if found.worker is not None:
+            return Voices(model=found.name, names=found.worker.ready.voices)
         async with self._collection().lease(found, on_queued) as worker:
             return Voices(model=found.name, names=worker.ready.voices)
 

@@ -40,6 +40,12 @@ class Heard:
     language: str
     segments: AsyncGenerator[Segment, None]
 
+    async def whole(self) -> dict[str, Any]:
+        """Return the whole transcript: ``text``, ``language``, ``duration`` and ``segments``; raises as they do."""
+        segments = [segment async for segment in self.segments]
+        text = "".join(segment["text"] for segment in segments).strip()
+        return {"text": text, "language": self.language, "duration": self.seconds, "segments": segments}
+
 
 Answer = Callable[[ChatRequest, Caller, OnQueued | None], Awaitable[WholeAnswer]]
 """Answers a chat completely."""

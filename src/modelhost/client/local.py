@@ -53,7 +53,7 @@ class LocalClient:
     async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         request = lazy.chat_parse.parsed("speech", body)
         assert isinstance(request, SpeechRequest)
-        async with self.host.speak(request) as spoken, aclosing(_each(spoken.parts)) as parts:
+        async with self.host.open_speech(request) as spoken, aclosing(_each(spoken.parts)) as parts:
             yield parts
 
     async def transcribe(
@@ -61,7 +61,7 @@ class LocalClient:
     ) -> Transcript:
         form = lazy.transcription_form.parsed_form({name: (value,) for name, value in fields.items()})
         segments: list[Mapping[str, Any]] = []
-        async with self.host.transcribe(form.request(file)) as heard:
+        async with self.host.open_transcript(form.request(file)) as heard:
             async for segment in heard.segments:
                 segments.append({name: segment[name] for name in ("start", "end", "text")})
                 on_progress(progress_at(segment["end"], heard.seconds))

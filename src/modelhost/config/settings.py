@@ -103,6 +103,9 @@ class Settings(BaseModel):
     max_models: int | None = _several_models(
         ge=1, description="Maximum number of models loaded at the same time. Default: as many as fit."
     )
+    chat_speech_model: Text | None = _several_models(
+        description="Model that speaks the answers to chats with `modalities` of text and audio. Default: none."
+    )
     model_patterns: dict[str, str] = _several_models(
         default={"claude-*": "*"},
         description="Which model answers to names that no model has, as `PATTERN=MODEL` with `*` for any characters; "

@@ -228,6 +228,14 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
     """The adapters to apply, besides those that are always applied."""
 
 
+class AudioOutput(Struct, frozen=True, kw_only=True):
+    """The answer as audio."""
+
+    format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm16"]
+    voice: str | None = None
+    """``None``: the speech model's first one."""
+
+
 class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     """A conversation to be continued."""
 
@@ -247,6 +255,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     host_calls: HostCalls = AS_USUAL
     session_id: str | None = None
     """The stored conversation that the messages continue."""
+    audio: AudioOutput | None = None
+    """``None``: the answer is text."""
 
 
 class Infill(Struct, frozen=True, kw_only=True):

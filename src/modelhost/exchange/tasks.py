@@ -62,7 +62,7 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
 }
 
 OTHER_METHODS: Final[Mapping[Task, str]] = {
-    "speech": "speak",
+    "speech": "speech",
     "transcription": "transcribe",
     "images": "images",
     "image_edits": "images",

@@ -140,7 +140,7 @@ def _choice_json(index: int, choice: Choice, is_chat: bool) -> dict[str, Any]:
     if not is_chat:
         return {**written, "text": choice.text or ""}
     message: dict[str, Any] = {"role": choice.role, "content": choice.text}
-    if choice.text is None and not choice.calls:
+    if choice.text is None and not choice.calls and "audio" not in choice.extra:
         message["content"] = ""
     besides = {REASONING: choice.reasoning, "refusal": choice.refusal}
     message.update({name: text for name, text in besides.items() if text is not None})

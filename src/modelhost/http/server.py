@@ -17,11 +17,12 @@ import uvloop
 from modelhost import lazy, logs
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, PortInUse
-from modelhost.host import Host, log_to_file
+from modelhost.host import Host
 from modelhost.http.keys import check_exposure
 from modelhost.http.signals import ConfigReloader, signals
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
+from modelhost.parts import log_to_file
 from modelhost.workers.process import ProgressCallback
 
 log = logs.get_logger(__name__)

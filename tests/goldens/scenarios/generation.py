@@ -42,12 +42,21 @@ def form(said: str, *, head: str = "RIFF....WAVE", **fields: str) -> str:
     return f"{''.join(written)}--part--\r\n"
 
 
+AS_AUDIO: Final = {"modalities": ["text", "audio"], "audio": {"voice": "two", "format": "mp3"}}
+STREAMED_AUDIO: Final = {"modalities": ["text", "audio"], "audio": {"format": "pcm16"}, "stream": True}
+NO_VOICE: Final = {"voice": "three", "format": "mp3"}
+SAID_AUDIO: Final = ({"role": "user", "content": "Hi"}, {"role": "assistant", "audio": {"id": "audio_none"}})
 WITH_USAGE: Final = {"stream": True, "stream_options": {"include_usage": True}}
 
 CHATS: Final[tuple[Scenario, ...]] = (
     one("whole", CHAT, chat("/echo one two")),
     one("streamed", CHAT, chat("/echo one two", stream=True)),
     one("streamed with usage", CHAT, chat("/echo one two", **WITH_USAGE)),
+    one("as audio", CHAT, chat("/echo /echo one two", **AS_AUDIO)),
+    one("as audio, streamed", CHAT, chat("/echo /echo one two", **STREAMED_AUDIO)),
+    one("as audio with a voice that there is not", CHAT, chat("/echo one", **{**AS_AUDIO, "audio": NO_VOICE})),
+    one("as audio without its format", CHAT, chat("/echo one", modalities=["text", "audio"])),
+    one("audio that there is not", CHAT, {"messages": [*SAID_AUDIO, {"role": "user", "content": "Hello"}]}),
     one("model by its alias", CHAT, chat("/echo one", model="other")),
     one("two choices", CHAT, chat("/echo one", n=2)),
     one("logprobs", CHAT, chat("/echo one", logprobs=True)),

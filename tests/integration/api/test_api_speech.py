@@ -126,7 +126,7 @@ async def test_the_host_speaks_in_python_too() -> None:
 
     async with Host(engine="scripted", data_dir="data") as host:
         assert (await host.voices()).names == ("one", "two")
-        async with host.speak(SpeechRequest(input="/echo one two", format="wav")) as spoken:
+        async with host.open_speech(SpeechRequest(input="/echo one two", format="wav")) as spoken:
             assert [part async for part in spoken.parts] == [b"one two"]
         with pytest.raises(ModelhostError, match="neither letters nor digits"):
-            host.speak(SpeechRequest(input="..."))
+            host.open_speech(SpeechRequest(input="..."))

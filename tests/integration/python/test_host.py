@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 import modelhost
-from modelhost.errors import ModelFailed, ModelFileMissing, ShuttingDown, UnsupportedOperation
+from modelhost.errors import (
+    InvalidRequest,
+    ModelFailed,
+    ModelFileMissing,
+    NothingToSpeak,
+    ShuttingDown,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 
@@ -41,10 +49,30 @@ async def _until_slots_are_free(host: modelhost.Host) -> None:
             pass
 
 
-@pytest.mark.parametrize(("task", "method"), [("speech", "Host.speak"), ("transcription", "Host.transcribe")])
+@pytest.mark.parametrize(("task", "method"), [("speech", "Host.speech"), ("transcription", "Host.transcribe")])
 async def test_a_task_with_bytes_names_its_own_method(task: Any, method: str, nano: modelhost.Host) -> None:
     with pytest.raises(UnsupportedOperation, match=method):
         await nano.call(task, {"input": "Hello!"})
+
+
+async def test_it_speaks_and_transcribes() -> None:
+    async with modelhost.Host(engine="scripted") as host:
+        assert await host.speech("/echo one two", voice="two") == b"one two"
+        async with aclosing(host.speech_stream("/echo one two", response_format="wav")) as parts:
+            assert b"".join([part async for part in parts]) == b"one two"
+        with pytest.raises(NothingToSpeak):
+            await host.speech("...")
+        with pytest.raises(InvalidRequest) as caught:
+            await host.speech("one", voice="three")
+        assert caught.value.param == "voice"
+        sound = b"RIFF....WAVE/echo one two"
+        heard = await host.transcribe(sound, language="de", timestamp_granularities=["word"])
+        assert (heard["text"], heard["language"], heard["duration"]) == ("one two", "de", 2.0)
+        assert [word["word"] for segment in heard["segments"] for word in segment["words"]] == ["one", " two"]
+        with pytest.raises(UnsupportedParameter):
+            await host.transcribe(sound, colour="red")
+        with pytest.raises(InvalidRequest):
+            await host.transcribe(sound, language="English")
 
 
 async def test_it_answers_whole_and_streamed(nano: modelhost.Host) -> None:

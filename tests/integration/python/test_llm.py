@@ -165,3 +165,8 @@ def test_the_readme_lines_run_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.stdout.strip()
     assert "Warning" not in done.stderr
+
+
+def test_it_speaks_and_transcribes(llm: modelhost.LLM) -> None:
+    assert llm.speech("/echo one two", response_format="wav") == b"one two"
+    assert llm.transcribe(b"RIFF....WAVE/echo one two")["text"] == "one two"

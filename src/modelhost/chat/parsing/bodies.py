@@ -6,7 +6,7 @@ What common clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Cont
   ``repetition_penalty``, ``chat_template_kwargs``, ``reasoning_effort``, ``grammar`` ...).
 * The host's own, which never reach an engine: ``mcp`` selects its tools; ``session_id`` names a conversation that the
   host stores (:mod:`modelhost.chat.sessions`).
-* Inert (``INERT``): accepted without effect, since they do not change the answer. ``modalities`` has to be text, and
+* Inert (``INERT``): accepted without effect, since they do not change the answer. ``modalities`` of text only, and
   ``best_of`` equal to ``n``.
 * Refused with 400: every other field. ``REPLACEMENTS`` in :mod:`modelhost.chat.parsing.validation` names what to send
   instead of fields that are common elsewhere.
@@ -25,6 +25,7 @@ from pydantic.config import JsonDict
 
 from modelhost.chat.parsing.fields import (
     MAX_CHOICES,
+    AudioOptions,
     Count,
     InfillFile,
     McpOptions,
@@ -38,6 +39,7 @@ from modelhost.chat.parsing.fields import (
     Texts,
     Token,
     TokenId,
+    VoiceId,
     WantedAdapter,
 )
 from modelhost.chat.parsing.tools import OneTool, ToolChoice
@@ -105,7 +107,10 @@ class ChatRequest(_Generation):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1)] | None = Field(
+        default=None, description="`text`, or `text` and `audio`: the answer is spoken, as `audio` says."
+    )
+    audio: AudioOptions | None = None
     prediction: dict[str, Any] | None = None
     verbosity: str | None = None
     mcp: McpOptions | None = None
@@ -218,14 +223,6 @@ class DetokenizeRequest(_Request):
     """``POST /detokenize``."""
 
     tokens: list[Token]
-
-
-class VoiceId(BaseModel):
-    """OpenAI's other form of a voice's name."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-    id: NonEmpty
 
 
 class SpeechRequest(_Request):

@@ -95,6 +95,23 @@ class ResponseFormat(ClosedObject):
     )
 
 
+class VoiceId(ClosedObject):
+    """OpenAI's other form of a voice's name."""
+
+    id: NonEmpty
+
+
+class AudioOptions(ClosedObject):
+    """How an answer is spoken."""
+
+    voice: NonEmpty | VoiceId | None = Field(
+        default=None, description="A voice of the host's speech model for chats. Default: the first of them."
+    )
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"] = Field(
+        description="`pcm16`: 24 kHz, mono, without a header; the only one in a stream."
+    )
+
+
 class InfillFile(ClosedObject):
     """A file that the text to be filled in may refer to."""
 

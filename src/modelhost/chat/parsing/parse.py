@@ -18,6 +18,7 @@ from modelhost.exchange.messages import messages_of
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import (
     AnyRequest,
+    AudioOutput,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
@@ -64,11 +65,14 @@ def _shared(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
             check_schema_size(value, constraint_field)
     if extra:
         check_only_one(body.get("response_format"), extra, constraint_field)
+    inert = {name: body[name] for name in INERT.intersection(body) if body[name] is not None}
+    if "audio" in inert.get("modalities", ()):  # which the host brings about, not the engine
+        del inert["modalities"]
     return {
         "model": body.get("model"),
         "extra": extra or NOTHING,
         "constraint_field": constraint_field,
-        "inert": {name: body[name] for name in INERT.intersection(body) if body[name] is not None} or NOTHING,
+        "inert": inert or NOTHING,
     }
 
 
@@ -118,7 +122,27 @@ def _chat(body: Mapping[str, Any]) -> ChatRequest:
         output=output,
         mcp=mcp_options(body.get("mcp")),
         session_id=body.get("session_id"),
+        audio=_audio(body),
     )
+
+
+def _audio(body: Mapping[str, Any]) -> AudioOutput | None:
+    """Return how the answer is to be spoken; raises InvalidRequest."""
+    modalities, given = body.get("modalities") or (), body.get("audio")
+    if "audio" not in modalities:
+        if given is not None:
+            raise InvalidRequest('audio: it needs "modalities": ["text", "audio"].', param="audio")
+        return None
+    if "text" not in modalities:
+        raise InvalidRequest('modalities: audio comes with its text: ["text", "audio"].', param="modalities")
+    if given is None:
+        raise InvalidRequest('audio: it is missing, such as {"voice": "...", "format": "mp3"}.', param="audio")
+    if (body.get("n") or 1) > 1:
+        raise InvalidRequest("n: an answer as audio has one choice.", param="n")
+    if body.get("stream") and given["format"] != "pcm16":
+        raise InvalidRequest("audio.format: a stream has pcm16.", param="audio.format")
+    voice = given.get("voice")
+    return AudioOutput(format=given["format"], voice=voice["id"] if isinstance(voice, Mapping) else voice)
 
 
 def _tools(body: Mapping[str, Any]) -> tuple[Tool, ...] | None:

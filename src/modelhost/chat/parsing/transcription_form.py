@@ -70,8 +70,16 @@ def parsed_form(given: Mapping[str, Sequence[str]]) -> TranscriptionForm:
             raise InvalidRequest(f"{sent}: it is there {len(texts)} times; send it once.", param=sent)
         else:
             values[name] = _value(name, texts[0])
+    return checked_form(values)
+
+
+def checked_form(values: Mapping[str, Any]) -> TranscriptionForm:
+    """Return the form with ``values``; raises as :func:`parsed_form`."""
+    for name in values:
+        if name not in TranscriptionForm.model_fields:
+            raise UnsupportedParameter(f'The field "{name}" is not supported for transcription.', param=name)
     try:
-        form = TranscriptionForm.model_validate(values)
+        form = TranscriptionForm.model_validate(dict(values))
     except ValidationError as error:
         raise invalid_request(error, values) from None
     if form.stream and form.response_format not in ("json", "text"):

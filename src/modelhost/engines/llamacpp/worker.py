@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelhost.engines.llamacpp.config import (
     cache_folder,
@@ -25,6 +25,9 @@ from modelhost.engines.llamacpp.config import (
 )
 from modelhost.engines.llamacpp.features import LLGUIDANCE, features_in, has_llguidance
 from modelhost.engines.worker.process import announce_failed, announce_ready, read_config, watch_lifeline
+
+if TYPE_CHECKING:
+    from modelhost.engines.llamacpp.modalities import Modalities
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
 
@@ -64,14 +67,14 @@ def main() -> None:
     threading.Event().wait()
 
 
-def _modalities(url: str, config: dict[str, Any]) -> dict[str, bool | None]:
+def _modalities(url: str, config: dict[str, Any]) -> Modalities:
     """Return whether the model sees and hears, as arguments of :func:`announce_ready`."""
     if config["mmproj_path"] is None:
         return {"sees_images": False, "hears_audio": False}
     # Here, not at the top: few models have an encoder, and each millisecond of the imports is one of every load.
     from modelhost.engines.llamacpp.modalities import address_in, modalities_of  # noqa: PLC0415
 
-    return {**modalities_of(address_in(url, config), config)}
+    return modalities_of(address_in(url, config), config)
 
 
 def _guided(xllamacpp: Any, config: dict[str, Any]) -> list[str]:

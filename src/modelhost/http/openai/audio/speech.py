@@ -36,7 +36,7 @@ class SpeechEndpoint(Endpoint):
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
         request = parsed("speech", body)
         assert isinstance(request, SpeechRequest)
-        async with self.host.speak(request, caller_of(scope), exchange.add_queue_position) as spoken:
+        async with self.host.open_speech(request, caller_of(scope), exchange.add_queue_position) as spoken:
             exchange.model = spoken.model
             if request.is_event_stream:
                 async with exchange.event_stream():

@@ -47,7 +47,7 @@ class TranscriptEndpoint(Endpoint):
         request = form.request(sent.file, is_translation=self._translates)
         async with (
             exchange.until_disconnected(),
-            self.host.transcribe(request, caller_of(scope), exchange.add_queue_position) as heard,
+            self.host.open_transcript(request, caller_of(scope), exchange.add_queue_position) as heard,
         ):
             exchange.model = heard.model
             if form.stream:
