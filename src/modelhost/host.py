@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,13 +19,11 @@ from modelhost.exchange.requests import (
     AnyRequest,
     ChatRequest,
     CompletionRequest,
-    ImageRequest,
-    SpeechRequest,
-    TranscriptionRequest,
 )
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import OTHER_METHODS, Task
 from modelhost.exchange.whole_answer import WholeAnswer
+from modelhost.media import MediaMethods
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.created import CreatedModels
@@ -49,10 +47,7 @@ from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
-    from modelhost.chat.imaging.painting import Painted
-    from modelhost.chat.speech import Spoken, Voices
     from modelhost.chat.tools.questions import Questions
-    from modelhost.chat.transcription import Heard
     from modelhost.monitor.alerts.service import Alerts
     from modelhost.monitor.efficiency import Efficiency
     from modelhost.monitor.monitor import Monitor
@@ -69,7 +64,7 @@ DEFAULT_LOAD = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
 
 
-class Host:
+class Host(MediaMethods):
     """Hosts a model as long as it is entered.
 
     ::
@@ -332,31 +327,6 @@ class Host:
         opened = self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
         return spans.within_request(recorded(self.monitor, opened, lambda: self._main_name(request.model)))
 
-    def open_speech(
-        self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
-    ) -> AbstractAsyncContextManager[Spoken]:
-        """Speak a text; see :meth:`modelhost.chat.speech.Speaking.open`."""
-        opened = self.answering.speaking.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
-
-    def open_transcript(
-        self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
-    ) -> AbstractAsyncContextManager[Heard]:
-        """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
-        opened = self.answering.transcribing.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
-
-    def images(
-        self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
-    ) -> AbstractAsyncContextManager[Painted]:
-        """Make images; see :meth:`modelhost.chat.imaging.painting.Painting.open`."""
-        opened = self.answering.painting.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
-
-    async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:
-        """Return the voices of a model, or of the first one that speaks; raises as :meth:`open_speech` does."""
-        return await self.answering.speaking.voices(model, on_queued)
-
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> WholeAnswer:
@@ -422,29 +392,6 @@ class Host:
             async for piece in answer:
                 if request.include_usage or not isinstance(piece[0], Usage):
                     yield chunk_of(piece)
-
-    async def speech(self, text: str, **parameters: Any) -> bytes:
-        """Speak ``text``; return an MP3 file, or another ``response_format``. Fields as of ``/v1/audio/speech``."""
-        async with aclosing(self.speech_stream(text, **parameters)) as parts:
-            return b"".join([part async for part in parts])
-
-    async def speech_stream(self, text: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
-        """Yield the audio of :meth:`speech` as it is made."""
-        request = lazy.chat_parse.parsed("speech", {"input": text, **parameters})
-        assert isinstance(request, SpeechRequest)
-        async with self.open_speech(request) as spoken:
-            async for part in spoken.parts:
-                yield part
-
-    async def transcribe(self, file: bytes, **parameters: Any) -> dict[str, Any]:
-        """Transcribe a sound file; return its ``text``, ``language``, ``duration`` in seconds and ``segments``.
-
-        ``parameters`` are fields of ``/v1/audio/transcriptions``; with ``timestamp_granularities=["word"]``, the
-        segments have ``words``.
-        """
-        form = lazy.transcription_form.checked_form({"response_format": "verbose_json", **parameters})
-        async with self.open_transcript(form.request(file)) as heard:
-            return await heard.whole()
 
     @staticmethod
     def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:

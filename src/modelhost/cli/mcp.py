@@ -19,9 +19,10 @@ from modelhost.cli.running_host import RunningHost, named_host
 from modelhost.client.address import DEFAULT_URL
 from modelhost.config import environment
 from modelhost.config.checks import config_error, find_problems
+from modelhost.config.choices import LogLevel
 from modelhost.config.directories import data_directory
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
-from modelhost.config.settings import LogLevel, Settings
+from modelhost.config.settings import Settings
 from modelhost.config.sources import EffectiveConfig, load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError, ModelhostError

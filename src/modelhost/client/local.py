@@ -71,7 +71,7 @@ class LocalClient:
     async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
         request = lazy.image_form.json_request(body)
         pictures: list[Picture] = []
-        async with self.host.images(request) as painted:
+        async with self.host.open_images(request) as painted:
             async for event in painted.events:
                 if isinstance(event, ImageStep):
                     on_progress(progress_of(event.index, event.step, event.steps, body))

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.checks import suggestion
+from modelhost.config.choices import LogLevel
 from modelhost.config.fields import (
     ENVIRONMENT_PREFIX,
     SETTINGS,
@@ -24,7 +25,6 @@ from modelhost.config.fields import (
     SourceValues,
     parse_variable,
 )
-from modelhost.config.settings import LogLevel
 from modelhost.config.variables import DOTENV, read_dotenv
 from modelhost.config.vllm_environment import VARIABLES
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
-from modelhost.config import request_defaults
+from modelhost.config import choices, request_defaults
 from modelhost.config.alerts import AlertRules, Webhook
 from modelhost.config.databases import DatabaseUrl
 from modelhost.config.engines import ENGINE_PACKAGES
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     EngineName = str
 else:
     EngineName = Literal[tuple(ENGINE_PACKAGES)]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "console", "json"]
-SpecialTokens = Literal["text", "raw"]
-SessionEviction = Literal["fifo", "lru"]
-AllowedModels = Literal["registry", "hub", "any"]
-MetricsAlias = Literal["vllm"]
-KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 Text = Annotated[str, Field(min_length=1)]
 RequestDefaults = Annotated[dict[str, Any], AfterValidator(request_defaults.checked)]
@@ -115,7 +108,7 @@ class Settings(BaseModel):
     require_model: bool = _several_models(
         default=False, description="Refuse requests of OpenAI's APIs without `model`."
     )
-    allow_models: AllowedModels | None = _several_models(
+    allow_models: choices.AllowedModels | None = _several_models(
         description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
         "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "
         "host listens only on this machine; otherwise `registry`."
@@ -214,7 +207,7 @@ class Settings(BaseModel):
         description="Layers to place on the GPUs, whether they fit or not; 0 keeps the model off the GPUs. "
         "Default: as many as fit into the free memory; none without a GPU.",
     )
-    kv_cache_type: KvCacheType = _engine(default="f16", description="Number format of the key-value cache.")
+    kv_cache_type: choices.KvCacheType = _engine(default="f16", description="Number format of the key-value cache.")
     kv_cache_memory: SizeText | None = _engine(
         description="Memory that the key-value cache of a model may use: bytes, `4GB`, `4GiB`, or `40%` of the "
         "free memory. The number of slots and a default context are reduced to fit. Default: 25%, and no limit for "
@@ -238,7 +231,7 @@ class Settings(BaseModel):
         "zephyr."
     )
 
-    special_tokens: SpecialTokens = _model(
+    special_tokens: choices.SpecialTokens = _model(
         default="text",
         description="How to read names of special tokens, such as `<|im_end|>`, in messages of users and tools: "
         "as `text`, or `raw`, as the tokens themselves, which can forge turns.",
@@ -351,7 +344,7 @@ class Settings(BaseModel):
         ge=1,
         description="Maximum number of sessions; beyond it, an unused one is dropped: see `session_eviction`.",
     )
-    session_eviction: SessionEviction = _state(
+    session_eviction: choices.SessionEviction = _state(
         default="fifo",
         description="Which session is dropped: `fifo`, the one that was created first; or `lru`, the least "
         "recently used one.",
@@ -428,7 +421,7 @@ class Settings(BaseModel):
         default=(),
         description="URL that alerts are sent to, in the format of Alertmanager's webhooks; can be repeated.",
     )
-    metrics_alias: MetricsAlias | None = _monitoring(
+    metrics_alias: choices.MetricsAlias | None = _monitoring(
         description="Add metrics under the names of another server to `/metrics`, for its dashboards: `vllm`.",
     )
     otlp_endpoint: HttpUrl | None = _monitoring(
@@ -440,8 +433,8 @@ class Settings(BaseModel):
         default=False, description="Export messages, answers, and the arguments and results of tools in traces."
     )
 
-    log_level: LogLevel = _logging(default="info", description="Lowest level that is logged.")
-    log_format: LogFormat = _logging(
+    log_level: choices.LogLevel = _logging(default="info", description="Lowest level that is logged.")
+    log_format: choices.LogFormat = _logging(
         default="auto", description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise."
     )
     log_file: Text | None = _logging(

@@ -217,11 +217,15 @@ async def test_the_host_makes_images_in_python_too() -> None:
     from modelhost.exchange.requests import ImageRequest  # noqa: PLC0415
 
     async with Host(engine="scripted", data_dir="data") as host:
-        async with host.images(ImageRequest(prompt="/echo one two", size=(64, 128))) as painted:
+        async with host.open_images(ImageRequest(prompt="/echo one two", size=(64, 128))) as painted:
             events = [event async for event in painted.events]
         assert (painted.started.width, painted.started.height) == (64, 128)
         assert [event.step for event in events if isinstance(event, ImageStep)] == [0, 1, 2]
         assert isinstance(events[-1], FinishedImage)
         assert base64.b64decode(events[-1].base64) == PNG + b"one two"
+        assert await host.images("/echo one two", n=2, size=(64, 128)) == [
+            PNG + b"one two",
+            PNG + b"one two 1",
+        ]
         with pytest.raises(ModelhostError, match="no PNG, JPEG or WebP"):
-            host.images(ImageRequest(prompt="a cat", image=b"GIF89a"))
+            host.open_images(ImageRequest(prompt="a cat", image=b"GIF89a"))

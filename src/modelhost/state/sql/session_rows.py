@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
-from modelhost.config.settings import SessionEviction
+from modelhost.config.choices import SessionEviction
 from modelhost.errors import StateDamaged
 from modelhost.state.leases import Holder
 from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest

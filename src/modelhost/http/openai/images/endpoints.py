@@ -54,7 +54,7 @@ class ImagesEndpoint(Endpoint):
     async def _paint(
         self, exchange: Exchange, scope: Scope, form: ImageGenerationRequest, request: ImageRequest
     ) -> None:
-        async with self.host.images(request, caller_of(scope), exchange.add_queue_position) as painted:
+        async with self.host.open_images(request, caller_of(scope), exchange.add_queue_position) as painted:
             exchange.model = painted.model
             answer = ImageAnswer(operation=self.events, form=request.format, started=painted.started, count=request.n)
             if form.stream:

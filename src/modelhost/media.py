@@ -1,0 +1,98 @@
+"""What a host does with sound and images, which are bytes where other requests and answers are JSON."""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TYPE_CHECKING, Any
+
+from modelhost import lazy
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.images import FinishedImage
+from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.monitor.recording import recorded
+
+if TYPE_CHECKING:
+    from modelhost.chat.answering import Answering
+    from modelhost.chat.imaging.painting import Painted
+    from modelhost.chat.speech import Spoken, Voices
+    from modelhost.chat.transcription import Heard
+    from modelhost.monitor.monitor import Monitor
+
+
+class MediaMethods(ABC):
+    """The part of :class:`~modelhost.host.Host` for sound and images."""
+
+    @property
+    @abstractmethod
+    def answering(self) -> Answering:
+        """What answers requests."""
+
+    @property
+    @abstractmethod
+    def monitor(self) -> Monitor:
+        """What measures them."""
+
+    @abstractmethod
+    def _main_name(self, name: Any) -> str: ...
+
+    def open_speech(
+        self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Spoken]:
+        """Speak a text; see :meth:`modelhost.chat.speech.Speaking.open`."""
+        opened = self.answering.speaking.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    def open_transcript(
+        self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Heard]:
+        """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
+        opened = self.answering.transcribing.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    def open_images(
+        self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> AbstractAsyncContextManager[Painted]:
+        """Make images; see :meth:`modelhost.chat.imaging.painting.Painting.open`."""
+        opened = self.answering.painting.open(request, caller, on_queued)
+        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+
+    async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:
+        """Return the voices of a model, or of the first one that speaks; raises as :meth:`open_speech` does."""
+        return await self.answering.speaking.voices(model, on_queued)
+
+    async def speech(self, text: str, **parameters: Any) -> bytes:
+        """Speak ``text``; return an MP3 file, or another ``response_format``. Fields as of ``/v1/audio/speech``."""
+        async with aclosing(self.speech_stream(text, **parameters)) as parts:
+            return b"".join([part async for part in parts])
+
+    async def speech_stream(self, text: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
+        """Yield the audio of :meth:`speech` as it is made."""
+        request = lazy.chat_parse.parsed("speech", {"input": text, **parameters})
+        assert isinstance(request, SpeechRequest)
+        async with self.open_speech(request) as spoken:
+            async for part in spoken.parts:
+                yield part
+
+    async def transcribe(self, file: bytes, **parameters: Any) -> dict[str, Any]:
+        """Transcribe a sound file; return its ``text``, ``language``, ``duration`` in seconds and ``segments``.
+
+        ``parameters`` are fields of ``/v1/audio/transcriptions``; with ``timestamp_granularities=["word"]``, the
+        segments have ``words``.
+        """
+        form = lazy.transcription_form.checked_form({"response_format": "verbose_json", **parameters})
+        async with self.open_transcript(form.request(file)) as heard:
+            return await heard.whole()
+
+    async def images(self, prompt: str, **parameters: Any) -> list[bytes]:
+        """Make images of ``prompt``; return a PNG file of each, or another ``format``.
+
+        ``parameters`` are fields of :class:`~modelhost.exchange.requests.ImageRequest`: ``n``, ``size=(512, 512)``,
+        ``seed``, ``steps``, and for edits ``image`` and ``mask``, bytes of files. Errors as of :meth:`open_images`.
+        """
+        async with self.open_images(ImageRequest(prompt=prompt, **parameters)) as painted:
+            finished = [event async for event in painted.events if isinstance(event, FinishedImage)]
+        return [base64.b64decode(image.base64) for image in finished]
