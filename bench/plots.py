@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ QUESTIONS = ("Hello!", "What is your name?", "Tell me a story about a fox.", "Wh
 WRONG_SHARE = 0.05
 """Requests for a model that there is not."""
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, GAP = 760, 120, 70, 20, 54, 40
+MOST_STEPS = 4
+"""Of the axis of a graph."""
 COLOURS = ("#2a78b8", "#c2582a")
 
 Value = Callable[[ModelMetrics], float | None]
@@ -119,16 +122,23 @@ def drawn(report: MetricReport, caption: str) -> str:
 def _graph(graph: Graph, report: MetricReport, *, top: float) -> list[str]:
     history = report.history or []
     series = {name: [(point, value(point.metrics)) for point in history] for name, value in graph.lines.items()}
-    highest = max((found for line in series.values() for _, found in line if found is not None), default=0.0) or 1.0
+    ticks = ticks_up_to(max((found for line in series.values() for _, found in line if found is not None), default=0.0))
+    highest = ticks[-1]
+    parts = [f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{escape(graph.title)}</text>']
+    for tick in ticks:
+        y = top + HEIGHT * (1 - tick / highest)
+        parts += [
+            f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" fill="none" stroke="{"#ddd" if tick else "#999"}"/>',
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:,g}</text>',
+        ]
     bottom = top + HEIGHT
-    parts = [
-        f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{escape(graph.title)}</text>',
-        f'<path d="M{LEFT} {top}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="#999"/>',
-        f'<text x="{LEFT - 8}" y="{top + 4}" text-anchor="end">{highest:,.4g}</text>',
-        f'<text x="{LEFT - 8}" y="{bottom + 4}" text-anchor="end">0</text>',
-        f'<text x="{LEFT}" y="{bottom + 16}">0 s</text>',
-        f'<text x="{WIDTH - RIGHT}" y="{bottom + 16}" text-anchor="end">{report.duration_seconds} s</text>',
-    ]
+    for number in range(len(CLIENTS) + 1):
+        share = number / len(CLIENTS)
+        x = LEFT + share * (WIDTH - LEFT - RIGHT)
+        parts += [
+            f'<path d="M{x:.1f} {bottom}v4" fill="none" stroke="#999"/>',
+            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{share * report.duration_seconds:,g} s</text>',
+        ]
     for place, (name, line) in enumerate(series.items()):
         colour = COLOURS[place]
         parts.append(f'<path d="{_path(line, report, highest, top)}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -136,6 +146,14 @@ def _graph(graph: Graph, report: MetricReport, *, top: float) -> list[str]:
             x = WIDTH - RIGHT - 40 * (len(series) - place)
             parts.append(f'<text x="{x}" y="{top - 8}" fill="{colour}">{escape(name)}</text>')
     return parts
+
+
+def ticks_up_to(highest: float) -> Sequence[float]:
+    """Return up to :data:`MOST_STEPS` + 1 round numbers at equal distances, from 0 to ``highest`` or just above it."""
+    highest = highest or 1.0
+    power = 10.0 ** math.floor(math.log10(highest / MOST_STEPS))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if highest <= power * factor * MOST_STEPS)
+    return [number * step for number in range(math.ceil(highest / step) + 1)]
 
 
 def _path(line: Sequence[tuple[HistoryPoint, float | None]], report: MetricReport, highest: float, top: float) -> str:

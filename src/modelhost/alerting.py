@@ -61,7 +61,7 @@ def alerts_of(parts: HostParts) -> Alerts:
             refresh={TEMPERATURE: temperatures.refresh},
             sources=[Distributions(parts.monitor, source=parts.state.metrics.source)],
         ),
-        destinations=Destinations(store=parts.state.alerts, notifier=webhooks),
+        destinations=Destinations(host=parts.state.metrics.source, store=parts.state.alerts, notifier=webhooks),
         interval_seconds=settings.alert_interval,
     )
 

@@ -46,6 +46,9 @@ class MemoryHistory:
     def purge(self, *, step: int, before: int) -> None:
         self.kept = {key: content for key, content in self.kept.items() if key[1] != step or key[2] >= before}
 
+    def apart(self, work: Callable[[], T]) -> T:
+        return work()
+
 
 def memory_monitor(clock: Callable[[], float] = time.time, *, cache_seconds: float = 0.0) -> Monitor:
     """Return a monitor that keeps its history in memory."""

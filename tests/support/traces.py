@@ -84,15 +84,15 @@ class TraceReceiver:
 
 
 @contextmanager
-def trace_receiver() -> Iterator[TraceReceiver]:
-    """Receive spans as long as the context is entered."""
+def trace_receiver(status: int = 200) -> Iterator[TraceReceiver]:
+    """Receive spans as long as the context is entered, and answer with ``status``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/v1/traces":
                 receiver.bodies.append(body)
-            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_response(status if self.path == "/v1/traces" else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -93,6 +93,18 @@ class Generation:
         """The last events of the choices, as far as they have ended."""
         return [report.end for report in self._reports if report.end]
 
+    @property
+    def written_tokens(self) -> int:
+        """How many tokens the model has generated, at least.
+
+        Before the usage has come, each event counts as a token, except the first of a chat, which names the role.
+        """
+        opening = 1 if self.task == "chat" else 0
+        return sum(
+            max(0, report.events - opening) if report.usage is None else report.usage.get("completion_tokens") or 0
+            for report in self._reports
+        )
+
     def keep_written(self) -> None:
         """Keep what the model writes in :attr:`written`."""
         self.written = []
@@ -113,6 +125,7 @@ class Generation:
                 yield passed
             if relay.failure is not None:
                 raise relay.failure
+        relay.end()
 
     async def pieces(self, model: Worker) -> PieceStream:
         """Yield the pieces of all parts of the answer, and the usage at the end; to be closed."""
@@ -170,6 +183,7 @@ class Generation:
                 self._note_times(report)
                 if relay.failure is not None:
                     raise relay.failure
+            relay.end()
 
     def _kept(self, blocks: Blocks) -> Blocks:
         if self.written is None:

@@ -40,6 +40,10 @@ class Report:
     """What the engine sent together with the usage, such as ``timings``."""
     end: bytes = b""
     """The events right before the usage, or with it: the end of the choices."""
+    events: int = 0
+    """How many the engine has sent."""
+    written_tokens: int = 0
+    """The tokens of an answer that ended without usage, as far as they are known."""
 
 
 def _are_sound(block: bytes) -> bool:
@@ -85,7 +89,6 @@ class Relay:
         self._may_fail_to_parse = may_fail_to_parse
         self._is_counting = is_counting
         self._last = b""
-        self._events = 0
         self._reader = ChunkReader()
         self.failure: ModelhostError | None = None
         """Why the answer ends early: the engine reported an error, or an event is malformed. To be raised after what
@@ -97,18 +100,23 @@ class Relay:
         report.last_at = time.perf_counter()
         if report.first_at is None:
             report.first_at = report.last_at
-        if self._may_fail_to_parse:
-            self._events += block.count(END_OF_EVENT)
+        is_single = block.find(b"\n") >= len(block) - len(END_OF_EVENT)
+        report.events += 1 if is_single else block.count(END_OF_EVENT)
         # Not with "in", which first tries to convert the operand to an integer and handles the error.
         if (
             block.find(b'"usage"') >= 0
             or block.find(b'"error"') >= 0
             or not block.endswith(SOUND_ENDS)
-            or (block.find(b"\n") < len(block) - len(END_OF_EVENT) and not _are_sound(block))
+            or (not is_single and not _are_sound(block))
         ):
             return self._opened(block)
-        self._last = block
+        if block != DONE_EVENT:
+            self._last = block
         return block
+
+    def end(self) -> None:
+        """Note that the engine has sent everything; some send no usage."""
+        self._report.end = self._report.end or self._last
 
     def read(self, block: bytes) -> list[Piece]:
         """Return what the client gets for ``block`` as pieces, up to a :attr:`failure` in it."""
@@ -184,7 +192,7 @@ class Relay:
             raise refusal
         envelope = {key: value for key, value in pieces[-1].items() if key != "choices"}
         # The engine sent no usage. It writes a role event first, and then one for each token or more.
-        count = max(0, self._events - 2)
+        count = max(0, self._report.events - 2)
         usage = {"prompt_tokens": 0, "completion_tokens": count, "total_tokens": count}
         self._report.usage = usage
         end = encode_event({**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

@@ -20,7 +20,6 @@ from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
 from modelhost.chat.presets import with_preset
-from modelhost.chat.relay import Report
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
 from modelhost.chat.tools import custom_tools, tool_choice
@@ -174,7 +173,7 @@ async def turn_of(
             shown = without_refused_media(worker, request, notes) if isinstance(request, ChatRequest) else request
             if model.resolved is not resolved or shown is not request:
                 generation = generation_of(model, shown, notes)
-            with turn_span(model, shown, generation), _measured(model, generation.report):
+            with turn_span(model, shown, generation), _measured(model, generation):
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
@@ -259,30 +258,35 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
 
 
 @contextmanager
-def _measured(model: HostedModel, report: Report) -> Iterator[None]:
+def _measured(model: HostedModel, generation: Generation) -> Iterator[None]:
     """Count and time the turn that is inside."""
     began = time.perf_counter()
     model.throughput.begin(began)
-    measure.turn_began(model.name, began)
+    turn = measure.turn_began(model.name, began, lambda: generation.written_tokens)
     try:
         yield
     finally:
-        _measure(model, report, began)
+        _measure(model, generation, began, turn)
 
 
-def _measure(model: HostedModel, report: Report, began: float) -> None:
+def _measure(model: HostedModel, generation: Generation, began: float, turn: measure.RunningTurn | None) -> None:
     """Count and time the answer of a turn that has ended."""
+    report = generation.report
+    if report.usage is None:  # the client has left, or the worker has ended
+        report.written_tokens = generation.written_tokens
+        if report.written_tokens:
+            model.meters.tokens_out.inc(report.written_tokens)
     model.meters.count_usage(report.usage)
     tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
     latency = None if report.first_at is None else report.first_at - began
     now = time.perf_counter()
+    first_token_seconds = measure.seconds_to(report.first_at)
     model.throughput.end(now, tokens=tokens, latency_seconds=latency)
-    measure.turn_ended(model.name, now, report)
-    if report.first_at is not None and report.last_at is not None:
-        model.meters.time_to_first_token.observe(report.first_at - report.began)
-        if tokens is not None and tokens > 1:
-            seconds = (report.last_at - report.first_at) / (tokens - 1)
-            model.meters.time_between_tokens.observe(seconds)
+    measure.turn_ended(turn, now, report)
+    if first_token_seconds is not None:
+        model.meters.time_to_first_token.observe(first_token_seconds)
+    if report.first_at is not None and report.last_at is not None and tokens is not None and tokens > 1:
+        model.meters.time_between_tokens.observe((report.last_at - report.first_at) / (tokens - 1))
 
 
 def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:

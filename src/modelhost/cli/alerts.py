@@ -26,6 +26,8 @@ def print_alerts(found: AlertList) -> None:
         console.note("no active alerts")
     if found.history:
         _print("Past changes", found.history)
+    if found.history_error is not None:
+        console.note(f"the history cannot be read: {found.history_error}")
 
 
 def _print(title: str, listed: Sequence[AlertReport]) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
 from modelhost.client.pictures import Picture, progress_of
 from modelhost.client.transcript import Transcript, progress_at
+from modelhost.errors import ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.images import FinishedImage, ImageStep
 from modelhost.exchange.requests import ChatRequest, SpeechRequest
+from modelhost.monitor.recording import recording
+from modelhost.operations.llm import CHAT
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.perform import OperationCall, perform, performing
 
@@ -84,8 +87,21 @@ class LocalClient:
 
     @asynccontextmanager
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
-        with performing(self.host, call):
+        with performing(self.host, call), self._recorded(call):
             yield
+
+    def _recorded(self, call: OperationCall) -> AbstractContextManager[None]:
+        """Return what records a call as a request for a model, if it is one, also if it is refused."""
+        if call.operation != CHAT:
+            return nullcontext()
+        return recording(self.host.monitor, lambda: self._main_name(call.named_model))
+
+    def _main_name(self, model: str | None) -> str:
+        """Return the main name of a known model, or an empty text."""
+        try:
+            return self.host.find(model).name
+        except ModelNotFound:
+            return ""
 
 
 async def _each(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

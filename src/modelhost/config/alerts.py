@@ -64,6 +64,10 @@ METRICS: Final[Mapping[str, tuple[Kind, str]]] = MappingProxyType(
 )
 """The metrics that a rule may watch, with their kind and meaning."""
 
+OF_THE_HOST: Final = frozenset({"audit_entries_lost", "background_faults", "registry_ok", "mcp_config_ok"})
+"""Metrics of the host as a whole."""
+EVERY_SUBJECT: Final = "*"
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
 _UNIT_SECONDS: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
 LONGEST_SECONDS: Final = 86400.0
@@ -101,7 +105,7 @@ class AlertRule(BaseModel):
     for_seconds: Seconds = Field(default=0.0, alias="for")
     """For how long the condition has to hold before the alert fires."""
     severity: Severity = "warning"
-    models: list[str] = Field(default=["*"])
+    models: list[str] = Field(default=[EVERY_SUBJECT])
     """Names or patterns of the models (or pools, GPUs) that it watches."""
     summary: str = ""
     """What it means and what to do, for people."""
@@ -120,6 +124,10 @@ class AlertRule(BaseModel):
                 "statistic",
                 '"{metric}" has no statistic "{name}"; it has {all}',
                 {"metric": self.metric, "name": self.statistic, "all": ", ".join(allowed)},
+            )
+        if self.metric in OF_THE_HOST and EVERY_SUBJECT not in self.models:
+            raise PydanticCustomError(
+                "models", '"{metric}" is of the host as a whole, and of no model', {"metric": self.metric}
             )
         if not self.statistic:
             object.__setattr__(self, "statistic", allowed[0])
@@ -239,6 +247,12 @@ def checked(changes: Mapping[str, Any]) -> dict[str, Any]:
             change = json.loads(given) if isinstance(given, str) else given
         except ValueError:
             change = None
+        if _NAME.fullmatch(name) is None or not name.strip():
+            problems.append(f'"{name[:100]}": the name of a rule has 1 to 100 characters, and no control characters')
+            continue
+        if change is False and name not in DEFAULT_RULES:
+            problems.append(f'"{name}": no rule of the host has this name; there are {", ".join(DEFAULT_RULES)}')
+            continue
         if change is not False and not isinstance(change, Mapping):
             problems.append(f'"{name}": expected the fields of a rule, or false to switch it off')
             continue

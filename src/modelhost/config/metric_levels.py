@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 _PART: Final = re.compile(r"(\d+)([smhd])/(\d+)([smhd])", re.ASCII)
+LONGEST_SECONDS: Final = 3650 * 86_400
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,6 +37,10 @@ def parse_levels(text: str) -> tuple[MetricLevel, ...]:
         step, keep = int(found[1]) * _SECONDS[found[2]], int(found[3]) * _SECONDS[found[4]]
         if step < 1 or keep < 2 * step:
             raise ValueError(f"{part} keeps fewer than two intervals")
+        if keep > LONGEST_SECONDS:
+            raise ValueError(f"{part} is kept for longer than {LONGEST_SECONDS // 86_400} days")
+        if levels and keep < levels[-1].keep_seconds:
+            raise ValueError(f"{part} is kept for a shorter time than the level before it")
         if levels and (step <= levels[-1].step_seconds or step % levels[-1].step_seconds):
             raise ValueError(f"the interval of {part} has to be a multiple of the one before it")
         if levels and levels[-1].keep_seconds < 2 * step:

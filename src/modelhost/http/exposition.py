@@ -108,7 +108,16 @@ vLLM's are at https://docs.vllm.ai/en/latest/usage/metrics.html.
 """
 
 
+KV_CACHE_USAGE: Final = "vllm:kv_cache_usage_perc"
 TOTAL: Final = "_total"
+
+
+def kv_cache_lines(reports: Mapping[str, EngineReport]) -> Iterator[str]:
+    """Yield, under vLLM's name, the share of the KV cache in use, of each model whose engine reports it."""
+    yield f"# HELP {KV_CACHE_USAGE} Share of the KV cache in use, 0 to 1.\n# TYPE {KV_CACHE_USAGE} gauge\n"
+    for model, report in reports.items():
+        if report.kv_usage is not None:
+            yield f'{KV_CACHE_USAGE}{{model_name="{escaped(model)}"}} {report.kv_usage}\n'
 
 
 def engine_lines(reports: Mapping[str, EngineReport], excluded: Collection[str] = ()) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost import lazy
 from modelhost.http.edge import is_deep_health
-from modelhost.http.exposition import ALIASES, Exposition, engine_lines
+from modelhost.http.exposition import ALIASES, KV_CACHE_USAGE, Exposition, engine_lines, kv_cache_lines
 from modelhost.meters import METERS
 from modelhost.version import __version__
 
@@ -84,10 +85,13 @@ def probes(host: Host) -> dict[str, ASGIApp]:
     alias = host.settings.metrics_alias
     renamed = () if alias is None else ALIASES[alias]
     exposition = Exposition([*METERS.all(), *renamed])
-    own_names = frozenset(meter.name for meter in renamed)
+    own_names = frozenset([*(meter.name for meter in renamed), *([KV_CACHE_USAGE] if alias == "vllm" else [])])
 
     def metrics() -> Response:
-        of_engines = engine_lines(host.monitor.engine_reports, own_names)
+        reports = host.monitor.engine_reports
+        of_engines = engine_lines(reports, own_names)
+        if alias == "vllm":
+            of_engines = chain(kv_cache_lines(reports), of_engines)
         return StreamingResponse(exposition.render(of_engines), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return {

@@ -14,18 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import mcp_types as types
+from mcp.shared.exceptions import MCPError
+
 from modelhost.engines import TRAITS
 from modelhost.errors import (
     DownloadFailed,
     EngineMissing,
     HostUnreachable,
     InsufficientMemory,
+    InvalidRequest,
     ModelFailed,
     ModelFileInvalid,
     ModelFileMissing,
     ModelhostError,
     ModelNotFound,
+    SessionNotFound,
     SetupError,
+    StateNotFound,
     SystemLibraryMissing,
     Unavailable,
     WorkerError,
@@ -44,6 +50,8 @@ NOT_LOADED: Final = (InsufficientMemory, *NOT_INITIALIZED)
 """Reasons why a model is not loaded, whatever was called, except downloads that were themselves requested."""
 LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
 """Errors that count as failures to load if a load was called; invalid calls and unreachable hosts do not."""
+INVALID: Final = (ModelNotFound, SessionNotFound, StateNotFound, InvalidRequest)
+"""What is wrong with the URI of a resource, and not with the host."""
 CAUSE: Final = "cause"
 MODEL_ID: Final = "model_id"
 UNKNOWN_ID: Final = f"Take a name from `list-models` as `{MODEL_ID}`."
@@ -142,3 +150,11 @@ def _way_out_of_memory(values: MemoryValues) -> str:
         f"3) Reduce VLLM_MAX_MODEL_LEN (current: {length}), "
         "4) Use a smaller model."
     )
+
+
+def protocol_error(error: ModelhostError, uri: str | None = None) -> MCPError:
+    """Return ``error`` as one of the protocol: resources have no other."""
+    data = error_result(error)["error"]
+    if uri is not None:
+        data["uri"] = uri
+    return MCPError(types.INVALID_PARAMS if isinstance(error, INVALID) else types.INTERNAL_ERROR, error.message, data)

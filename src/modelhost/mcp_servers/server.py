@@ -17,13 +17,13 @@ from mcp.shared.exceptions import MCPError
 
 from modelhost import json_text
 from modelhost.client.host_client import SoundClient
-from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
+from modelhost.errors import ModelhostError, NotFound
 from modelhost.exchange.caller import Face
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call, traced
 from modelhost.mcp_servers.chat_tool import ChatDefaults
-from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
+from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result, protocol_error
 from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.lenient import LISTENING, parse_values
@@ -43,8 +43,6 @@ Context = ServerRequestContext[Any, Any]
 Extend = Callable[[Server[Any]], None]
 """Extends a finished server by wrapping its handlers."""
 
-INVALID: Final = (ModelNotFound, SessionNotFound, StateNotFound, InvalidRequest)
-"""What is wrong with the URI of a resource, and not with the host."""
 READING: Final = "read-resource"
 CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
     # Most tools are part of the program; the models and what is saved may change at any time.
@@ -202,7 +200,7 @@ class _Answers:
         try:
             return types.ListResourcesResult(resources=await self._resources.listed())
         except ModelhostError as error:
-            raise _protocol_error(error) from None
+            raise protocol_error(error) from None
 
     async def list_templates(self, _ctx: Context, _asked: Any) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=self._resources.templates())
@@ -216,7 +214,7 @@ class _Answers:
                 if found is None:
                     reading.outcome = NotFound.code
         except ModelhostError as error:
-            raise _protocol_error(error, uri) from None
+            raise protocol_error(error, uri) from None
         finally:
             record_call(reading)
         if found is None:
@@ -261,11 +259,3 @@ def _refused(error: Mapping[str, Any]) -> types.CallToolResult:
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)], structured_content=orjson.loads(text), is_error=True
     )
-
-
-def _protocol_error(error: ModelhostError, uri: str | None = None) -> MCPError:
-    """Return ``error`` as one of the protocol: resources have no other."""
-    data = error_result(error)["error"]
-    if uri is not None:
-        data["uri"] = uri
-    return MCPError(types.INVALID_PARAMS if isinstance(error, INVALID) else types.INTERNAL_ERROR, error.message, data)

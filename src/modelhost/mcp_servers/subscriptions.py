@@ -21,6 +21,7 @@ from mcp.shared.exceptions import MCPError
 from modelhost.background import log_failures
 from modelhost.errors import ModelhostError
 from modelhost.exchange.caller import Face
+from modelhost.mcp_servers.errors import INVALID, protocol_error
 from modelhost.mcp_servers.resources import Resources
 from modelhost.mcp_servers.tool_changes import ReadTools, ToolChanges
 
@@ -56,7 +57,7 @@ class Subscriptions:
         """Notify the session of changes of a resource, until it ends.
 
         Raises:
-            MCPError: the resource cannot be subscribed to, or the client cannot be notified.
+            MCPError: the resource cannot be subscribed to or cannot exist, or the client cannot be notified.
         """
         connection, uri = ctx.session._connection, str(request.uri)
         if not connection.has_standalone_channel:
@@ -65,7 +66,10 @@ class Subscriptions:
             raise MCPError(types.INVALID_PARAMS, f"Resource not found, or without subscriptions: {uri}", {"uri": uri})
         uris = self._uris_of(connection)
         if uri not in uris:
-            await self._add(uri)
+            try:
+                await self._add(uri)
+            except INVALID as error:
+                raise protocol_error(error, uri) from None
             uris.add(uri)
         return types.EmptyResult()
 
@@ -110,23 +114,28 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, request: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        """Serve a stream of notifications until its client disconnects; what cannot change is left out."""
+        """Serve a stream of notifications until its client disconnects.
+
+        What cannot change and what cannot exist is left out.
+        """
         wanted = request.notifications.resource_subscriptions or ()
         uris = [uri for uri in dict.fromkeys(map(str, wanted)) if self._resources.can_change(uri)]
         tools = self._tools if request.notifications.tools_list_changed else None
-        only = types.SubscriptionFilter(resource_subscriptions=uris, tools_list_changed=tools is not None)
-        async with self._held(uris):
+        async with self._held(uris) as held:
+            only = types.SubscriptionFilter(resource_subscriptions=held, tools_list_changed=tools is not None)
             with nullcontext() if tools is None else tools.following():
                 return await self._listening(ctx, request.model_copy(update={"notifications": only}))
 
     @asynccontextmanager
-    async def _held(self, uris: list[str]) -> AsyncIterator[None]:
+    async def _held(self, uris: list[str]) -> AsyncIterator[list[str]]:
+        """Watch those of ``uris`` that can exist, which are yielded."""
         added: list[str] = []
         try:
             for uri in uris:
-                await self._add(uri)
-                added.append(uri)
-            yield
+                with suppress(*INVALID):
+                    await self._add(uri)
+                    added.append(uri)
+            yield added
         finally:
             for uri in added:
                 self._remove(uri)
@@ -134,12 +143,13 @@ class Subscriptions:
     # What is watched.
 
     async def _add(self, uri: str) -> None:
+        """Watch a resource; raises one of :data:`INVALID` if it cannot exist."""
         if uri not in self._subscribed and len(self._subscribed) >= MOST_URIS:
             raise MCPError(types.INVALID_REQUEST, f"Clients have subscribed to {MOST_URIS} resources already.")
         self._subscribed[uri] += 1
         if self._subscribed[uri] == 1:
             try:
-                self._known[uri] = await self._read(uri)
+                self._known[uri] = await self._first_reading(uri)
             except BaseException:
                 self._remove(uri)
                 raise
@@ -167,6 +177,14 @@ class Subscriptions:
         if found is not None and uri in self._subscribed and found != self._known.get(uri):
             self._known[uri] = found
             await self._bus.publish(ResourceUpdated(uri=uri))
+
+    async def _first_reading(self, uri: str) -> Any:
+        try:
+            return await self._resources.changing_contents(uri)
+        except INVALID:
+            raise
+        except ModelhostError:  # it may be readable later
+            return None
 
     async def _read(self, uri: str) -> Any:
         """Return what of a resource can change; ``None`` if it cannot be read now."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ ERROR: Final = "error:"
 """What the counter of an error begins with; its code follows."""
 
 _PLACES: Final = {name: place for place, name in enumerate(COUNTERS)}
+_KNOWN_COUNTERS, _KNOWN_SKETCHES = range(len(COUNTERS)), range(len(SKETCHES))
 # In parts, of which only those are decoded that are wanted.
 _FRAME: Final = msgspec.msgpack.Decoder(dict[str, tuple[dict[int | str, float], dict[int, msgspec.Raw]]])
 _SKETCH: Final = msgspec.msgpack.Decoder(Packed)
@@ -112,26 +114,47 @@ def _packed(cell: Cell) -> Any:
     return counters, {SKETCHES.index(name): sketch.packed() for name, sketch in cell.sketches.items()}
 
 
+class UnreadableFrameError(ValueError):
+    """A stored frame is damaged, or of another version."""
+
+
 def cells_in(
     content: bytes, model: str | None = None, sketches: Collection[str] = SKETCHES
-) -> Iterator[tuple[str, StoredCell]]:
-    """Yield the cells of a packed frame by model: all or one, with the distributions of ``sketches``."""
-    for name, (counters, stored) in _FRAME.decode(zlib.decompress(content)).items():
-        if model in (None, name):
-            yield (
-                name,
-                StoredCell(
-                    [(COUNTERS[key] if isinstance(key, int) else key, amount) for key, amount in counters.items()],
-                    [
-                        (SKETCHES[place], unpacked(_SKETCH.decode(packed)))
-                        for place, packed in stored.items()
-                        if SKETCHES[place] in sketches
-                    ],
-                ),
-            )
+) -> Sequence[tuple[str, StoredCell]]:
+    """Return the cells of a packed frame by model: all or one, with the distributions of ``sketches``.
+
+    What later versions may count besides is left out.
+
+    Raises:
+        UnreadableFrameError: it is no such frame.
+    """
+    try:
+        return [
+            (name, StoredCell(_counters(counters), _sketches(stored, sketches)))
+            for name, (counters, stored) in _FRAME.decode(zlib.decompress(content)).items()
+            if model in (None, name)
+        ]
+    except (zlib.error, msgspec.MsgspecError, struct.error, ValueError, OverflowError) as error:
+        raise UnreadableFrameError(str(error)) from error
+
+
+def _counters(stored: Mapping[int | str, float]) -> Sequence[tuple[str, float]]:
+    return [
+        (COUNTERS[key] if isinstance(key, int) else key, amount)
+        for key, amount in stored.items()
+        if isinstance(key, str) or key in _KNOWN_COUNTERS
+    ]
+
+
+def _sketches(stored: Mapping[int, msgspec.Raw], wanted: Collection[str]) -> Sequence[tuple[str, Unpacked]]:
+    return [
+        (SKETCHES[place], unpacked(_SKETCH.decode(packed)))
+        for place, packed in stored.items()
+        if place in _KNOWN_SKETCHES and SKETCHES[place] in wanted
+    ]
 
 
 def merge_packed(frame: Frame, content: bytes) -> None:
-    """Add a frame that was packed to ``frame``."""
+    """Add a frame that was packed to ``frame``; raises UnreadableFrameError."""
     for model, cell in cells_in(content):
         frame.setdefault(model, Cell()).merge_stored(cell)

@@ -2,19 +2,22 @@
 
 Frames belong to a source, a host: several hosts share a database, and each merges its own. The finest frames have a
 writer besides, a process: two processes of one source do not overwrite each other's. All functions here run within a
-transaction, outside the event loop.
+transaction. That of some databases is on the event loop: what computes for a while happens :meth:`~HistoryRows.apart`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
-from modelhost.monitor.cells import Frame, merge_packed, pack
+from modelhost.logs import get_logger
+from modelhost.monitor.cells import Frame, UnreadableFrameError, merge_packed, pack
 from modelhost.monitor.levels import Level
 
 T = TypeVar("T")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class HistoryRows(Protocol):
 
     def purge(self, *, step: int, before: int) -> None:
         """Delete frames that begin earlier."""
+
+    def apart(self, work: Callable[[], T]) -> T:
+        """Return the result of ``work``, which computes for a while, without holding an event loop."""
 
 
 class HistoryStore(Protocol):
@@ -105,15 +111,12 @@ class RollUps:
             finer, step = self._levels[place - 1].step, self._levels[place].step
             merged: list[StoredFrame] = []
             for start in sorted(due[place]):
-                frame: Frame = {}
                 if start + step > now:
                     continue
-                for _, content in rows.frames(step=finer, start=start, end=start + step, source=self._source):
-                    merge_packed(frame, content)
-                if frame:
-                    merged.append(
-                        StoredFrame(step=step, start=start, source=self._source, writer="", content=pack(frame))
-                    )
+                found = rows.frames(step=finer, start=start, end=start + step, source=self._source)
+                if found:
+                    whole = rows.apart(partial(_merged, [content for _, content in found]))
+                    merged.append(StoredFrame(step=step, start=start, source=self._source, writer="", content=whole))
             rows.put(merged)
         return tuple(
             frozenset(start for start in starts if start + level.step > now)
@@ -123,6 +126,19 @@ class RollUps:
     def settle(self, due: tuple[frozenset[int], ...]) -> None:
         """Note what is due, once the transaction that brought it about is committed."""
         self._due = due
+
+
+def _merged(contents: Sequence[bytes]) -> bytes:
+    frame: Frame = {}
+    unreadable = 0
+    for content in contents:
+        try:
+            merge_packed(frame, content)
+        except UnreadableFrameError:
+            unreadable += 1
+    if unreadable:
+        log.warning("metrics_unreadable", frames=unreadable)
+    return pack(frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ through the context, in which tasks of the request run, too. Times are seconds o
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -19,6 +19,12 @@ class Workload(Protocol):
     def turn_began(self, model: str, now: float) -> None: ...
 
     def turn_ended(self, model: str, now: float) -> None: ...
+
+    def follow(self, turn: RunningTurn) -> None:
+        """Count the tokens of ``turn`` as they come."""
+
+    def stop_following(self, turn: RunningTurn, tokens: int) -> None:
+        """Count the rest of the ``tokens`` of a turn that has ended."""
 
 
 class Turn(Protocol):
@@ -33,6 +39,10 @@ class Turn(Protocol):
     @property
     def usage(self) -> Mapping[str, Any] | None:
         """In OpenAI's shape."""
+
+    @property
+    def written_tokens(self) -> int:
+        """Without usage: the generated tokens, as far as they are known."""
 
     @property
     def besides(self) -> Mapping[str, Any]:
@@ -56,6 +66,8 @@ class RequestMeasure:
     was_queued: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_counted: int = 0
+    """Of those, how many the workload has counted already."""
     tokens_cached: int = 0
     drafted: int = 0
     """Tokens that a draft model proposed, where the engine reports it, and those of them that were accepted."""
@@ -70,6 +82,7 @@ class RequestMeasure:
         if first_at is not None and self.first_token_seconds is None:
             self.first_token_seconds = first_at - self.began
         if not usage:
+            self.tokens_out += turn.written_tokens
             return
         self.add_usage(usage)
         tokens = usage.get("completion_tokens") or 0
@@ -84,6 +97,18 @@ class RequestMeasure:
         self.tokens_in += usage.get("prompt_tokens") or 0
         self.tokens_out += usage.get("completion_tokens") or 0
         self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+
+
+@dataclass(slots=True, eq=False)
+class RunningTurn:
+    """A turn at work."""
+
+    request: RequestMeasure
+    model: str
+    written: Callable[[], int]
+    """Returns how many tokens it has generated so far."""
+    counted: int = 0
+    """How many of them are counted already."""
 
 
 def _drafts(usage: Mapping[str, Any], besides: Mapping[str, Any]) -> tuple[int, int]:
@@ -116,18 +141,33 @@ def end() -> None:
     _CURRENT.set(None)
 
 
-def turn_began(model: str, now: float) -> None:
-    """Note that a turn of ``model`` is at work."""
-    if (measure := _CURRENT.get()) is not None:
-        measure.model = model
-        measure.workload.turn_began(model, now)
+def turn_began(model: str, now: float, written: Callable[[], int]) -> RunningTurn | None:
+    """Note that a turn of ``model`` is at work; ``written`` returns how many tokens it has generated."""
+    if (measure := _CURRENT.get()) is None:
+        return None
+    measure.model = model
+    measure.workload.turn_began(model, now)
+    turn = RunningTurn(measure, model, written)
+    measure.workload.follow(turn)
+    return turn
 
 
-def turn_ended(model: str, now: float, turn: Turn) -> None:
-    """Note that it is not any more."""
-    if (measure := _CURRENT.get()) is not None:
-        measure.workload.turn_ended(model, now)
-        measure.add_turn(turn)
+def seconds_to(first_at: float | None) -> float | None:
+    """Return the time to the first piece of the answer, if that came at ``first_at``, and not in an earlier turn."""
+    measure = _CURRENT.get()
+    if measure is None or first_at is None or measure.first_token_seconds is not None:
+        return None
+    return first_at - measure.began
+
+
+def turn_ended(running: RunningTurn | None, now: float, turn: Turn) -> None:
+    """Note that what :func:`turn_began` returned is not at work any more."""
+    if running is not None:
+        request = running.request
+        before = request.tokens_out
+        request.add_turn(turn)
+        request.workload.turn_ended(running.model, now)
+        request.workload.stop_following(running, request.tokens_out - before)
 
 
 def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:

@@ -17,7 +17,7 @@ from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.monitor.history import HistoryRows, HistoryStore, RollUps, Span, StoredFrame, frames_of
 from modelhost.monitor.levels import Level, level_for, levels_of
-from modelhost.monitor.measure import RequestMeasure
+from modelhost.monitor.measure import RequestMeasure, RunningTurn
 from modelhost.monitor.recent import RecentAnswers
 from modelhost.monitor.windows import EVERYTHING, Point, Selection, Window, WindowParts, point_step
 
@@ -65,12 +65,14 @@ class Monitor:
         self._frames: dict[int, Frame] = {}
         """What is not written yet, by start."""
         self._work: dict[str, _Work] = {}
+        self._turns: dict[RunningTurn, None] = {}
+        self._has_turns = asyncio.Event()
         self._roll_ups = RollUps(levels, source)
         self._is_found = False
         """Whether it is known what an earlier process has left to be merged."""
         self._recorded = asyncio.Event()
         self._using = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._purged_at = 0.0
         self._is_broken = False
         self.engine_reports: dict[str, EngineReport] = {}
@@ -117,8 +119,9 @@ class Monitor:
         count = cell.count
         count("turns", request.turns)
         count("tokens_in", request.tokens_in)
-        count("tokens_out", request.tokens_out)
-        self.generated_tokens += request.tokens_out
+        uncounted = request.tokens_out - request.tokens_counted
+        count("tokens_out", uncounted)
+        self.generated_tokens += uncounted
         count("tokens_cached", request.tokens_cached)
         if request.first_token_seconds is not None:
             cell.observe("first_token", request.first_token_seconds)
@@ -137,6 +140,26 @@ class Monitor:
         """Count one less."""
         for name in (model, HOST):
             self._count_work(name, now).at_once -= 1
+
+    def follow(self, turn: RunningTurn) -> None:
+        """Count the tokens of ``turn`` as they come: in each interval, if the monitor is started, and when read."""
+        self._turns[turn] = None
+        self._has_turns.set()
+
+    def stop_following(self, turn: RunningTurn, tokens: int) -> None:
+        """Count the rest of the ``tokens`` of a turn that has ended."""
+        del self._turns[turn]
+        if not self._turns:
+            self._has_turns.clear()
+        self._count_tokens(turn, tokens)
+
+    def _count_tokens(self, turn: RunningTurn, tokens: int) -> None:
+        fresh = tokens - turn.counted
+        if fresh:  # it is less than none after events that were no tokens
+            self._cell(turn.model).count("tokens_out", fresh)
+            self.generated_tokens += fresh
+            turn.counted += fresh
+            turn.request.tokens_counted += fresh
 
     def loaded(self, model: str, seconds: float) -> None:
         """Record a load that took ``seconds``."""
@@ -225,12 +248,15 @@ class Monitor:
 
     def _begin(self, seconds: int, points: int, only: Selection) -> tuple[Span, WindowParts]:
         now = self._clock()
-        # A window ends with the present interval, which is not over.
-        end = int(now) // self.levels[0].step * self.levels[0].step + self.levels[0].step
-        start = int(end - seconds)
+        # A window ends with the present interval, which is not over, and begins with a whole one.
+        step_seconds = self.levels[0].step
+        end = int(now) // step_seconds * step_seconds + step_seconds
+        start = int(now - seconds) // step_seconds * step_seconds
         place = level_for(self.levels, seconds, points)
         step = point_step(seconds, points, self.levels[place].step) if points else None
-        return Span(start=start, end=end, place=place, now=now), WindowParts(start, step, only)
+        return Span(start=start, end=end, place=place, now=now), WindowParts(
+            start, step, only, points_start=end - seconds
+        )
 
     def _unwritten(self, span: Span, parts: WindowParts) -> Sequence[tuple[int, Frame]]:
         """Return the frames whose interval is over; that of the present one, which changes, is merged at once."""
@@ -240,7 +266,9 @@ class Monitor:
         return [(at, frame) for at, frame in self._frames.items() if span.start <= at < present]
 
     def _count_running(self) -> None:
-        """Count the work up to now of turns that have not ended."""
+        """Count the work and the tokens up to now of turns that have not ended."""
+        for turn in self._turns:
+            self._count_tokens(turn, max(turn.written(), turn.counted))
         now = time.perf_counter()
         for name, work in self._work.items():
             if work.at_once:
@@ -272,10 +300,11 @@ class Monitor:
         if not self._is_found:
             self._roll_ups.find(rows)
         step = self.levels[0].step
+        packed = rows.apart(lambda: {start: pack(frame) for start, frame in frames.items()})
         rows.put(
             [
-                StoredFrame(step=step, start=start, source=self._source, writer=self._writer, content=pack(frame))
-                for start, frame in frames.items()
+                StoredFrame(step=step, start=start, source=self._source, writer=self._writer, content=content)
+                for start, content in packed.items()
             ]
         )
         due = self._roll_ups.run(rows, self._roll_ups.with_frames(list(frames)), now)
@@ -286,17 +315,33 @@ class Monitor:
 
     def start(self) -> None:
         """Start writing from time to time; until then, what is recorded waits."""
-        self._task = asyncio.create_task(self._keep_writing(), name="writing metrics")
+        self._tasks = (
+            asyncio.create_task(self._keep_writing(), name="writing metrics"),
+            asyncio.create_task(self._keep_following(), name="following turns"),
+        )
 
     async def close(self) -> None:
-        """Write what there is, unless the database was never opened. Record nothing afterwards."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._store.is_open:
+        """Write what there is. Record nothing afterwards.
+
+        A database that was never opened is opened only for requests.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._store.is_open or self._has_requests():
             with suppress(DatabaseUnavailable):  # logged when it began
                 self._clock = _later(self._clock, self.levels[0].step)
                 await self.flush()
+
+    def _has_requests(self) -> bool:
+        return any(cell.total("requests") for frame in self._frames.values() for cell in frame.values())
+
+    async def _keep_following(self) -> None:
+        while True:
+            await self._has_turns.wait()
+            await asyncio.sleep(self.levels[0].step)
+            with log_failures("following turns"):
+                self._count_running()
 
     async def _keep_writing(self) -> None:
         while True:

@@ -24,6 +24,7 @@ from modelhost.operations.metric_groups import (
     sketches_of,
 )
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, TextList
+from modelhost.plurals import counted
 from modelhost.workers.gpu_stats import gpu_stats
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 ALL: Final[tuple[MetricName, ...]] = get_args(MetricName)
 POINTS: Final = 60
 """How many parts history has, about."""
-
+FEWEST_POINTS, MOST_POINTS = 24, 90
+"""How many there are, by the length of the window."""
 
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -60,12 +62,16 @@ class MetricParameters(Parameters):
         default=60, ge=1, strict=False, description="The window, in seconds up to now; at most the kept history."
     )
     include_history: bool = Field(
-        default=False, strict=False, description=f"Whether the result has about {POINTS} parts of the window, too."
+        default=False,
+        strict=False,
+        description=f"Whether the result has parts of the window, too, {FEWEST_POINTS} to {MOST_POINTS} of them.",
     )
     metrics: Annotated[list[MetricName] | None, TextList()] = Field(
         default=None, description="Only these groups, and `requests`, which is always there. Default: all."
     )
-    model: str | None = Field(default=None, description="Only this model.")
+    model: str | None = Field(
+        default=None, description="Only this model: one of the host, or one that did something in the window."
+    )
 
 
 class HistoryPoint(Result):
@@ -88,7 +94,8 @@ class MetricReport(Result):
     )
     history_error: str | None = Field(
         default=None,
-        description="Why the stored history cannot be read. The numbers are then those that wait to be written.",
+        description="Why stored history cannot be read, or not all of it. The numbers are then those of the rest, "
+        "or those that wait to be written.",
     )
 
 
@@ -105,7 +112,7 @@ async def _measured(host: Host, parameters: MetricParameters) -> MetricReport:
             f"duration_seconds: history reaches back {longest} seconds at most (metrics_history); kept are: {kept}.",
             param="duration_seconds",
         )
-    only = None if parameters.model is None else host.find(parameters.model).name
+    only, unknown = _selected(host, parameters.model)
     wanted = frozenset(ALL if parameters.metrics is None else parameters.metrics)
     points, selection = POINTS if parameters.include_history else 0, Selection(model=only, sketches=sketches_of(wanted))
     history_error = None
@@ -114,6 +121,11 @@ async def _measured(host: Host, parameters: MetricParameters) -> MetricReport:
     except DatabaseUnavailable as error:
         history_error = error.message
         window = await host.monitor.unwritten_window(seconds, points=points, only=selection)
+    if window.unreadable:
+        intervals = counted(window.unreadable, "stored interval")
+        history_error = f"{intervals} cannot be read: damaged, or of another version of modelhost. The rest is here."
+    if unknown is not None and not window.frame:
+        raise unknown
     now = await _now_groups(host, wanted)
     # Percentiles of many models and points take a while.
     report = await asyncio.to_thread(report_of, window, wanted, now, is_whole=only is None)
@@ -121,15 +133,25 @@ async def _measured(host: Host, parameters: MetricParameters) -> MetricReport:
     return report.model_copy(update={"history": history, "history_error": history_error})
 
 
+def _selected(host: Host, model: str | None) -> tuple[str | None, ModelNotFound | None]:
+    """Return the main name of a model, if one is selected; the error for one that only history may have.
+
+    That is one of another host of the database, or one that was removed.
+    """
+    try:
+        return None if model is None else host.find(model).name, None
+    except ModelNotFound as error:
+        return model, error
+
+
 def report_of(window: Window, wanted: frozenset[str], now: Mapping[str, Any], *, is_whole: bool) -> MetricReport:
     """Return the groups of ``wanted`` in a window; ``is_whole``: it is not of one model; ``now``: those of now."""
-    seconds = window.seconds
     return MetricReport(
         timestamp=datetime.fromtimestamp(window.end, UTC),
-        duration_seconds=seconds,
-        metrics=HostMetrics(**groups_of(window.total, seconds, wanted, is_whole=is_whole), **now),
+        duration_seconds=window.seconds,
+        metrics=HostMetrics(**groups_of(window.total, window.covered_seconds, wanted, is_whole=is_whole), **now),
         models={
-            name: ModelMetrics(**groups_of(cell, seconds, wanted))
+            name: ModelMetrics(**groups_of(cell, window.covered_seconds, wanted))
             for name, cell in sorted(window.frame.items())
             if name != HOST
         },
@@ -137,7 +159,7 @@ def report_of(window: Window, wanted: frozenset[str], now: Mapping[str, Any], *,
             HistoryPoint(
                 timestamp=datetime.fromtimestamp(point.start, UTC),
                 duration_seconds=point.seconds,
-                metrics=ModelMetrics(**groups_of(point.total, point.seconds, wanted, is_whole=is_whole)),
+                metrics=ModelMetrics(**groups_of(point.total, point.covered_seconds, wanted, is_whole=is_whole)),
             )
             for point in window.points
         ],

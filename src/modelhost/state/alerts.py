@@ -25,6 +25,11 @@ class AlertHistory:
     def __init__(self, database: LazyDatabase) -> None:
         self._database = database
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the database is in use."""
+        return self._database.is_open
+
     async def add(self, alerts: Sequence[Alert]) -> None:
         """Store ``alerts``, each with the time at which it fired or was resolved."""
 

@@ -32,8 +32,10 @@ class MetricStore:
 
     async def read(self, work: Callable[[HistoryRows], T]) -> T:
         database = await self._database.get()
+        await database.check_place()
         return await database.read(lambda rows: work(rows.metrics))
 
     async def write(self, work: Callable[[HistoryRows], T]) -> T:
         database = await self._database.get()
+        await database.check_place()
         return await database.write(lambda rows: work(rows.metrics), durable=False)

@@ -78,9 +78,11 @@ class StateStore:
         """Do nothing in a transaction that may write.
 
         Raises:
-            DatabaseUnavailable: as :meth:`open`.
+            DatabaseUnavailable: as :meth:`open`; or the file of the database was removed or replaced.
         """
-        await (await self.database.get()).write(lambda rows: rows.check(), durable=False)
+        database = await self.database.get()
+        await database.check_place()
+        await database.write(lambda rows: rows.check(), durable=False)
 
     async def close(self) -> None:
         """Write the rest of the audit log, and close the database."""

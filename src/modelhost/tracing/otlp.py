@@ -28,7 +28,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from modelhost import trace_context
 from modelhost.disconnect import ClientDisconnected
-from modelhost.errors import ModelhostError
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.logs import get_logger
 from modelhost.trace_context import TraceContext
 from modelhost.tracing import spans
@@ -43,6 +43,7 @@ FLUSH_SECONDS: Final = 5.0
 KINDS: Final = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 SDK_LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "opentelemetry.sdk._shared_internal")
 """They repeat every failed attempt; the exporter below logs the first one."""
+LONGEST_REASON: Final = 300
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -205,7 +206,7 @@ class _Exporter(SpanExporter):
         result = self._inner.export(batch if self._records_content else [_without_texts(span) for span in batch])
         has_failed = result is not SpanExportResult.SUCCESS
         if has_failed and not self._has_failed:
-            log.warning("traces_not_exported", to=self._to, spans=len(batch))
+            log.warning("traces_not_exported", to=self._to, spans=len(batch), reason=_FAULTS.last)
         elif self._has_failed and not has_failed:
             log.info("traces_exported_again", to=self._to)
         self._has_failed = has_failed
@@ -213,6 +214,25 @@ class _Exporter(SpanExporter):
 
     def shutdown(self) -> None:
         self._inner.shutdown()
+
+
+class _Faults(logging.Handler):
+    """Keeps why the last export of each thread failed, which the library says only in its log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._of_thread = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._of_thread.last = record.getMessage()[:LONGEST_REASON]
+
+    @property
+    def last(self) -> str | None:
+        """That of this thread."""
+        return getattr(self._of_thread, "last", None)
+
+
+_FAULTS: Final = _Faults()
 
 
 def _without_texts(span: ReadableSpan) -> ReadableSpan:
@@ -232,6 +252,10 @@ def _without_texts(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+class _Provider(TracerProvider):
+    """That of this process, if it is the host's."""
 
 
 class _Exports(SpanProcessor):
@@ -257,8 +281,15 @@ class Export:
     """The export of one host. Made by :func:`begin`."""
 
     def __init__(self, exporter: SpanExporter | None, *, records_content: bool) -> None:
-        """Without ``exporter``, spans go to the provider of the program."""
-        self.processor = None if exporter is None else BatchSpanProcessor(exporter)
+        """Without ``exporter``, spans go to the provider of the program.
+
+        Raises:
+            ConfigError: a variable has an impossible value.
+        """
+        try:
+            self.processor = None if exporter is None else BatchSpanProcessor(exporter)
+        except ValueError as error:
+            raise ConfigError(f"The queue of traces cannot be as the variables OTEL_BSP_* say: {error}") from None
         self.records_content = records_content
         self._exporter = exporter
 
@@ -289,13 +320,16 @@ class Export:
 
 def begin(wanted: WantedTraces) -> Export:
     """Begin to record spans, and to export them as ``wanted``."""
-    for name in SDK_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter: _Exporter | None = None
-    if _use_provider():
+    if wanted.source is not None and _use_provider():
+        for name in SDK_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        logger = logging.getLogger(OTLPSpanExporter.__module__)
+        logger.setLevel(logging.ERROR)
+        logger.handlers, logger.propagate = [_FAULTS], False
         sender = OTLPSpanExporter(endpoint=wanted.endpoint)
         exporter = _Exporter(sender, wanted.source, records_content=wanted.records_content)
-    else:
+    elif wanted.source is not None:
         log.info("traces_go_to_the_program", ignored=wanted.source)
     export = Export(exporter, records_content=wanted.records_content)
     _EXPORTS.running += (export,)
@@ -310,7 +344,7 @@ def _use_provider() -> bool:
         return False
     ours = {"service.name": "modelhost", "service.version": __version__}
     resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = _Provider(resource=resource, shutdown_on_exit=False)
     provider.sampler = _RequestsOnly(provider.sampler)  # it is that of the standard variables
     provider.add_span_processor(_EXPORTS)
     trace.set_tracer_provider(provider)

@@ -1,7 +1,8 @@
-"""Whether traces are exported, and where to: the setting, or the standard variables of OpenTelemetry."""
+"""Whether traces are exported, and where to: the setting, the standard variables of OpenTelemetry, or the program."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ DISABLED: Final = "OTEL_SDK_DISABLED"
 PROTOCOL: Final = "http/protobuf"
 PATH: Final = "/v1/traces"
 LIBRARIES: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+OURS: Final = "modelhost."
+"""What the module of a class of the host begins with."""
 WAY_OUT: Final = 'pip install "modelhost[otel]"'
 
 
@@ -28,8 +31,8 @@ WAY_OUT: Final = 'pip install "modelhost[otel]"'
 class WantedTraces:
     """Traces to be exported."""
 
-    source: str
-    """The endpoint of the setting, or the variable that says where."""
+    source: str | None
+    """The endpoint of the setting, or the variable that says where; ``None``: only the program around the host does."""
     endpoint: str | None = None
     """The URL that spans are sent to; ``None``: what the variables say."""
     records_content: bool = False
@@ -53,7 +56,7 @@ def wanted_traces(settings: Settings, environ: Mapping[str, str]) -> WantedTrace
         return WantedTraces(source=given, endpoint=endpoint, records_content=settings.otlp_content)
     variable = _variable(environ)
     if variable is None:
-        return None
+        return WantedTraces(source=None, records_content=settings.otlp_content) if _program_has_provider() else None
     if (problem := _problem(environ)) is not None:
         log.warning("traces_not_exported", to=variable, reason=problem)
         return None
@@ -74,6 +77,15 @@ def _problem(environ: Mapping[str, str]) -> str | None:
     if named is not None and environ[named].strip() != PROTOCOL:
         return f"{named} is {environ[named].strip()}, and the host exports with {PROTOCOL} only"
     return None if _are_installed() else f"the export takes an extra: {WAY_OUT}"
+
+
+def _program_has_provider() -> bool:
+    """Whether the program around the host has set a provider of spans; imports nothing."""
+    api, sdk = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.sdk.trace")
+    if api is None or sdk is None:
+        return False
+    provider = api.get_tracer_provider()
+    return isinstance(provider, sdk.TracerProvider) and not type(provider).__module__.startswith(OURS)
 
 
 def _are_installed() -> bool:

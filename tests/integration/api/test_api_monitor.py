@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.nearest_rank import nearest_rank
+from tests.support.raw_http import send_chat
 from tests.support.serving import ServedHost
 
 METRICS = "/v1/monitor/metrics"
@@ -61,6 +63,35 @@ def test_counts_and_percentiles_are_those_of_the_requests(tmp_path: Path) -> Non
         for name, share in (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)):
             exact = nearest_rank(logged, share)
             assert abs(latency[name] - exact) <= 0.01 * exact + 0.05  # the log is rounded to a tenth of a millisecond
+
+
+def test_requests_over_mcp_are_counted_also_those_that_are_refused(tmp_path: Path) -> None:
+    with ServedHost(engine="scripted", alias=["scripted"], data_dir=str(tmp_path)) as host:
+        hello = [{"role": "user", "content": "/echo hello"}]
+        calls: tuple[dict[str, Any], ...] = (
+            {"messages": hello},
+            {"messages": hello, "model": "invented"},
+            {"messages": hello, "temperature": 101},
+            {"messages": "not a list"},
+            {"messages": [{"role": "user", "content": "/error 500"}]},
+        )
+        for number, arguments in enumerate(calls):
+            call = {"name": "chat_completion", "arguments": arguments}
+            body = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}
+            answer = host.http.post("/mcp", json=body, headers={"Accept": "application/json, text/event-stream"})
+            assert answer.status_code == 200
+        found = metrics_of(host, requests=len(calls))
+        assert found["metrics"]["requests"]["successful"] == 1
+        assert found["metrics"]["errors"] == {"model_not_found": 1, "invalid_request": 2, "engine_error": 1}
+
+
+def test_tokens_of_an_answer_are_counted_while_it_is_generated(tmp_path: Path) -> None:
+    with (
+        ServedHost(engine="scripted", alias=["scripted"], data_dir=str(tmp_path)) as host,
+        closing(send_chat(host.url, "/hang 40 /tokens 100", stream=True)),
+    ):
+        eventually(lambda: host.http.get(METRICS).json()["metrics"]["throughput"]["tokens_per_second"] > 0.6)
+        assert host.http.get(METRICS).json()["metrics"]["requests"]["total"] == 0
 
 
 def test_history_survives_a_restart(tmp_path: Path) -> None:

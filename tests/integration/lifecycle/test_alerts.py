@@ -106,7 +106,7 @@ def test_three_killed_workers_fire_an_alert_that_a_webhook_receives_and_that_is_
         found = alerts(host)
         assert found["active"] == []
         assert [alert["state"] for alert in found["history"]] == ["resolved", "firing"]
-        assert alerts(host, rule="gpu-hot", limit=5) == {"active": [], "history": []}
+        assert alerts(host, rule="gpu-hot", limit=5) == {"active": [], "history": [], "history_error": None}
 
         assert receiver.refused == 1
         assert [entry["receiver"] for entry in host.log_events("alert_delivery_fails")] == [receiver.url.split("/")[2]]

@@ -39,6 +39,24 @@ def test_leaving_is_counted(stream: bool, scripted_host: ServedHost) -> None:
     eventually(lambda: scripted_host.metric("modelhost_cancelled_total") == cancelled + 1)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_tokens_that_were_generated_before_the_client_left_are_counted(n: int, scripted_host: ServedHost) -> None:
+    eventually(lambda: _is_idle(scripted_host))
+
+    def counted() -> tuple[float, float]:
+        found = scripted_host.http.get("/v1/monitor/metrics?duration_seconds=600&metrics=throughput").json()
+        rate = found["metrics"]["throughput"]["tokens_per_second"]
+        return scripted_host.metric("modelhost_tokens_out_total"), rate
+
+    before, rate_before = counted()
+    with closing(send_chat(scripted_host.url, "/hang 40 /tokens 100", stream=True, n=n)) as connection:
+        received = b""
+        while received.count(b"data: ") < n * (1 + 40):  # the role, and the tokens
+            received += read_until(connection, b"\n\n")
+    eventually(lambda: counted()[0] == before + n * 40)
+    eventually(lambda: counted()[1] > rate_before)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_frees_the_slot_of_llama_cpp(stream: bool, nano_host: ServedHost) -> None:
     eventually(lambda: _is_idle(nano_host))

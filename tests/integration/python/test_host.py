@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -22,7 +23,10 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
+from modelhost.meters import METERS
+from modelhost.operations.monitor import GET_METRICS, MetricParameters
 from tests.support.eventually import eventually_async
+from tests.support.metrics import metric_value
 from tests.support.processes import is_alive
 
 
@@ -185,3 +189,28 @@ async def test_a_host_that_cannot_start_leaves_no_server_of_tools_behind(tmp_pat
             pass
     assert not marker.exists() or not is_alive(int(marker.read_text()))
     assert not [task for task in asyncio.all_tasks() - before if "mcp" in task.get_name()]
+
+
+def _own(name: str, folder: Path) -> modelhost.Host:
+    return modelhost.Host(engine="scripted", alias=[name], data_dir=str(folder / name), metrics_cache_seconds=0)
+
+
+async def _measured(host: modelhost.Host) -> Any:
+    return await GET_METRICS.run(host, MetricParameters(duration_seconds=600))
+
+
+async def test_two_hosts_of_a_process_measure_their_own_requests(tmp_path: Path) -> None:
+    name = f"two-{uuid.uuid4().hex}"
+    async with _own(name, tmp_path / "one") as one:
+        async with _own(name, tmp_path / "other") as other:
+            for _ in range(3):
+                await one.chat("/echo hello")
+            await other.chat("/echo hello")
+            for host, count in ((one, 3), (other, 1)):
+                found = await _measured(host)
+                assert (found.metrics.requests.total, found.models[name].requests.total) == (count, count)
+                assert found.models[name].loads.count == 1
+        await one.chat("/echo hello")
+        assert (await _measured(one)).metrics.requests.total == 4
+    # What Prometheus reads is of the process.
+    assert metric_value(METERS.loads, name) == 2

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support.eventually import eventually
 from tests.support.mcp_peers import free_port
 from tests.support.registries import scripted, write_registry
 from tests.support.serving import ServedHost
-from tests.support.traces import QUICK, ClientTrace, TraceReceiver
+from tests.support.traces import QUICK, ClientTrace, TraceReceiver, trace_receiver
 
 Start = Callable[..., ServedHost]
 SCRIPTED: dict[str, Any] = {"engine": "scripted", "alias": ["scripted"]}
@@ -81,7 +84,9 @@ def test_missing_receiver_is_one_warning_and_delays_neither_requests_nor_the_end
     lines = [json.loads(line) for line in host.stderr.splitlines() if line.startswith("{")]
     warnings = [line for line in lines if line["level"] == "warning"]
     assert {line["event"] for line in warnings} <= {"traces_not_exported", "traces_left_out"}
-    assert [line["to"] for line in warnings if line["event"] == "traces_not_exported"] == [url]
+    (line,) = (line for line in warnings if line["event"] == "traces_not_exported")
+    assert line["to"] == url
+    assert "Failed to export" in line["reason"]
     assert "opentelemetry" not in host.stderr
 
 
@@ -143,3 +148,107 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 def test_host_that_exports_no_traces_imports_nothing_for_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+PROGRAM_WITH_PROVIDER = """
+import asyncio, json, sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from modelhost.host import Host
+
+kept, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(kept))
+trace.set_tracer_provider(provider)
+tracer = trace.get_tracer("program")
+
+async def main():
+    async with Host(engine="scripted", data_dir=sys.argv[1], **json.loads(sys.argv[2])) as host:
+        with tracer.start_as_current_span("job"):
+            await host.chat("/echo hello", model="scripted")
+    with tracer.start_as_current_span("after"):
+        pass
+
+asyncio.run(main())
+names = {span.context.span_id: span.name for span in kept.get_finished_spans()}
+parents = {span.name: span.parent and names[span.parent.span_id] for span in kept.get_finished_spans()}
+print(json.dumps(parents))
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"otlp_endpoint": "http://127.0.0.1:9"}])
+def test_spans_go_to_the_provider_of_the_program_that_has_set_one(settings: dict[str, str], tmp_path: Path) -> None:
+    arguments = [str(tmp_path), json.dumps({"alias": ["scripted"], **settings})]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_WITH_PROVIDER, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"job": None, "request": "job", "chat scripted": "request", "after": None}
+
+
+PROGRAM_WITH_TWO_HOSTS = """
+import asyncio, sys
+from modelhost.host import Host
+
+def host(name, endpoint):
+    return Host(engine="scripted", alias=[name], data_dir=f"{sys.argv[1]}/{name}", otlp_endpoint=endpoint)
+
+async def main():
+    async with host("second", sys.argv[3]) as second:
+        async with host("first", sys.argv[2]) as first:
+            await first.chat("/echo hello")
+            await second.chat("/echo hello")
+        await second.chat("/echo hello")
+
+asyncio.run(main())
+"""
+
+
+def test_two_hosts_of_a_program_export_what_happens_in_it_until_each_ends(tmp_path: Path) -> None:
+    with trace_receiver() as first, trace_receiver() as second:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM_WITH_TWO_HOSTS, str(tmp_path), first.url, second.url],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found = [sorted(span.name for span in receiver.spans) for receiver in (first, second)]
+    turns = ["chat first", "chat second", "request", "request"]
+    assert found == [turns, sorted([*turns, "chat second", "request"])]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_of_the_receiver_is_logged_with_its_status(status: int, start_host: Start) -> None:
+    with trace_receiver(status) as refusing:
+        host = start_host(**SCRIPTED, environment=QUICK, otlp_endpoint=refusing.url)
+        chat(host, ClientTrace())
+        eventually(lambda: host.log_events("traces_not_exported"))
+        (line,) = host.log_events("traces_not_exported")
+    assert str(status) in line["reason"]
+
+
+@pytest.mark.parametrize("variable", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"])
+def test_an_impossible_value_of_a_variable_is_one_message_at_the_start(variable: str, receiver: TraceReceiver) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "modelhost",
+            "serve",
+            "--engine",
+            "scripted",
+            "--port",
+            "0",
+            "--otlp-endpoint",
+            receiver.url,
+        ],
+        env={**os.environ, variable: "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the variables OTEL_BSP_* say" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -180,3 +180,14 @@ def test_the_output_does_not_depend_on_how_the_stream_is_cut_into_blocks(
 def test_an_encoded_event_is_decoded_to_what_it_was(payload: dict[str, Any]) -> None:
     assert payloads_of(b": comment\n\n" + encode_event(payload) + DONE_EVENT) == [payload]
     assert orjson.loads(encode_event(payload)[6:]) == payload
+
+
+def test_the_end_of_an_answer_without_usage_is_noted_once_it_has_ended() -> None:
+    report, events = Report(), stream(["a", "b"])
+    passing = relay(report)
+    for event in [*events[:4], DONE_EVENT]:
+        passing.pass_on(event)
+    assert report.end == b""
+    passing.end()
+    assert report.end.startswith(events[3])
+    assert report.events == 5

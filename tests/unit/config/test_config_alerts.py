@@ -68,6 +68,12 @@ def test_a_rule_can_be_given_as_text_on_the_command_line(tmp_path: Path) -> None
         ("  worker-exits: {above: 5}", '"worker-exits.above": a rule has no such field; it has metric, statistic, '),
         ("  worker-exits: {threshold: many}", '"worker-exits.threshold": Input should be a valid number'),
         ("  worker-exits: {severity: bad}", "\"worker-exits.severity\": Input should be 'info', 'warning' or"),
+        ("  worker-exist: false", '"worker-exist": no rule of the host has this name; there are model-failed, worker-'),
+        ("  ' ': {metric: queue_length, threshold: 5}", '" ": the name of a rule has 1 to 100 characters, and no'),
+        (
+            "  broken: {metric: registry_ok, comparison: <, threshold: 1, models: [qwen]}",
+            '"broken": "registry_ok" is of the host as a whole, and of no model',
+        ),
         ("  worker-exits: true", '"worker-exits": expected the fields of a rule, or false to switch it off'),
     ],
 )

@@ -7,8 +7,9 @@ import uuid
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelhost.http.exposition import ALIASES, GENERATION, Exposition
+from modelhost.http.exposition import ALIASES, GENERATION, KV_CACHE_USAGE, Exposition, kv_cache_lines
 from modelhost.meters import METERS, ModelMeters
+from modelhost.monitor.engine_reports import EngineReport
 
 
 @pytest.fixture
@@ -73,3 +74,10 @@ async def test_a_model_that_has_done_nothing_has_no_samples(model: str) -> None:
 async def test_requests_of_no_known_model_are_left_out() -> None:
     METERS.request_seconds.labels("", "chat").observe(0.2)
     assert await samples("") == {}
+
+
+def test_the_use_of_the_kv_cache_has_its_name_where_the_engine_reports_it() -> None:
+    lines = list(kv_cache_lines({'a "model"': EngineReport(kv_usage=0.25), "other": EngineReport()}))
+    (family,) = text_string_to_metric_families("".join(lines))
+    (sample,) = family.samples
+    assert (sample.name, sample.labels, sample.value) == (KV_CACHE_USAGE, {"model_name": 'a "model"'}, 0.25)

@@ -157,6 +157,29 @@ async def test_a_client_without_a_handshake_listens(change: Callable[[Watched], 
         assert watched.readings() == before
 
 
+@pytest.mark.parametrize("uri", ["metrics/history/soon", "metrics://history/0"])
+async def test_a_subscription_to_what_cannot_be_read_is_refused_as_its_reading_is(uri: str) -> None:
+    watched = Watched()
+    async with watched.client() as client:
+        with pytest.raises(MCPError) as reading:
+            await client.read_resource(uri)
+        with pytest.raises(MCPError) as subscribing:
+            await client.subscribe_resource(uri)
+        assert subscribing.value.error == reading.value.error
+        await asyncio.sleep(5)
+        assert watched.readings() == 0
+
+
+async def test_what_cannot_be_read_is_left_out_of_a_stream_of_notifications() -> None:
+    watched = Watched()
+    wanted = ["metrics/history/soon", "metrics/current"]
+    async with (
+        watched.client("auto") as client,
+        client.listen(resource_subscriptions=wanted) as subscription,
+    ):
+        assert subscription.honored.resource_subscriptions == wanted[1:]
+
+
 async def test_a_broken_host_is_no_change_and_ends_nothing() -> None:
     watched = Watched()
     async with watched.client() as client:

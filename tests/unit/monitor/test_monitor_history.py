@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import random
 import threading
+import zlib
 from typing import Any
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from modelhost.monitor import windows
+from modelhost.config.metric_levels import parse_levels
+from modelhost.monitor import history, windows
+from modelhost.monitor import monitor as monitor_module
 from modelhost.monitor.cells import Cell, cells_in, merge_packed, pack
+from modelhost.monitor.history import StoredFrame
+from modelhost.monitor.levels import levels_of
+from modelhost.monitor.measure import RequestMeasure, RunningTurn
+from modelhost.monitor.monitor import Monitor
 from modelhost.monitor.windows import Selection
+from tests.support.metric_history import LEVELS, MemoryHistory
 from tests.support.nearest_rank import nearest_rank
 from tests.unit.monitor.conftest import Clock, MakeMonitor, record
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+UNREADABLE = (
+    b"",
+    b"\xde\xad\xbe\xef",
+    zlib.compress(b"no msgpack"),
+    zlib.compress(msgspec.msgpack.encode({"small": "another version"})),
+    zlib.compress(msgspec.msgpack.encode({"small": ({}, {0: (0, 1, 1, 1, 5, [-3], None)})})),
+)
 
 
 async def test_a_window_has_what_was_recorded_within_it(make_monitor: MakeMonitor, clock: Clock) -> None:
@@ -185,6 +202,88 @@ async def test_frames_are_merged_in_a_thread(
     assert threading.get_ident() not in used
 
 
+async def test_intervals_are_merged_and_packed_in_a_thread(
+    make_monitor: MakeMonitor, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, set[int]] = {"pack": set(), "merge": set()}
+
+    def packing(frame: Any) -> Any:
+        used["pack"].add(threading.get_ident())
+        return pack(frame)
+
+    def merging(*given: Any) -> Any:
+        used["merge"].add(threading.get_ident())
+        return merge_packed(*given)
+
+    monkeypatch.setattr(monitor_module, "pack", packing)
+    monkeypatch.setattr(history, "merge_packed", merging)
+    monitor = make_monitor()
+    record(monitor)
+    clock.now += HOUR
+    await monitor.flush()
+    assert (await monitor.window(2 * HOUR)).total.total("requests") == 1
+    assert all(threads and threading.get_ident() not in threads for threads in used.values())
+
+
+async def test_a_window_begins_with_a_whole_interval_and_says_what_it_covers(
+    make_monitor: MakeMonitor, clock: Clock
+) -> None:
+    monitor = make_monitor()
+    for _ in range(100):
+        record(monitor)
+        clock.now += 0.25
+    clock.now -= 0.05  # 0.2 s after the last one, 0.95 s within the second
+    for seconds, covered in ((1, 1.95), (2, 2.95), (10, 10.95)):
+        window = await monitor.window(seconds)
+        assert window.covered_seconds == pytest.approx(covered, abs=1e-3)
+        assert window.total.total("requests") == 4 * (seconds + 1)
+
+
+async def test_rates_of_the_part_that_is_not_over_are_of_what_has_passed(
+    make_monitor: MakeMonitor, clock: Clock
+) -> None:
+    monitor = make_monitor()
+    clock.now += 90
+    record(monitor)
+    window = await monitor.window(HOUR, points=60)
+    assert [(point.seconds, point.covered_seconds) for point in window.points] == [(60, 59.0)]
+    clock.now += 0.25
+    assert (await monitor.window(HOUR, points=60)).points[-1].covered_seconds == 59.25
+    record(monitor)
+    assert [point.covered_seconds for point in (await monitor.window(60, points=60)).points] == [1.0]
+    clock.now += HOUR
+    (point,) = (await monitor.window(HOUR, points=60)).points
+    assert (point.covered_seconds, point.total.total("requests")) == (61.0, 2)
+
+
+async def test_tokens_are_counted_as_they_come_and_exactly_at_the_end(make_monitor: MakeMonitor, clock: Clock) -> None:
+    monitor, written = make_monitor(), [0]
+    request = RequestMeasure(monitor)
+    turn = RunningTurn(request, "small", lambda: written[-1])
+    monitor.follow(turn)
+    seen = []
+    for tokens in (20, 40, 61):
+        clock.now += 1
+        written.append(tokens)
+        seen.append((await monitor.window(600)).total.total("tokens_out"))
+    request.turns, request.tokens_in, request.tokens_out = 1, 5, 60
+    monitor.stop_following(turn, 60)
+    clock.now += 1
+    monitor.record(request, model="small", seconds=3.5, code=None)
+    window = await monitor.window(60, points=60)
+    assert (seen, window.total.total("tokens_out"), monitor.generated_tokens) == ([20, 40, 61], 60, 60)
+    assert [point.total.total("tokens_out") for point in window.points] == [20, 20, 20, 0]
+
+
+async def test_requests_are_written_at_the_end_also_to_a_database_that_was_not_open(
+    make_monitor: MakeMonitor,
+) -> None:
+    monitor = make_monitor()
+    record(monitor)
+    await monitor.close()
+    assert (await make_monitor().window(600)).total.total("requests") == 1
+
+
 async def test_the_batch_is_the_mean_of_turns_at_work(make_monitor: MakeMonitor) -> None:
     monitor = make_monitor()
     monitor.turn_began("small", 10.0)
@@ -196,6 +295,39 @@ async def test_the_batch_is_the_mean_of_turns_at_work(make_monitor: MakeMonitor)
     assert total.total("host_busy_seconds") == 6
     assert total.total("host_work_seconds") == 4 + 2 * 3
     assert (total.total("busy_seconds"), total.total("work_seconds")) == (8, 10)
+
+
+async def test_what_cannot_be_read_is_left_out_and_counted(clock: Clock) -> None:
+    store = MemoryHistory()
+    levels = levels_of(parse_levels(LEVELS))
+    monitor = Monitor(store, levels, source="host", clock=clock)
+    record(monitor)
+    clock.now += 10
+    store.put(
+        [
+            StoredFrame(step=1, start=int(clock.now) + place, source="host", writer="other", content=content)
+            for place, content in enumerate(UNREADABLE)
+        ]
+    )
+    clock.now += 10
+    record(monitor)
+    window = await monitor.window(MINUTE)
+    assert (window.total.total("requests"), window.unreadable) == (2, len(UNREADABLE))
+    clock.now += HOUR
+    with capture_logs() as logs:
+        await monitor.flush()
+    assert (await monitor.window(2 * HOUR)).total.total("requests") == 2
+    assert {log["event"] for log in logs} == {"metrics_unreadable"}
+
+
+def test_what_a_later_version_counts_besides_is_left_out() -> None:
+    cell = Cell()
+    cell.count("requests", 3)
+    cell.observe("latency", 0.5)
+    counters, sketches = msgspec.msgpack.decode(zlib.decompress(pack({"small": cell})), strict=False)["small"]
+    later = {"small": ({**counters, 999: 5}, {**sketches, 999: sketches[0]})}
+    ((name, found),) = cells_in(zlib.compress(msgspec.msgpack.encode(later)))
+    assert (name, found.counters, [each for each, _ in found.sketches]) == ("small", [("requests", 3)], ["latency"])
 
 
 def test_a_cell_is_the_same_after_it_was_packed() -> None:

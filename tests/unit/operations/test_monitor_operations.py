@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from modelhost.config.metric_levels import parse_levels
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, ModelNotFound
+from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.monitor.efficiency import Efficiency
 from modelhost.monitor.engine_reports import EngineReport
+from modelhost.monitor.history import StoredFrame
+from modelhost.monitor.levels import levels_of
+from modelhost.monitor.monitor import Monitor
 from modelhost.operations import machine_stats, monitor
+from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
 from modelhost.operations.monitor import GET_METRICS, seconds_in
 from modelhost.workers.gpu_stats import GpuProcess, GpuStats
-from tests.support.metric_history import MemoryHistory, memory_monitor
+from tests.support.metric_history import LEVELS, MemoryHistory, memory_monitor
 from tests.unit.monitor.conftest import BEGINNING, Clock, record
 from tests.unit.operations.fake_host import FakeHost
 
 MB = 1_000_000
+ACTIVE = Alert(
+    rule="full",
+    host="this",
+    subject="ram",
+    metric="memory_used_share",
+    severity="info",
+    condition="last(memory_used_share, 60 s) > 0.95",
+    summary="",
+    state=AlertState.PENDING,
+    value=0.97,
+    started_at=BEGINNING,
+)
 A100 = GpuStats(
     index=0,
     name="NVIDIA A100-SXM4-40GB",
@@ -138,6 +157,46 @@ async def test_what_there_is_not_is_refused_with_what_there_is(
 async def test_an_unknown_model_is_not_found(host: FakeHost) -> None:
     with pytest.raises(ModelNotFound):
         await metrics(host, model="invented")
+
+
+async def test_stored_intervals_that_cannot_be_read_are_said(host: FakeHost) -> None:
+    history = MemoryHistory()
+    clock = Clock()
+    host.monitor = Monitor(history, levels_of(parse_levels(LEVELS)), source="host", clock=clock)
+    record(host.monitor, "first")
+    frame = StoredFrame(step=1, start=int(BEGINNING) - 5, source="host", writer="", content=b"garbage")
+    history.put([frame])
+    found = await metrics(host)
+    assert found["metrics"]["requests"]["total"] == 1
+    assert found["history_error"].startswith("1 stored interval cannot be read")
+
+
+async def test_a_model_that_only_history_has_can_be_selected(host: FakeHost) -> None:
+    record(host.monitor, "removed", tokens=7)
+    found = await metrics(host, model="removed")
+    assert (list(found["models"]), found["metrics"]["requests"]["total"]) == (["removed"], 1)
+
+
+async def test_rates_are_those_of_the_time_that_was_read() -> None:
+    clock, host = Clock(), FakeHost()
+    host.monitor = memory_monitor(clock)
+    for _ in range(40):
+        record(host.monitor, "first", tokens=10)
+        clock.now += 0.05
+    clock.now -= 0.025
+    found = (await metrics(host, duration_seconds=1))["metrics"]
+    assert found["throughput"]["requests_per_second"] == pytest.approx(20, rel=0.03)
+    assert found["throughput"]["tokens_per_second"] == pytest.approx(200, rel=0.03)
+
+
+async def test_active_alerts_are_listed_when_their_history_cannot_be_read(host: FakeHost) -> None:
+    async def broken(**_: Any) -> Any:
+        raise DatabaseUnavailable("The disk is full.")
+
+    alerts: Any = SimpleNamespace(active=(ACTIVE,), history=broken)
+    found = await GET_ALERTS.run(SimpleNamespace(alerts=alerts), AlertParameters())
+    assert ([alert.rule for alert in found.active], found.history) == (["full"], [])
+    assert found.history_error == "The disk is full."
 
 
 @pytest.mark.promise("vllm-crush.get-gpu-stats.fields")

@@ -42,3 +42,14 @@ async def test_old_alerts_are_deleted_when_one_is_stored(store: StateStore) -> N
     await store.alerts.add([old])
     await store.alerts.add([RESOLVED])
     assert await store.alerts.list(limit=10) == (RESOLVED,)
+
+
+async def test_the_name_of_a_model_that_no_database_takes_delays_no_alert(store: StateStore) -> None:
+    await store.alerts.add([replace(FIRING, subject="a\0b"), FIRING])
+    assert {alert.subject for alert in await store.alerts.list(limit=10)} == {"a\N{REPLACEMENT CHARACTER}b", "qwen"}
+
+
+async def test_the_history_is_open_once_it_was_used(store: StateStore) -> None:
+    before = store.alerts.is_open
+    await store.alerts.list(limit=1)
+    assert (before, store.alerts.is_open) == (False, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -23,6 +22,8 @@ from modelhost.monitor.alerts.states import Alert, AlertBoard, AlertState
 
 MOST_WAITING: Final = 1000
 """Alerts that wait for the database; beyond it, the oldest are lost, and logged."""
+MOST_TAKEN_UP: Final = 1000
+"""Of the last changes of all hosts, in which alerts are looked for that fired when this host ended."""
 DELIVERY_SECONDS: Final = 2.0
 """For messages that wait at the end of the host."""
 
@@ -31,6 +32,10 @@ log = get_logger(__name__)
 
 class AlertStore(Protocol):
     """Keeps alerts that fired or were resolved."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used without being opened first."""
 
     async def add(self, alerts: Sequence[Alert]) -> None:
         """Store ``alerts``; raises DatabaseUnavailable."""
@@ -64,6 +69,8 @@ class Measured:
 class Destinations:
     """Where alerts go."""
 
+    host: str
+    """The name there of this host, among those that share its database."""
     store: AlertStore
     notifier: Notifier
 
@@ -81,6 +88,7 @@ class Alerts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.rules = rules
+        self._host = destinations.host
         self._interval_seconds = interval_seconds
         self._store = destinations.store
         self._notifier = destinations.notifier
@@ -90,8 +98,10 @@ class Alerts:
         self._refresh = measured.refresh
         self._sources: tuple[MetricSource, ...] = (self._counted, *measured.sources)
         self._clock = clock
-        self._board = AlertBoard(platform.node())
+        self._board = AlertBoard(destinations.host)
         self._events: EventBus[Alert] = EventBus()
+        self._changed: set[tuple[str, str]] | None = set()
+        """What alerts that have changed are about, until those are taken up that an earlier process has left."""
         self._unstored: deque[Alert] = deque()
         self._storing: asyncio.Task[None] | None = None
         self._is_store_broken = False
@@ -153,17 +163,38 @@ class Alerts:
             await self._refresh[metric]()
         now = self._clock()
         await self._counted.sample(now)
+        await self._take_up()
         changed = self._board.drop_others(self.rules.keys(), now)
         for name, rule in self.rules.items():
             changed += self._board.update(name, rule, await self._values(rule), now)
             await asyncio.sleep(0)  # with many models, each takes a moment
         told = [alert for alert in changed if alert.state is not AlertState.PENDING]
+        if self._changed is not None:
+            self._changed.update(alert.about for alert in told)
         for alert in told:
             _log(alert)
             self._events.publish(alert)
         if told:
             self._notifier.send(told)
         self._store_later(told)
+
+    async def _take_up(self) -> None:
+        """Go on with the alerts that fired when this host ended before, once the database is in use.
+
+        Otherwise nobody would hear that they are resolved.
+        """
+        if self._changed is None or not self._store.is_open:
+            return
+        try:
+            stored = await self._store.list(limit=MOST_TAKEN_UP, before=None, rule=None)
+        except DatabaseUnavailable:  # it is tried again
+            return
+        last: dict[tuple[str, str], Alert] = {}
+        for alert in stored:
+            if alert.host == self._host and alert.about not in self._changed:
+                last.setdefault(alert.about, alert)
+        self._board.take_up(alert for alert in last.values() if alert.state is AlertState.FIRING)
+        self._changed = None
 
     async def _values(self, rule: AlertRule) -> Mapping[str, float]:
         query = MetricQuery(metric=rule.metric, statistic=rule.statistic, window_seconds=rule.window_seconds)

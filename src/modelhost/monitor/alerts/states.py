@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ class Alert:
 
     rule: str
     host: str
-    """The name of the machine: several hosts may share a database."""
+    """The name of the host among those that share a database: its machine and data directory."""
     subject: str
     """The main name of a model, a pool or GPU (``gpu:0``), or empty: the host as a whole."""
     metric: str
@@ -70,16 +70,25 @@ class AlertBoard:
         """Take the ``values`` by subject that the rule ``name`` is about; return the alerts whose state changed.
 
         A subject without a value does not meet the condition. Pending alerts that it ceases to hold for are forgotten.
+        A firing alert is resolved as what it was, and begins anew, once the rule has another severity or metric.
         """
+        changed = [
+            self._resolved(key, now) for key, alert in list(self._alerts.items()) if _is_other(alert, name, rule)
+        ]
         holds = HOLDS[rule.comparison]
         met = {
             subject: value
             for subject, value in values.items()
             if holds(value, rule.threshold) and any(fnmatchcase(subject, pattern) for pattern in rule.models)
         }
-        changed = [self._resolved(key, now) for key in list(self._alerts) if key[0] == name and key[1] not in met]
+        changed += [self._resolved(key, now) for key in list(self._alerts) if key[0] == name and key[1] not in met]
         changed += [self._met(name, rule, subject, value, now) for subject, value in met.items()]
         return [alert for alert in changed if alert is not None]
+
+    def take_up(self, alerts: Iterable[Alert]) -> None:
+        """Have ``alerts`` fire that did so when this host ended before, unless they are known already."""
+        for alert in alerts:
+            self._alerts.setdefault(alert.about, alert)
 
     def drop_others(self, names: Collection[str], now: float) -> list[Alert]:
         """Forget the alerts of rules that are not among ``names``; return those that are resolved thereby."""
@@ -114,6 +123,12 @@ class AlertBoard:
             value=value,
             started_at=now,
         )
+
+
+def _is_other(alert: Alert, name: str, rule: AlertRule) -> bool:
+    """Whether ``alert`` is of the rule ``name`` as it was before, and receivers would not recognise it any more."""
+    is_same = (alert.severity, alert.metric) == (rule.severity, rule.metric)
+    return alert.rule == name and alert.state is AlertState.FIRING and not is_same
 
 
 def condition_text(rule: AlertRule) -> str:

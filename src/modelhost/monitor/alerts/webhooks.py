@@ -90,7 +90,7 @@ class _Receiver:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._waiting:
-            log.warning("alert_messages_lost", receiver=self._name, messages=len(self._waiting))
+            log.warning("alert_messages_lost", receiver=self._name, undelivered=len(self._waiting))
 
     async def _deliver_all(self) -> None:
         """Deliver until nothing waits. A message waits until it is delivered, or given up."""
@@ -128,6 +128,8 @@ class _Receiver:
         """Return what went wrong, if something did, and whether it is useless to try again."""
         try:
             answer = await client.post(self._url.get_secret_value(), json=content)
+        except lazy.httpx2.ReadTimeout:
+            return f"it has not answered within {ANSWER_SECONDS:g} s", False
         except lazy.httpx2.HTTPError as error:  # its text may hold the address
             return f"it cannot be reached ({type(error).__name__})", False
         if answer.is_success:

@@ -43,6 +43,7 @@ class AlertRows:
 
 def _row(alert: Alert) -> dict[str, Any]:
     row: dict[str, Any] = {field.name: getattr(alert, field.name) for field in fields(Alert)}
+    row["subject"] = alert.subject.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot have it
     row |= {name: None if row[name] is None else datetime.fromtimestamp(row[name], UTC) for name in _TIMES}
     return {**row, "at": row["resolved_at"] or row["fired_at"]}
 

@@ -58,6 +58,10 @@ class Database(ABC):
             return await _decided(self._write(lambda connection: work(Rows(connection)), durable=durable))
 
     @abstractmethod
+    async def check_place(self) -> None:
+        """Check that what is open is still what is at :attr:`place`."""
+
+    @abstractmethod
     async def migrate(self, work: Callable[[Connection], T]) -> T:
         """Do ``work`` in an exclusive transaction."""
 
@@ -93,6 +97,8 @@ ELSEWHERE: Final = "choose another place with --data-dir or --database-url"
 # https://sqlite.org/rescode.html: the messages of these codes.
 _OF_SQLITE: Final[Mapping[str, str]] = {
     "unable to open database file": f"it cannot be opened. Check that its directory can be written, or {ELSEWHERE}",
+    "file was replaced": "its file was removed or replaced while the host had it open. Put it back, or restart "
+    "the host: what is stored meanwhile is lost",
     "readonly": f"it is read-only. Make the file and its directory writable, or {ELSEWHERE}",
     "disk is full": f"the disk is full. Make room, or {ELSEWHERE}",
     "file is not a database": f"it is no SQLite database, or damaged. Put a backup there, move it away, or {ELSEWHERE}",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.util import await_only
 
 from modelhost.monitor.history import StoredFrame
 from modelhost.state.sql.tables import insert_for, metrics
 
+T = TypeVar("T")
 KEY = (metrics.c.source, metrics.c.step, metrics.c.start, metrics.c.writer)
 
 
@@ -57,3 +61,9 @@ class MetricRows:
         for source in self.sources():
             old = (metrics.c.source == source, metrics.c.step == step, metrics.c.start < before)
             self._connection.execute(delete(metrics).where(*old))
+
+    def apart(self, work: Callable[[], T]) -> T:
+        if not self._connection.dialect.is_async:
+            return work()  # the transaction has a thread of its own
+        result: T = await_only(asyncio.to_thread(work))
+        return result

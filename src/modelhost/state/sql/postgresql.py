@@ -46,6 +46,9 @@ class PostgresDatabase(Database):
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
             return await connection.run_sync(work)
 
+    async def check_place(self) -> None:
+        """Nothing to do: another server would have other connections."""
+
     async def close(self) -> None:
         await self._engine.dispose()
 

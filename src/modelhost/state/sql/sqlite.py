@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from modelhost.config.databases import SqliteFile
 from modelhost.config.directories import make_private
-from modelhost.state.sql.database import Database, Run, Work
+from modelhost.state.sql.database import Database, Run, Work, unavailable
 from modelhost.state.sql.rows import Rows
 
 BUSY_SECONDS: Final = 10.0
@@ -41,9 +41,18 @@ class SqliteDatabase(Database):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="modelhost-state")
         # There is one writer at a time, for which SQLite would make others poll.
         self._writer = asyncio.Lock()
+        self._path = place.path.absolute()
+        self._opened = _identity(self._path)
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
-        return await self._in_thread(partial(_migrate, self._engine, work))
+        migrated = await self._in_thread(partial(_migrate, self._engine, work))
+        self._opened = await self._in_thread(lambda: _identity(self._path))
+        return migrated
+
+    async def check_place(self) -> None:
+        # Linux keeps a file that was removed until it is closed: SQLite notices nothing.
+        if await self._in_thread(lambda: _identity(self._path)) != self._opened:
+            raise unavailable(self.place, "its file was replaced")
 
     async def close(self) -> None:
         await self._in_thread(self._engine.dispose)
@@ -85,6 +94,15 @@ def _engine(place: SqliteFile) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what identifies the file at ``path``; ``None`` without one, as with a database in memory."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_private(path: Path) -> None:

@@ -30,7 +30,8 @@ class Recorded:
         for number in range(1, 101):
             fast.observe("first_token", number / 1000)
             slow.observe("first_token", number)
-        return Window(end=self.now, seconds=seconds, frame={"fast": fast, "slow": slow, "idle": Cell(), HOST: host})
+        frame = {"fast": fast, "slow": slow, "idle": Cell(), HOST: host}
+        return Window(end=self.now, seconds=seconds, covered_seconds=seconds, frame=frame)
 
 
 def reading(recorded: Recorded) -> Distributions:

@@ -26,6 +26,7 @@ class ListedStore:
 
     def __init__(self) -> None:
         self.stored: list[Alert] = []
+        self.is_open = False
         self.is_broken = False
 
     async def add(self, alerts: Sequence[Alert]) -> None:
@@ -35,6 +36,8 @@ class ListedStore:
 
     async def list(self, *, limit: int, before: datetime | None, rule: str | None) -> Sequence[Alert]:
         assert before is None
+        if self.is_broken:
+            raise DatabaseUnavailable("The database does not work.")
         return [alert for alert in reversed(self.stored) if rule in {None, alert.rule}][:limit]
 
 
@@ -75,15 +78,17 @@ class World:
         self,
         *sources: Any,
         refresh: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({}),
+        store: ListedStore | None = None,
+        host: str = "this",
         **rules: Mapping[str, Any],
     ) -> None:
         busy = {"metric": "memory_used_share", "threshold": 0.9, "window": 30, "statistic": "last", "for": 20}
         self.used = {"ram": 0.0}
-        self.store, self.messages = ListedStore(), ListedMessages()
+        self.store, self.messages = store or ListedStore(), ListedMessages()
         self.alerts = Alerts(
             {name: AlertRule.model_validate(fields) for name, fields in {"full": busy, **rules}.items()},
             measured=Measured(probes={"memory_used_share": lambda: self.used}, sources=sources, refresh=refresh),
-            destinations=Destinations(store=self.store, notifier=self.messages),
+            destinations=Destinations(host=host, store=self.store, notifier=self.messages),
             interval_seconds=INTERVAL_SECONDS,
             clock=asyncio.get_running_loop().time,
         )
@@ -193,13 +198,92 @@ async def test_a_rule_that_changes_keeps_its_alert() -> None:
     world.used["ram"] = 0.95
     await world.pass_intervals(4)
     (before,) = world.alerts.active
-    changed = world.alerts.rules["full"].model_copy(update={"severity": "critical", "threshold": 0.5})
+    changed = world.alerts.rules["full"].model_copy(update={"summary": "Buy some.", "threshold": 0.5})
     world.alerts.apply_rules({"full": changed})
     await world.pass_intervals(2)
     (after,) = world.alerts.active
-    assert (after.severity, after.fired_at, after.state) == ("critical", before.fired_at, before.state)
+    assert (after.summary, after.fired_at, after.state) == ("Buy some.", before.fired_at, before.state)
     assert after.condition.endswith("> 0.5")
     await world.alerts.stop()
+
+
+async def test_an_alert_whose_severity_changes_is_resolved_as_what_it_was_and_begins_anew() -> None:
+    world = World()
+    world.used["ram"] = 0.95
+    await world.pass_intervals(4)
+    changed = world.alerts.rules["full"].model_copy(update={"severity": "critical", "for_seconds": 0.0})
+    world.alerts.apply_rules({"full": changed})
+    await world.pass_intervals(2)
+    assert world.states() == [("ram", "firing")]
+    await world.alerts.stop()
+    assert [(alert.severity, alert.state.value) for alert in world.store.stored] == [
+        ("warning", "firing"),
+        ("warning", "resolved"),
+        ("critical", "firing"),
+    ]
+
+
+async def fired_before(host: str = "this") -> World:
+    """Return a host that ended while an alert fired."""
+    world = World(host=host)
+    world.used["ram"] = 0.95
+    await world.pass_intervals(4)
+    await world.alerts.stop()
+    assert [alert.state.value for alert in world.store.stored] == ["firing"]
+    return world
+
+
+async def test_an_alert_that_fired_when_the_host_ended_is_resolved_by_the_next_one_that_opens_the_database() -> None:
+    before = await fired_before()
+    after = World(store=before.store)
+    await after.pass_intervals(3)
+    assert (after.states(), after.messages.sent) == ([], [])
+    before.store.is_open = True
+    await after.pass_intervals(2)
+    await after.alerts.stop()
+    ((resolved,),) = after.messages.sent
+    assert (resolved.state.value, resolved.started_at) == ("resolved", before.store.stored[0].started_at)
+    assert before.store.stored[1:] == [resolved]
+
+
+async def test_an_alert_that_still_fires_after_a_restart_is_the_same_one() -> None:
+    before = await fired_before()
+    before.store.is_open = True
+    after = World(store=before.store)
+    after.used["ram"] = 0.97
+    await after.pass_intervals(3)
+    (alert,) = after.alerts.active
+    assert (alert.state.value, alert.fired_at) == ("firing", before.store.stored[0].fired_at)
+    assert after.messages.sent == []
+    await after.alerts.stop()
+
+
+async def test_alerts_of_other_hosts_and_those_that_have_changed_since_are_not_taken_up() -> None:
+    before = await fired_before("another")
+    after = World(store=before.store)
+    after.used["ram"] = 0.95
+    await after.pass_intervals(4)
+    after.used["ram"] = 0.5
+    await after.pass_intervals(2)
+    before.store.is_open = True
+    await after.pass_intervals(2)
+    await after.alerts.stop()
+    assert [(alert.host, alert.state.value) for alert in before.store.stored] == [
+        ("another", "firing"),
+        ("this", "firing"),
+        ("this", "resolved"),
+    ]
+
+
+async def test_a_database_that_fails_at_first_delays_what_is_taken_up() -> None:
+    before = await fired_before()
+    before.store.is_open = before.store.is_broken = True
+    after = World(store=before.store)
+    await after.pass_intervals(3)
+    before.store.is_broken = False
+    await after.pass_intervals(2)
+    await after.alerts.stop()
+    assert [alert.state.value for alert in before.store.stored] == ["firing", "resolved"]
 
 
 async def test_a_metric_that_nobody_measures_raises_no_alert() -> None:

@@ -175,7 +175,7 @@ async def test_beyond_the_bound_of_the_queue_the_oldest_messages_are_dropped() -
 @pytest.mark.usefixtures("virtual_time")
 async def test_what_still_waits_at_the_end_is_lost_and_logged() -> None:
     logs = await delivered(Answers(500), [FIRING], [RESOLVED], seconds=1)
-    assert (logs[-1]["event"], logs[-1]["messages"]) == ("alert_messages_lost", 2)
+    assert (logs[-1]["event"], logs[-1]["undelivered"]) == ("alert_messages_lost", 2)
 
 
 @pytest.mark.usefixtures("virtual_time")
