@@ -155,6 +155,8 @@ RIGHT_REFUSALS: Final = (
     ("/v1/responses/{response_id}/input_items", "invalid_request", "after: there is no item"),
     ("/v1/conversations", "invalid_request", "the id of an item is text of"),
     ("/v1/conversations/{conversation_id}/items", "invalid_request", "the id of an item is text of"),
+    ("/v1/conversations", "invalid_request", "another item has this id"),
+    ("/v1/conversations/{conversation_id}/items", "invalid_request", "another item has this id"),
     ("/v1/conversations/{conversation_id}/items", "not_found", "there is no item"),
     ("/v1/monitor/metrics", "invalid_request", "history reaches back"),
     ("/v1/monitor/gpus", "invalid_request", "there is no GPU"),

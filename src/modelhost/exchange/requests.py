@@ -166,6 +166,8 @@ class PendingCall(Struct, frozen=True, kw_only=True):
     is_approved: bool
     reason: str | None = None
     """Why it is not approved, for the model."""
+    request_id: str = ""
+    """The door's id of the request to approve it."""
 
 
 class HostCalls(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final
 
 from modelhost.errors import InvalidRequest
@@ -21,5 +20,5 @@ def text_in_base64(data: str, param: str) -> str:
     """Return the text in ``data``; raises InvalidRequest if it is none."""
     try:
         return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # characters that are none of base64's, a wrong length, or bytes that are no text
         raise InvalidRequest(f"{param}: it is not text in UTF-8, in base64.", param=param) from None

@@ -90,6 +90,16 @@ def test_an_item_that_is_there_is_not_added_twice(client: openai.OpenAI) -> None
     assert texts(client, made.id) == ["once"]
 
 
+def test_what_was_there_is_answered_as_it_stays(client: openai.OpenAI, scripted: Talk) -> None:
+    made = client.conversations.create(items=[said("once")])
+    (item,) = client.conversations.items.list(made.id).data
+    changed = {**said("changed"), "id": item.id}
+    answer = scripted.post(f"{CONVERSATIONS}/{made.id}/items", {"items": [said("new"), changed]}).json()
+    assert [each["content"][0]["text"] for each in answer["data"]] == ["new", "once"]
+    twice = scripted.post(CONVERSATIONS, {"items": [{**said("a"), "id": "msg_1"}, {**said("b"), "id": "msg_1"}]})
+    assert_error(twice, 400, "invalid_request", "items[1].id")
+
+
 def test_a_response_that_is_not_stored_adds_nothing(client: openai.OpenAI) -> None:
     made = client.conversations.create(items=[said("before")])
     client.responses.create(model="scripted", input="/echo x", conversation=made.id, store=False)
@@ -126,6 +136,8 @@ def test_a_response_in_an_unknown_conversation_is_not_found(scripted: Talk, is_s
         ("", {"items": "x"}),
         ("", {"items": [{"type": "message", "role": "user"}]}),
         ("", {"metadata": {"n": 1}}),
+        ("", {"metadata": {"k" * 65: "a"}}),
+        ("/{id}", {"metadata": {"k": "a" * 513}}),
         ("", {"items": [{"role": "user", "content": [{"type": "input_image", "image_url": None}]}]}),
         ("/{id}", {}),
         ("/{id}/items", {"items": []}),

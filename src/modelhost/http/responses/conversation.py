@@ -6,7 +6,7 @@ behind it, as they did in the tool loop. So the prompt begins with the tokens th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -268,7 +268,8 @@ def pending_calls(items: Sequence[Item], name_of: NameOf, *, given_from: int = 0
                 if place >= given_from:
                     here.add(request["id"])
                 decided[request["id"]] = PendingCall(
-                    id=parsed_host_call_id(request["id"]).call_id,
+                    id=_call_id(request["id"], decided.values()),
+                    request_id=request["id"],
                     name=name_of(request["server_label"], request["name"]),
                     arguments=request["arguments"],
                     is_approved=item["approve"],
@@ -286,6 +287,13 @@ def pending_calls(items: Sequence[Item], name_of: NameOf, *, given_from: int = 0
                 requests.pop(item["approval_request_id"], None)
                 decided.pop(item["approval_request_id"], None)
     return tuple(decided[each] for each in requests if each in decided)
+
+
+def _call_id(request_id: str, others: Iterable[PendingCall]) -> str:
+    """Return the id of the call in the prompt; engines may number the calls of each turn anew."""
+    call_id = parsed_host_call_id(request_id).call_id
+    taken = {other.id for other in others if other.request_id != request_id}
+    return f"{call_id}_{len(taken)}" if call_id in taken else call_id
 
 
 def reasoning_text(item: Item, unseal: Unseal) -> str:

@@ -10,11 +10,12 @@ from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
+from modelhost.errors import InvalidRequest
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.endpoint import Endpoint, operator_of
 from modelhost.http.errors import error_answer
 from modelhost.http.exchange import DoorFormat, Exchange
-from modelhost.http.responses.bodies import MAX_METADATA
+from modelhost.http.responses.bodies import Metadata
 from modelhost.http.responses.errors import error_block
 from modelhost.http.responses.item_bodies import GivenItem
 from modelhost.http.responses.items import Item, input_items
@@ -27,7 +28,6 @@ from modelhost.state.stored_conversation import ItemPage, StoredConversation
 FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
 MOST_ITEMS: Final = 20
 """Items in one request, as OpenAI limits them."""
-Metadata = Annotated[dict[str, str], Field(max_length=MAX_METADATA)]
 
 
 class CreateConversation(Lenient):
@@ -58,9 +58,20 @@ class ConversationEndpoint(Endpoint):
         self.conversations = responses.host.state.conversations
 
     async def items(self, given: list[Any] | None, scope: Scope) -> Sequence[Item]:
-        """Return the items of a body, each with an id; raises InvalidRequest for an id that cannot be stored."""
-        items: Any = given or []
-        return storable(input_items(items, await self.responses.find_items(items, operator_of(scope))), "items")
+        """Return the items of a body, each with an id.
+
+        Raises:
+            InvalidRequest: an id cannot be stored, or is that of two of them.
+        """
+        wanted: Any = given or []
+        items = storable(input_items(wanted, await self.responses.find_items(wanted, operator_of(scope))), "items")
+        known: set[str] = set()
+        for place, item in enumerate(items):
+            if item["id"] in known:
+                param = f"items[{place}].id"
+                raise InvalidRequest(f"{param}: another item has this id, too.", param=param)
+            known.add(item["id"])
+        return items
 
 
 class CreateEndpoint(ConversationEndpoint):
@@ -103,8 +114,10 @@ class AddItemsEndpoint(ConversationEndpoint):
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
         given = checked(CreateItems, body)
         items = await self.items(given.items, scope)
-        await self.conversations.append(*_whose(scope), items)
-        await exchange.answer_json(list_of(ItemPage(items=tuple(items), has_more=False)))
+        added = {item["id"]: item for item in await self.conversations.append(*_whose(scope), items)}
+        # One that was there stays as it was.
+        stored = [added.get(item["id"]) or await self.conversations.item(*_whose(scope), item["id"]) for item in items]
+        await exchange.answer_json(list_of(ItemPage(items=tuple(stored), has_more=False)))
 
 
 class ListItemsEndpoint(ConversationEndpoint):

@@ -17,7 +17,7 @@ from modelhost.exchange.requests import ChatRequest, HostCalls, McpOptions, Outp
 from modelhost.http.engine_fields import EFFORT, TEMPLATE, supported
 from modelhost.http.responses import bodies
 from modelhost.http.responses.conversation import Unseal, messages_of, pending_calls
-from modelhost.http.responses.items import Item, parsed_host_call_id
+from modelhost.http.responses.items import Item
 from modelhost.http.responses.tools import GivenTools, choice_of, given_tools, name_for_model
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class ParsedResponse(Struct, frozen=True, kw_only=True):
     listed: frozenset[str] = frozenset()
     """The servers whose tools the conversation lists already."""
     approvals: Mapping[str, str] = NOTHING
-    """The approval request of each call that needed one, by the call's id."""
+    """The approval request of each call that is decided about, by the call's id."""
 
     @property
     def decided(self) -> tuple[str, ...]:
         """The approval requests that the request decides about."""
-        return tuple(self.approvals[call.id] for call in self.request.host_calls.pending)
+        return tuple(self.approvals.values())
 
 
 def chat_request(
@@ -106,7 +106,7 @@ def chat_request(
         has_logprobs=has_logprobs,
         truncates=body.truncation == "auto",
         listed=frozenset(item["server_label"] for item in items if item["type"] == "mcp_list_tools"),
-        approvals=_approvals(items),
+        approvals={call.id: call.request_id for call in request.host_calls.pending} or NOTHING,
     )
 
 
@@ -211,8 +211,3 @@ def _check_with_mcp(body: bodies.CreateResponse, mcp: McpOptions | None, *, has_
         f"{param}: log probabilities cannot be combined with MCP tools that the host calls. Leave out one of them.",
         param=param,
     )
-
-
-def _approvals(items: Sequence[Item]) -> Mapping[str, str]:
-    ids = [item["id"] for item in items if item["type"] == "mcp_approval_request"]
-    return {parsed_host_call_id(each).call_id: each for each in ids} or NOTHING

@@ -223,6 +223,7 @@ def test_texts_images_and_files_are_parts() -> None:
         ({"type": "input_file", "file_id": "file_1"}, "file_id"),
         ({"type": "input_file", "file_data": "data:application/pdf;base64,AAAA"}, "file_data"),
         ({"type": "input_file", "file_data": "data:text/plain;base64,%"}, "file_data"),
+        ({"type": "input_file", "file_data": "é"}, "file_data"),
         ({"type": "input_image", "file_id": "file_1"}, "file_id"),
     ],
     ids=str,
@@ -272,6 +273,15 @@ def test_a_call_that_was_decided_about_cannot_be_approved_again(approve: bool) -
         pending_calls(items, name_of, given_from=4)
     assert refused.value.param == "input[0].approval_request_id"
     assert pending_calls(items, name_of, given_from=5) == ()
+
+
+def test_calls_of_one_id_in_different_turns_are_kept_apart() -> None:
+    one, other = request("call_0"), request("call_0")
+    (call,) = pending_calls(input_items([HI, one, other, decision(one)], lambda _: None), name_of)
+    assert (call.id, call.request_id) == ("call_0", one["id"])
+    both = pending_calls(input_items([HI, one, other, decision(other), decision(one)], lambda _: None), name_of)
+    assert {call.request_id for call in both} == {one["id"], other["id"]}
+    assert len({call.id for call in both}) == 2
 
 
 def test_two_decisions_about_a_call_in_one_request_are_refused() -> None:
