@@ -106,7 +106,7 @@ def test_more_messages_than_the_context_has_room_for_are_refused_at_every_door(
         ({"tools": "none"}, "tools"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
-        ({"modalities": ["audio"]}, "modalities[0]"),
+        ({"modalities": ["image"]}, "modalities[0]"),
         ({"user": 5}, "user"),
         ({"metadata": "x"}, "metadata"),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs"),
@@ -165,7 +165,7 @@ def test_an_unknown_field_is_refused_with_what_was_meant(any_talk: Talk, name: s
     assert f'"{hint}"' in error["message"]
 
 
-@pytest.mark.parametrize("name", ["num_ctx", "keep_alive", "options", "audio", "best_of", "suffix"])
+@pytest.mark.parametrize("name", ["num_ctx", "keep_alive", "options", "best_of", "suffix"])
 def test_a_field_that_cannot_be_honoured_is_refused(any_talk: Talk, name: str) -> None:
     error = error_of(any_talk.post_chat(**{name: 5}))
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)
