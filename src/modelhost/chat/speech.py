@@ -10,7 +10,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from modelhost.chat.turn import adapted, check_can
-from modelhost.engines.installed import can_do
 from modelhost.errors import InvalidRequest, NothingToSpeak, UnsupportedOperation
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.requests import SpeechRequest
@@ -99,13 +98,13 @@ def capable_model(collection: ModelCollection, task: Task, name: str | None) -> 
         ModelNotFound: there is none of that name.
         UnsupportedOperation: it cannot do ``task``, or none can.
     """
-    able = [model for model in collection.models if can_do(model.engine.name, task)]
+    able = [model for model in collection.models if model.can_do(task)]
     if name is None:
         if able:
             return able[0]
         raise UnsupportedOperation(f"No model of this host can do {task}. Serve one beside: {INSTALL[task]}.")
     model = collection.find(name)
-    if not can_do(model.engine.name, task):
+    if not model.can_do(task):
         raise UnsupportedOperation(f"{model.name} cannot do {task}. {_ways(able, task)}", model=model.name)
     return model
 

@@ -12,7 +12,6 @@ from modelhost.chat.audio_files import container_of
 from modelhost.chat.media import hearing as hear
 from modelhost.chat.speech import capable_model
 from modelhost.chat.turn import check_can
-from modelhost.engines.installed import can_do
 from modelhost.errors import EngineError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
@@ -103,8 +102,8 @@ class Transcribing:
         models = self._collection().models
         if name is not None:
             found = self._collection().find(name)
-            return found if not can_do(found.engine.name, "transcription") and hear.may_hear(found) else None
-        if any(can_do(model.engine.name, "transcription") for model in models):
+            return found if not found.can_do("transcription") and hear.may_hear(found) else None
+        if any(model.can_do("transcription") for model in models):
             return None
         return next(filter(hear.may_hear, models), None)
 

@@ -120,9 +120,20 @@ def engine_with_package(model: str | None, engine: str | None = None) -> str | N
     return named if engine in (None, named) else None
 
 
-def can_do(engine: str, task: Task) -> bool:
-    """Whether models of ``engine`` can do ``task``, as far as is known before one is loaded."""
-    return task in TRAITS[engine].can
+def can_do(engine: str, task: Task, *, own_task: Task | None = None) -> bool:
+    """Whether a model of ``engine`` can do ``task``, as far as is known before it is loaded.
+
+    ``own_task`` is that of a model whose files say that it does nothing else.
+    """
+    if own_task is not None:
+        return task == own_task
+    return task in TRAITS[engine].can and task not in TRAITS[engine].kinds.values()
+
+
+def kind_of(families: frozenset[str]) -> tuple[str, Task] | None:
+    """Return the engine and the task of a model of ``families`` that writes no text; ``None`` for other models."""
+    found = ((name, traits.kinds[each]) for name, traits in TRAITS.items() for each in families & traits.kinds.keys())
+    return min(found, default=None)
 
 
 def quantizing_by(option: str) -> str:

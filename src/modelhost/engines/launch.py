@@ -53,6 +53,8 @@ class ModelSpec:
     """How a worker that can distinguish them treats the names of special tokens in the contents of messages."""
     pooling: str | None = None
     embedding_only: bool = False
+    task: Task | None = None
+    """What it does, where its files say that this is not writing text (``EngineTraits.kinds``)."""
     vocab_size: int | None = None
     cache_bytes: int | None = None
     """The size of the key-value caches of all slots together; ``None`` leaves that to the engine."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from modelhost.engines.capabilities import Capabilities
 from modelhost.engines.environments import Recipe
+from modelhost.exchange.tasks import Task
 
 ModelFormat = Literal["gguf", "safetensors"]
 Source = Literal["files", "server", "script"]
@@ -146,6 +147,9 @@ class EngineTraits:
     formats: frozenset[ModelFormat] = frozenset()
     recognises: Callable[[frozenset[str]], bool] = lambda _names: False
     """Whether a directory with files of these names is a model in a layout that only this engine reads."""
+    kinds: Mapping[str, Task] = field(default_factory=dict)
+    """The task of models in safetensors that write no text, by their ``model_type`` or ``sentence_transformers``; no
+    other engine serves these."""
     packaged: tuple[str, ...] = ()
     """Names of models that come in packages of its environment, without files to name."""
     best_on: frozenset[Machine] = frozenset()

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelhost.engines.llamacpp.config import (
     cache_folder,
@@ -25,9 +25,6 @@ from modelhost.engines.llamacpp.config import (
 )
 from modelhost.engines.llamacpp.features import LLGUIDANCE, features_in, has_llguidance
 from modelhost.engines.worker.process import announce_failed, announce_ready, read_config, watch_lifeline
-
-if TYPE_CHECKING:
-    from modelhost.engines.llamacpp.modalities import Modalities
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
 
@@ -50,6 +47,7 @@ def main() -> None:
         sys.exit(1)
     features = features_in(xllamacpp.get_system_info(), [device["name"] for device in xllamacpp.get_device_info()])
     guided = _guided(xllamacpp, config)
+    sees_images, hears_audio = _modalities(server.listening_address, config)
     # An orderly exit of the interpreter while llama.cpp's threads run ends in a segmentation fault.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     announce_ready(
@@ -60,21 +58,23 @@ def main() -> None:
         engine_version=xllamacpp.__version__,
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
-        **_modalities(server.listening_address, config),
+        sees_images=sees_images,
+        hears_audio=hears_audio,
         guided=guided,
         features=[*features, *([LLGUIDANCE] if guided else [])],
     )
     threading.Event().wait()
 
 
-def _modalities(url: str, config: dict[str, Any]) -> Modalities:
-    """Return whether the model sees and hears, as arguments of :func:`announce_ready`."""
+def _modalities(url: str, config: dict[str, Any]) -> tuple[bool | None, bool | None]:
+    """Return whether the model sees, and whether it hears."""
     if config["mmproj_path"] is None:
-        return {"sees_images": False, "hears_audio": False}
+        return False, False
     # Here, not at the top: few models have an encoder, and each millisecond of the imports is one of every load.
     from modelhost.engines.llamacpp.modalities import address_in, modalities_of  # noqa: PLC0415
 
-    return modalities_of(address_in(url, config), config)
+    found = modalities_of(address_in(url, config), config)
+    return found["sees_images"], found["hears_audio"]
 
 
 def _guided(xllamacpp: Any, config: dict[str, Any]) -> list[str]:

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from modelhost.engines.media.speaking import Samples, Take
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
 
-Samples = NDArray[np.float32]
-"""Mono, from -1 to 1."""
-Take = Callable[[Samples], bool]
-"""Takes audio as it is made; returns whether to go on."""
 VOCODERS: Final = re.compile(r"(vocos|hifigan|vocoder)", re.IGNORECASE)
 LEXICONS: Final = "lexicon*.txt"
 KNOWN_SOMEWHERE: Final = "one uno 一 один"
 """Some of it is known to every voice that knows the words of its language."""
-
-
-class Speaker(Protocol):
-    """A loaded model that speaks."""
-
-    voices: tuple[str, ...]
-    sample_rate: int
-    version: str
-
-    def speak(self, text: str, *, voice: str, speed: float, seed: int | None, take: Take) -> None:
-        """Speak ``text``, sentence by sentence, as long as ``take`` returns true."""
-        ...
 
 
 class Hibari:

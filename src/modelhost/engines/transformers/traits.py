@@ -18,8 +18,9 @@ TRAITS: Final = EngineTraits(
         differs=TEXT_ONLY,
         contents=EXACT,
     ),
+    kinds={"whisper": "transcription", "vits": "speech", "sentence_transformers": "embeddings"},
     reads="safetensors",
-    can=TEXT,
+    can=(*TEXT, "embeddings", "speech", "transcription"),
     installation=Installation(
         modules=("torch", "transformers", "llguidance"), distribution="transformers", has_extra=True
     ),

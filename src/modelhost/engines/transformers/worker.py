@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelhost.engines.transformers.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -44,10 +45,10 @@ def load(config: Mapping[str, Any]) -> Any:
     torch.set_num_threads(config["threads"])
     torch.set_grad_enabled(False)
     directory = Path(config["path"])
-    device = _device(torch, config["device"])
+    device = device_of(torch, config["device"])
     trusts = config["trust_remote_code"]
     model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=_dtype(torch, config["dtype"], device), local_files_only=True, trust_remote_code=trusts
+        directory, dtype=dtype_of(torch, config["dtype"], device), local_files_only=True, trust_remote_code=trusts
     )
     model = model.to(device).eval()
     _check_layers(model.config.get_text_config())
@@ -83,21 +84,6 @@ def gpu_memory(cuda: Any) -> Any:
         cached_bytes=cuda.memory_reserved() - allocated,
         largest_free_bytes=max(free, default=0),
     )
-
-
-def _device(torch: Any, wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _dtype(torch: Any, wanted: str, device: str) -> Any:
-    """A CPU computes in 32 bits faster than in 16, which most have no instructions for."""
-    if wanted != "auto":
-        return getattr(torch, wanted)
-    return torch.float32 if device == "cpu" else "auto"
 
 
 def _check_layers(config: Any) -> None:

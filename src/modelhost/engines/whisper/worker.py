@@ -1,8 +1,7 @@
 """The worker process of one model that transcribes.
 
 Started as the module ``modelhost.engines.whisper.worker`` (:mod:`modelhost.engines.launch`), usually by the Python of
-an environment of its own. A request is a line of JSON and the file; the answer is
-events: ``info``, each ``segment``, and ``done``.
+an environment of its own.
 """
 
 from __future__ import annotations
@@ -10,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import orjson
-
+from modelhost.engines.media.decoding import SAMPLE_RATE, decode
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
-from modelhost.engines.whisper.decoding import SAMPLE_RATE, decode
-from modelhost.engines.worker.asgi import invalid, read_json
+from modelhost.engines.media.transcripts import EVENTS, PATH, event, read_request
+from modelhost.engines.worker.asgi import invalid
 from modelhost.engines.worker.process import read_config, watch_lifeline
-
-PATH: Final = "/v1/audio/transcriptions"
 
 
 def load(config: Mapping[str, Any]) -> LoadedMedia:
@@ -54,8 +50,7 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
     Raises:
         ErrorResponse: the model does not know the language.
     """
-    line, _, data = raw.partition(b"\n")
-    asked = read_json(line)
+    asked, data = read_request(raw)
     language = asked.get("language")
     if language is not None and language not in model.supported_languages:
         known = ", ".join(model.supported_languages)
@@ -75,14 +70,14 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
             vad_filter=asked["vad"],
         )
         seconds = samples.size / SAMPLE_RATE
-        if emit(_event("info", duration=seconds, language=info.language)):
+        if emit(event("info", duration=seconds, language=info.language)):
             for segment in segments:
-                if not emit(_event("segment", **_segment(segment))):
+                if not emit(event("segment", **_segment(segment))):
                     segments.close()
                     return
-            emit(_event("done"))
+            emit(event("done"))
 
-    return job, "text/event-stream"
+    return job, EVENTS
 
 
 def _segment(segment: Any) -> dict[str, Any]:
@@ -100,10 +95,6 @@ def _segment(segment: Any) -> dict[str, Any]:
         "no_speech_prob": float(segment.no_speech_prob),
         "words": words,
     }
-
-
-def _event(kind: str, **fields: Any) -> bytes:
-    return b"data: " + orjson.dumps({"event": kind, **fields}) + b"\n\n"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.safetensors import Weights, read_weights
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+MODULES, SENTENCE_TRANSFORMERS = "modules.json", "sentence_transformers"
+"""The file of a model for sentence embeddings, and what it adds to the families."""
 SUFFIX = ".safetensors"
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 LAYERS_KEYS, HEADS_KEYS = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head")
@@ -28,7 +30,7 @@ class HfModel:
 
     architecture: str
     families: frozenset[str]
-    """``model_type`` of the model and of the part of it that writes."""
+    """``model_type`` of the model and of the part of it that writes, and ``SENTENCE_TRANSFORMERS``."""
     weights: Weights
     quantization: str
     is_quantized: bool
@@ -66,7 +68,7 @@ def read_hf_directory(directory: Path) -> HfModel:
     weights = Weights.together([read_weights(path) for path in _weight_files(directory)])
     return HfModel(
         architecture=architecture,
-        families=frozenset(str(each["model_type"]) for each in (config, text) if "model_type" in each),
+        families=_families(directory, config, text),
         weights=weights,
         quantization=_quantization(config, weights),
         is_quantized="quantization" in config or "quantization_config" in config,
@@ -80,6 +82,11 @@ def read_hf_directory(directory: Path) -> HfModel:
         vocab_size=_count(text, "vocab_size"),
         embedding_length=_count(text, *WIDTH_KEYS),
     )
+
+
+def _families(directory: Path, *configs: Mapping[str, Any]) -> frozenset[str]:
+    found = {str(each["model_type"]) for each in configs if "model_type" in each}
+    return frozenset(found | {SENTENCE_TRANSFORMERS} if is_file_or_link(directory / MODULES) else found)
 
 
 def _weight_files(directory: Path) -> list[Path]:

@@ -10,10 +10,12 @@ from typing import Any
 
 from modelhost.engines.adapters import adapter_model_name, names_of
 from modelhost.engines.base import Engine
+from modelhost.engines.installed import can_do
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.load_config import NO_CHANGE, LoadConfig, LoadOverrides
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import Task
 from modelhost.meters import ModelMeters
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
@@ -146,6 +148,10 @@ class HostedModel:
     def known(self) -> Resolved | None:
         """What it is, or will be when it is loaded; ``None``: not inspected yet, or not downloaded."""
         return self.resolved if self.preview is None or self.worker is not None else self.preview.resolved
+
+    def can_do(self, task: Task) -> bool:
+        """Whether it can do ``task``, as far as is known before it is loaded."""
+        return can_do(self.engine.name, task, own_task=self.known.spec.task if self.known else None)
 
     @property
     def spec(self) -> ModelSpec | None:

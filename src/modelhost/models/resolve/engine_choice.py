@@ -14,6 +14,7 @@ from modelhost.engines.installed import (
     default_engine,
     how_to_install,
     is_installed,
+    kind_of,
     missing_modules,
     quantizing_by,
     serving,
@@ -37,6 +38,9 @@ def engine_for(located: Located, settings: Settings) -> str:
         return serving("server")
     if located.engine is not None:
         return _installed(located.engine, settings)
+    own = kind_of(located.directory.families) if located.directory is not None else None
+    if own is not None and settings.engine is None:
+        return _installed(own[0], settings)
     model_format: ModelFormat = "safetensors" if located.kind == "safetensors" else "gguf"
     return engine_for_format(model_format, settings, what=str(located.path))
 
@@ -47,6 +51,8 @@ def engine_reason(located: Located, settings: Settings) -> str:
         return "the model is one of its own"
     if settings.engine is not None:
         return "it was requested"
+    if located.directory is not None and kind_of(located.directory.families) is not None:
+        return "no other serves models of this kind"
     if located.kind != "safetensors":
         return "it reads GGUF"
     if QUANTIZE in settings.engine_options:
@@ -94,6 +100,8 @@ def better_engine(engine: str, located: Located, settings: Settings) -> str | No
     """
     is_asked_for = settings.engine is not None or settings.worker_python is not None
     if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
+        return None
+    if located.directory is not None and kind_of(located.directory.families) is not None:
         return None
     best = engines_by_preference()[0]
     return best if engine != best else None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from modelhost.config.directories import data_directory
 from modelhost.config.paths import broken_link
 from modelhost.config.settings import Settings
-from modelhost.engines.installed import default_engine
+from modelhost.engines.installed import default_engine, is_installed, kind_of
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
+from modelhost.exchange.tasks import Task
 from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import need_bytes
@@ -25,7 +26,12 @@ from modelhost.models.resolve.engine_choice import no_engine_message
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
 from modelhost.plurals import counted
 
-Capability = Literal["chat", "see", "embed", "rerank", "tools"]
+Capability = Literal["chat", "see", "embed", "rerank", "tools", "speak", "transcribe"]
+OF_TASKS: Final[Mapping[Task, Capability]] = {
+    "embeddings": "embed",
+    "speech": "speak",
+    "transcription": "transcribe",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,13 +209,9 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
         model = read_hf_directory(path)
     except (ModelFileInvalid, ModelFileMissing) as error:
         return _broken(path, path.name, "safetensors", error)
-    engine = best_installed_engine(data_dir)
+    own = kind_of(model.families)
+    engine = best_installed_engine(data_dir) if own is None else own[0] if is_installed(own[0], data_dir) else None
     estimate_context = context_length or min(model.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
-    capabilities: list[Capability] = ["chat"] if model.is_generating else ["rerank" if model.is_reranker else "embed"]
-    if model.is_generating and model.can_see:
-        capabilities.append("see")
-    if model.is_generating and mentions_tools(model.chat_template):
-        capabilities.append("tools")
     return Entry(
         name=path.name,
         path=str(path),
@@ -220,18 +222,27 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
         quantization=model.quantization,
         context_length=model.context_length,
         has_chat_template=model.chat_template is not None,
-        capabilities=tuple(capabilities),
+        capabilities=_capabilities_of(model),
         estimate_context=estimate_context,
         need_bytes=directory_need(
             model, engine=engine or default_engine("safetensors"), options={}, context_length=estimate_context, slots=1
         )[RAM],
-        is_usable=engine is not None and model.is_generating,
+        is_usable=engine is not None and (model.is_generating or own is not None),
         why_not=_why_not(model, engine),
     )
 
 
-def _why_not(model: HfModel, engine: str | None) -> str | None:
+def _capabilities_of(model: HfModel) -> tuple[Capability, ...]:
+    if (own := kind_of(model.families)) is not None:
+        return (OF_TASKS[own[1]],)
     if not model.is_generating:
+        return ("rerank" if model.is_reranker else "embed",)
+    extra: tuple[Capability, ...] = ("see",) if model.can_see else ()
+    return ("chat", *extra, *(("tools",) if mentions_tools(model.chat_template) else ()))
+
+
+def _why_not(model: HfModel, engine: str | None) -> str | None:
+    if not model.is_generating and kind_of(model.families) is None:
         return f"a {model.architecture} in safetensors writes no text; llama.cpp serves such models in GGUF"
     return no_engine_message() if engine is None else None
 

@@ -15,9 +15,11 @@ from modelhost.config.settings import Settings
 from modelhost.config.value_types import parse_size
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
+from modelhost.engines.installed import kind_of
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.special_tokens import ControlTokens, meaningful_names
 from modelhost.errors import ConfigError, ModelFileInvalid
+from modelhost.exchange.tasks import Task
 from modelhost.models.files import special_tokens
 from modelhost.models.files.directory_needs import (
     FLOAT16,
@@ -139,6 +141,7 @@ def _spec(
     """Return what the worker is started with, but for the layers that go to each GPU."""
     name, *aliases = settings.alias or (located.name,)
     header, described, traits = located.header, located.header or located.directory, TRAITS[runtime.engine.name]
+    task = _own_task(located, runtime.engine)
     return ModelSpec(
         name=name,
         aliases=tuple(aliases),
@@ -156,7 +159,8 @@ def _spec(
         has_chat_template=described is None or described.chat_template is not None,
         special_tokens=settings.special_tokens,
         pooling="rank" if header is not None and header.is_reranker else None,
-        embedding_only=header is not None and header.is_embedding,
+        embedding_only=(header is not None and header.is_embedding) or task == "embeddings",
+        task=task,
         vocab_size=described.vocab_size if described is not None else None,
         cache_bytes=capacity.cache_bytes,
         gpus=gpus,
@@ -213,6 +217,10 @@ def _capacity(
     settings: Settings, located: Located, runtime: Runtime, gpus: Sequence[int], available_bytes: int
 ) -> _Capacity:
     """Return the sizes of the settings; what they leave open is decided by the memory, where the files say enough."""
+    if _own_task(located, runtime.engine) is not None:
+        assert located.directory is not None
+        longest = located.directory.context_length
+        return _Capacity(context_length=min(filter(None, (settings.context_length, longest)), default=None), slots=1)
     model = (
         located.header if located.directory is None else _sized_directory(located.directory, settings, runtime, gpus)
     )
@@ -229,6 +237,12 @@ def _capacity(
     size = size_for(model, wanted, available_bytes=available_bytes)
     cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * size.context_length * size.slots)
     return _Capacity(context_length=size.context_length, slots=size.slots, cache_bytes=cache_bytes)
+
+
+def _own_task(located: Located, engine: Engine) -> Task | None:
+    """Return the task of a model that writes no text and that ``engine`` serves."""
+    own = kind_of(located.directory.families) if located.directory is not None else None
+    return own[1] if own is not None and own[0] == engine.name else None
 
 
 def _with_float16(runtime: Runtime, directory: HfModel, gpus: Sequence[int]) -> Runtime:
@@ -336,7 +350,7 @@ def control_tokens(located: Located, settings: Settings, engine: Engine, templat
     Raises:
         ModelFileInvalid: a file of its vocabulary is damaged.
     """
-    if settings.special_tokens == "raw":
+    if settings.special_tokens == "raw" or _own_task(located, engine) is not None:
         return None
     found = meaningful_names(_in_files(located), template) if engine.parses_special_tokens else ()
     names = (*settings.special_token_list, *found)

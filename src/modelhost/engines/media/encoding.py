@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import av
 import numpy as np
-
-from modelhost.engines.speech.voices import Samples
+from numpy.typing import NDArray
 
 PCM_RATE: Final = 24_000
 """Samples a second of ``pcm``, whatever the voice has: there is no header to say it in."""
@@ -60,7 +59,7 @@ class Encoder:
         self._output: Any = av.open(self._sink, "w", format=container, options=_OPTIONS.get(audio_format, {}))
         self._stream: Any = self._output.add_stream(codec, rate=rate, layout="mono")
 
-    def add(self, samples: Samples) -> bytes:
+    def add(self, samples: NDArray[np.float32]) -> bytes:
         """Return the bytes that are complete with ``samples``; possibly none."""
         whole = (np.clip(samples, -1.0, 1.0) * LARGEST).astype("<i2")
         if whole.size:
