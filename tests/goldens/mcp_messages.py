@@ -150,7 +150,7 @@ MISTAKES: Final = (
 )
 FACES: Final[Mapping[str, tuple[Message, ...]]] = {
     "all": (*LLM, *MODELS, *STATE, *MONITOR, *MISTAKES),
-    "llm": (LLM[0], LLM[4], LLM[7], LLM[-1]),
+    "llm": (LLM[0], LLM[4], LLM[7], LLM[10], LLM[-1]),
     "models": (call("list-models"), *MODELS[1:2], *MODELS[4:5], *MODELS[6:9], MODELS[-1]),
     "state": (*STATE[:2], *STATE[5:]),
     "monitor": (MONITOR[0], MONITOR[2], *MONITOR[4:6]),

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from typer.main import get_command
@@ -59,9 +59,14 @@ def statuses() -> Mapping[str, list[str]]:
     return found
 
 
+ONLY_REFUSED: Final = {"POST /v1/images/variations": "400", "GET /v1/images/files/{name}": "404"}
+"""Routes of which only a refusal is recorded: one refuses everything, the other takes what is random."""
+
+
 @pytest.mark.parametrize("route", routes())
 def test_every_route_of_the_openapi_document_was_asked_and_has_answered(route: str) -> None:
-    assert any(status.startswith("2") for status in statuses()[route]), statuses()[route]
+    expected = ONLY_REFUSED.get(route, "2")
+    assert any(status.startswith(expected) for status in statuses()[route]), statuses()[route]
 
 
 @pytest.mark.parametrize("code", [leaf.code for leaf in leaves()])

@@ -24,6 +24,9 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from transformers import (
@@ -205,9 +208,15 @@ KINDS: Final[dict[str, Callable[[], Any]]] = {
 
 
 def main(kind: str, folder: Path) -> None:
-    """Write a pipeline of ``kind`` to ``folder``."""
+    """Write a pipeline of ``kind`` to ``folder``, and an adapter for Stable Diffusion beside it."""
     torch.manual_seed(TORCH_SEED)
-    KINDS[kind]().save_pretrained(folder, safe_serialization=True)
+    pipeline = KINDS[kind]()
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    if kind == "stable-diffusion":
+        wanted = LoraConfig(r=4, lora_alpha=32, init_lora_weights=False, target_modules=["to_q", "to_v"])
+        pipeline.unet.add_adapter(wanted)
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
+        StableDiffusionPipeline.save_lora_weights(folder.parent, unet_lora_layers=layers)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from modelhost.models.resolve.resolve import resolve
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_until, send_post
 from tests.support.registries import chat, nano, write_registry
-from tests.support.serving import ServedHost
+from tests.support.serving import ServedHost, ServeFailed
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 MAKER = Path(__file__).with_name("make_pipelines.py")
@@ -146,6 +147,47 @@ def test_a_huge_image_and_a_mask_that_does_not_fit_are_refused(diffusion: Served
     answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files={"image": bomb})
     assert answer.status_code in (400, 413)
     assert answer.json()["error"]["code"] in ("invalid_image", "request_too_large")
+
+
+def test_options_of_the_engine_change_the_image(pipelines: Path, data_dir: str, diffusion: ServedHost) -> None:
+    lora = str(pipelines / "pytorch_lora_weights.safetensors")
+    options = [
+        {"scheduler": "EulerAncestralDiscreteScheduler"},
+        {"lora": lora},
+        {"lora": {lora: 0.5}},
+        {"dtype": "bfloat16", "tiling": True},
+    ]
+    found = made(diffusion)
+    model = str(pipelines / "stable-diffusion")
+    for each in options:
+        with ServedHost(model=model, alias=["painter"], data_dir=data_dir, engine_options=each) as host:
+            found += made(host)
+    assert len(set(found)) == len(options) + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scheduler": "NoScheduler"}, "EulerDiscreteScheduler"),
+        ({"lora": "none.safetensors"}, "which is no file"),
+        ({"offload": "model"}, "needs a GPU"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named_when_the_model_is_loaded(
+    options: dict[str, Any], says: str, pipelines: Path, data_dir: str
+) -> None:
+    with pytest.raises(ServeFailed, match=says):
+        ServedHost(model=str(pipelines / "stable-diffusion"), data_dir=data_dir, engine_options=options)
+
+
+def test_a_pipeline_of_another_kind_is_refused_when_it_is_loaded(
+    pipelines: Path, data_dir: str, tmp_path: Path
+) -> None:
+    shutil.copytree(pipelines / "stable-diffusion", tmp_path / "other")
+    index = tmp_path / "other" / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    with pytest.raises(ServeFailed, match="makes no images from texts alone"):
+        ServedHost(model=str(tmp_path / "other"), data_dir=data_dir)
 
 
 def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHost) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,16 +83,13 @@ def _dtype(wanted: str, device: str, torch: Any) -> Any:
 
 
 def _check_kind(pipeline: Any) -> None:
-    import inspect  # noqa: PLC0415 (only here)
-
-    name, parameters = type(pipeline).__name__, inspect.signature(pipeline.__call__).parameters
-    if "image" in parameters and parameters["image"].default is inspect.Parameter.empty:
-        raise ValueError(
-            f"{name} makes images from images only: serve the pipeline for text to image of the same model"
-        )
-    missing = NEEDED - parameters.keys()
+    missing = NEEDED - inspect.signature(pipeline.__call__).parameters.keys()
     if missing or not hasattr(pipeline, "vae") or not hasattr(pipeline, "image_processor"):
-        raise ValueError(f"{name} makes no images from texts that modelhost can serve")
+        name = type(pipeline).__name__
+        raise ValueError(
+            f"{name} makes no images from texts alone that modelhost can serve; in place of a pipeline that edits "
+            "images, serve the one for text to image of the same model, which edits too"
+        )
 
 
 def _scheduler(own: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
+from modelhost.models.files.directory_needs import CUDA_CONTEXT_BYTES, CUDA_PROCESS_BYTES
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.safetensors import Weights, read_weights
 
@@ -24,8 +25,6 @@ WITH_WEIGHTS: Final = ("text_encoder", "unet", "transformer", "vae", "image_enco
 FULL_SIZE_TENSORS: Final = 6
 """Tensors of a picture's full size that decoding holds at the same time, with the channels of the last block."""
 WIDTHS: Final[Mapping[str, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
-CUDA_PROCESS_BYTES: Final = 1_200_000_000
-CUDA_CONTEXT_BYTES: Final = 600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
