@@ -27,6 +27,7 @@ from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
 from modelhost.http.responses.paths import STORED as STORED_RESPONSES
+from modelhost.http.responses.paths import route_of
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
 
 def stored_routes(responses: ASGIApp) -> list[BaseRoute]:
     """Return the routes of what is stored of the Responses API, for which ``responses`` answers."""
-    return [Route(path, responses, methods=[method]) for method, path in STORED_RESPONSES]
+    return [Route(route_of(path), responses, methods=[method]) for method, path in STORED_RESPONSES]
 
 
 def image_routes(images: ASGIApp) -> list[BaseRoute]:

@@ -179,7 +179,7 @@ def test_a_count_of_an_image_is_an_estimate(nano_host: ServedHost) -> None:
 def test_an_image_for_a_model_that_does_not_see_is_refused_by_the_name_of_the_input(nano_host: ServedHost) -> None:
     content = [{"type": "input_image", "image_url": png_url()}]
     error = error_of(post(nano_host, [{"role": "user", "content": content}], store=False))
-    assert (error["code"], error["param"]) == ("unsupported_operation", "input")
+    assert (error["code"], error["param"]) == ("unsupported_operation", "input[0].content[0].image_url")
 
 
 def test_a_conversation_that_is_too_long_is_refused_or_truncated(scripted_host: ServedHost) -> None:

@@ -152,8 +152,8 @@ async def test_reasoning_that_was_changed_is_refused(talk: Talk) -> None:
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 SMALL = Shape(layers=2, width=192, feed_forward=384, heads=3)
-SHAPE = LARGER if os.environ.get("MODELHOST_TEST_LARGER") else SMALL
-"""``MODELHOST_TEST_LARGER=1``: the 120 million weights of the benchmarks, with which this takes minutes."""
+SHAPE = LARGER if os.environ.get("LARGER_MODEL") else SMALL
+"""``LARGER_MODEL=1``: the 120 million weights of the benchmarks, with which this takes minutes."""
 CONTEXT = 8192
 TURNS = 5
 REUSED = 0.9

@@ -90,6 +90,14 @@ def test_an_item_that_is_there_is_not_added_twice(client: openai.OpenAI) -> None
     assert texts(client, made.id) == ["once"]
 
 
+def test_an_item_whose_id_has_a_slash_is_retrieved_and_deleted(scripted: Talk) -> None:
+    made = scripted.post(CONVERSATIONS, {"items": [{**said("a"), "id": "a/b"}]}).json()["id"]
+    path = f"{CONVERSATIONS}/{made}/items/a%2Fb"
+    assert scripted.host.http.get(path).json()["id"] == "a/b"
+    assert scripted.host.http.delete(path).status_code == 200
+    assert_error(scripted.host.http.get(path), 404, "item_not_found", None)
+
+
 def test_what_was_there_is_answered_as_it_stays(client: openai.OpenAI, scripted: Talk) -> None:
     made = client.conversations.create(items=[said("once")])
     (item,) = client.conversations.items.list(made.id).data

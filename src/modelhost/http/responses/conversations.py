@@ -20,7 +20,13 @@ from modelhost.http.responses.errors import error_block
 from modelhost.http.responses.item_bodies import GivenItem
 from modelhost.http.responses.items import Item, input_items
 from modelhost.http.responses.paging import page_query
-from modelhost.http.responses.paths import CONVERSATION, CONVERSATION_ITEM, CONVERSATION_ITEMS, CONVERSATIONS
+from modelhost.http.responses.paths import (
+    CONVERSATION,
+    CONVERSATION_ITEM,
+    CONVERSATION_ITEMS,
+    CONVERSATIONS,
+    route_of,
+)
 from modelhost.http.responses.running import Responses, list_of, storable
 from modelhost.http.validation import Lenient, checked
 from modelhost.state.stored_conversation import ItemPage, StoredConversation
@@ -165,8 +171,10 @@ def conversation_routes(responses: Responses) -> list[BaseRoute]:
         Route(CONVERSATION, DeleteEndpoint(responses, "delete_conversation"), methods=["DELETE"]),
         Route(CONVERSATION_ITEMS, ListItemsEndpoint(responses, "conversation_items"), methods=["GET"]),
         Route(CONVERSATION_ITEMS, AddItemsEndpoint(responses, "add_conversation_items"), methods=["POST"]),
-        Route(CONVERSATION_ITEM, ItemEndpoint(responses, "conversation_item"), methods=["GET"]),
-        Route(CONVERSATION_ITEM, DeleteItemEndpoint(responses, "delete_conversation_item"), methods=["DELETE"]),
+        Route(route_of(CONVERSATION_ITEM), ItemEndpoint(responses, "conversation_item"), methods=["GET"]),
+        Route(
+            route_of(CONVERSATION_ITEM), DeleteItemEndpoint(responses, "delete_conversation_item"), methods=["DELETE"]
+        ),
     ]
 
 

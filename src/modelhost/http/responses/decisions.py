@@ -72,15 +72,24 @@ class Decisions:
 
     async def _take(self, request_ids: Sequence[str], owner: str, own_input: Sequence[Item], *, is_kept: bool) -> bool:
         """Keep other hosts from carrying them out; return whether there is a database for that."""
+        taking = asyncio.ensure_future(self._decisions.take(request_ids, owner))
         try:
-            other = await self._decisions.take(request_ids, owner)
+            other = await asyncio.shield(taking)
         except DatabaseUnavailable:
             if is_kept:
                 raise
             return False
+        except asyncio.CancelledError:
+            taking.add_done_callback(lambda _: self._give_back_taken(taking, request_ids, owner))
+            raise
         if other is not None:
             raise _decided(other, own_input)
         return True
+
+    def _give_back_taken(self, taking: asyncio.Future[str | None], request_ids: Sequence[str], owner: str) -> None:
+        """Release what was taken for a request whose client had left."""
+        if not taking.cancelled() and taking.exception() is None and taking.result() is None:
+            self._release({(owner, each) for each in request_ids}, is_stored=True)
 
     def _release(self, taken: set[Key], *, is_stored: bool) -> None:
         if not is_stored:

@@ -33,3 +33,8 @@ STORED: Final = (
     ("DELETE", CONVERSATION_ITEM),
 )
 """The methods and paths of what is stored."""
+
+
+def route_of(path: str) -> str:
+    """Return ``path`` for a router: ids of items, which clients may choose, may have slashes."""
+    return path.replace("{item_id}", "{item_id:path}")
