@@ -197,6 +197,8 @@ class Normaliser:
             return "<text>"
         if key == "host" and value == platform.node():
             return "<machine>"
+        if key == "host" and re.fullmatch(re.escape(platform.node()[:64]) + r"-[0-9a-f]{8}", value):
+            return "<machine and data directory>"
         if key == "worker":
             return re.sub(r"/\d+$", "/<pid>", value)
         if key in BY_KEY and BY_KEY[key] in {VERSION, "<fingerprint>", TIME}:

@@ -130,4 +130,5 @@ def test_what_happened_in_a_short_time_is_a_matter_of_speed(normaliser: Normalis
 
 def test_the_name_of_the_machine_is_hidden_where_it_is_told_as_the_host(normaliser: Normaliser) -> None:
     assert normaliser.value({"host": platform.node()}) == {"host": "<machine>"}
+    assert normaliser.value({"host": f"{platform.node()}-0a1b2c3d"}) == {"host": "<machine and data directory>"}
     assert normaliser.value({"host": "127.0.0.1", "name": "of it"}) == {"host": "127.0.0.1", "name": "of it"}

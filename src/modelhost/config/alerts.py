@@ -105,7 +105,7 @@ class AlertRule(BaseModel):
     for_seconds: Seconds = Field(default=0.0, alias="for")
     """For how long the condition has to hold before the alert fires."""
     severity: Severity = "warning"
-    models: list[str] = Field(default=[EVERY_SUBJECT])
+    models: list[str] = Field(default=[EVERY_SUBJECT], min_length=1)
     """Names or patterns of the models (or pools, GPUs) that it watches."""
     summary: str = ""
     """What it means and what to do, for people."""

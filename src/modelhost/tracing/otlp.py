@@ -204,9 +204,9 @@ class _Exporter(SpanExporter):
 
     def export(self, batch: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._inner.export(batch if self._records_content else [_without_texts(span) for span in batch])
-        has_failed = result is not SpanExportResult.SUCCESS
+        has_failed, reason = result is not SpanExportResult.SUCCESS, _FAULTS.take()
         if has_failed and not self._has_failed:
-            log.warning("traces_not_exported", to=self._to, spans=len(batch), reason=_FAULTS.last)
+            log.warning("traces_not_exported", to=self._to, spans=len(batch), reason=reason)
         elif self._has_failed and not has_failed:
             log.info("traces_exported_again", to=self._to)
         self._has_failed = has_failed
@@ -220,16 +220,18 @@ class _Faults(logging.Handler):
     """Keeps why the last export of each thread failed, which the library says only in its log."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self._of_thread = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._of_thread.last = record.getMessage()[:LONGEST_REASON]
+        # Each attempt is a warning with its reason; the error at the end has one only if there was one attempt.
+        kind = "error" if record.levelno >= logging.ERROR else "attempt"
+        setattr(self._of_thread, kind, record.getMessage()[:LONGEST_REASON])
 
-    @property
-    def last(self) -> str | None:
-        """That of this thread."""
-        return getattr(self._of_thread, "last", None)
+    def take(self) -> str | None:
+        """Return and forget that of this thread."""
+        found = vars(self._of_thread)
+        return " ".join(filter(None, (found.pop("error", None), found.pop("attempt", None)))) or None
 
 
 _FAULTS: Final = _Faults()
@@ -325,7 +327,7 @@ def begin(wanted: WantedTraces) -> Export:
         for name in SDK_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         logger = logging.getLogger(OTLPSpanExporter.__module__)
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.WARNING)
         logger.handlers, logger.propagate = [_FAULTS], False
         sender = OTLPSpanExporter(endpoint=wanted.endpoint)
         exporter = _Exporter(sender, wanted.source, records_content=wanted.records_content)

@@ -74,6 +74,7 @@ def test_a_rule_can_be_given_as_text_on_the_command_line(tmp_path: Path) -> None
             "  broken: {metric: registry_ok, comparison: <, threshold: 1, models: [qwen]}",
             '"broken": "registry_ok" is of the host as a whole, and of no model',
         ),
+        ("  worker-exits: {models: []}", '"worker-exits.models": List should have at least 1 item'),
         ("  worker-exits: true", '"worker-exits": expected the fields of a rule, or false to switch it off'),
     ],
 )

@@ -105,7 +105,7 @@ def _course(report: MetricReport) -> Iterator[str]:
     for name, field in COURSES.items():
         values = [0.0] * count
         for point in report.history:
-            # The window ends with the present second, which is not over: it begins up to a second later.
+            # The window ends with the present second, which is not over: its parts begin up to a second later.
             place = math.ceil((point.timestamp.timestamp() - begin) / step) - 1
             values[min(max(place, 0), count - 1)] = getattr(point.metrics.throughput, field, None) or 0.0
         if any(values):
