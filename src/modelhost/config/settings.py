@@ -31,10 +31,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 def _setting(*, panel: str, description: str, default: Any = None, flags: Sequence[str] = (), **limits: Any) -> Any:
-    """A field of :class:`Settings`: ``panel`` groups it in the help and on the reference page.
-
-    ``flags`` are its flags where they are not made from its name.
-    """
+    """A field of :class:`Settings`; ``panel`` groups it in the help, ``flags`` replace those made from its name."""
     extra: JsonDict = {"panel": panel, **({"flags": list(flags)} if flags else {})}
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
 
