@@ -18,7 +18,7 @@ from pathlib import Path
 from modelhost.config.databases import parse_database_url
 from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
-from modelhost.http.exposition import Exposition
+from modelhost.http.metrics.exposition import Exposition
 from modelhost.meters import METERS, ModelMeters
 from modelhost.monitor.levels import levels_of
 from modelhost.monitor.measure import RequestMeasure

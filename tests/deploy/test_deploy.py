@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from modelhost.config.alerts import DEFAULT_RULES
-from modelhost.http.exposition import Exposition
+from modelhost.http.metrics.exposition import Exposition
 from modelhost.meters import METERS
 from tools.dashboards.files import DASHBOARD, RULES, generated
 from tools.reference.metrics import declared_metrics

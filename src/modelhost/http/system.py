@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost import lazy
 from modelhost.http.edge import is_deep_health
-from modelhost.http.exposition import ALIASES, KV_CACHE_USAGE, Exposition, engine_lines, kv_cache_lines
+from modelhost.http.metrics.exposition import ALIASES, KV_CACHE_USAGE, Exposition, engine_lines, kv_cache_lines
 from modelhost.meters import METERS
 from modelhost.version import __version__
 

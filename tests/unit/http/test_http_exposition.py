@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.samples import Sample
 
-from modelhost.http.exposition import Exposition
-from modelhost.http.metric_text import MetricText
+from modelhost.http.metrics.exposition import Exposition
+from modelhost.http.metrics.metric_text import MetricText
 from modelhost.meters import METERS, REGISTRY, Meter, ModelMeters
 from modelhost.series import Counter, Gauge, Histogram
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelhost.http.exposition import ALIASES, GENERATION, KV_CACHE_USAGE, Exposition, kv_cache_lines
+from modelhost.http.metrics.exposition import ALIASES, GENERATION, KV_CACHE_USAGE, Exposition, kv_cache_lines
 from modelhost.meters import METERS, ModelMeters
 from modelhost.monitor.engine_reports import EngineReport
 

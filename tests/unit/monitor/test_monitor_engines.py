@@ -10,7 +10,7 @@ import pytest
 from modelhost.engines.llamacpp.engine import METRICS as LLAMACPP
 from modelhost.engines.vllm.engine import METRICS as VLLM
 from modelhost.errors import EngineError
-from modelhost.http.exposition import engine_lines
+from modelhost.http.metrics.exposition import engine_lines
 from modelhost.monitor.engine_meters import EngineMeters
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.operations.metric_groups import groups_of

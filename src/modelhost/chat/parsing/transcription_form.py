@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from modelhost.chat.parsing.fields import NonEmpty, Number
 from modelhost.chat.parsing.problems import invalid_request
@@ -17,13 +17,18 @@ FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 LONGEST_PROMPT: Final = 10_000
 
 
+def _stripped(value: Any) -> Any:
+    """Forms are written by hand: a line break at the end of a text is none of it."""
+    return value.strip() if isinstance(value, str) else value
+
+
 class TranscriptionForm(BaseModel):
     """The fields besides ``file``."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     model: str | None = None
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = Field(
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$"), BeforeValidator(_stripped)] | None = Field(
         default=None, description="The language as a code, such as `en`. Default: recognized."
     )
     prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] | None = None

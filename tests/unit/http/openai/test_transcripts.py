@@ -79,6 +79,7 @@ def test_a_form_has_texts() -> None:
     form = parsed_form({"temperature": ["0.5"], "stream": ["True"], "timestamp_granularities[]": ["segment"]})
     assert (form.temperature, form.stream, form.timestamp_granularities) == (0.5, True, ["segment"])
     assert parsed_form({}).response_format == "json"
+    assert parsed_form({"language": ["en\n"]}).language == "en"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Final
 from prometheus_client import Metric
 
 from modelhost.config.choices import MetricsAlias
-from modelhost.http.metric_text import MetricText, escaped
+from modelhost.http.metrics.metric_text import MetricText, escaped
 from modelhost.meters import METERS
 from modelhost.monitor.engine_reports import EngineReport, ReportedFamily
 from modelhost.series import Meter, Series, SeriesSum, series_of
