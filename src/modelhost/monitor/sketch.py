@@ -163,7 +163,7 @@ class Sketch(BaseDDSketch):
     def quantile(self, share: float) -> float | None:
         """Return the least value that at least ``share`` of the values do not exceed; ``None`` without values.
 
-        That is the nearest rank: with few values, the library's own rank is below it, such as the lower of two for 0.99.
+        That is the nearest rank: with few values, the library's own rank is a lower one.
         """
         if not self.count:
             return None
