@@ -27,7 +27,7 @@ from modelhost.http.keys import ApiKeys
 from modelhost.http.ollama.paths import VERSION as OLLAMA_VERSION
 from modelhost.http.openai.images.paths import FILES as IMAGE_FILES
 from modelhost.http.origins import Cors, Origins
-from modelhost.http.traced import is_traced, name_route, traced, traced_socket
+from modelhost.http.traced import is_traced, name_route, note_refusal, traced, traced_socket
 from modelhost.http.wire.encodings import decoded
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -179,7 +179,9 @@ class Edge:
 
     def _refused(self, scope: Scope, error: ModelhostError, headers: Headers) -> Answer:
         METERS.errors.labels("", error.code).inc()
-        return self._answer_of(scope["path"], error, headers)
+        answer = self._answer_of(scope["path"], error, headers)
+        note_refusal(scope, status=answer[0], code=error.code)
+        return answer
 
     def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
         """Return why the request is refused, or note the name of its key."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from modelhost.errors import DatabaseUnavailable, ToolServerUnavailable
+from modelhost.errors import DatabaseUnavailable, ModelhostError, ToolServerUnavailable, WorkerStartFailed
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.status import ModelStatus, State
 from modelhost.tools.status import ServerState, ServerStatus
@@ -101,9 +101,14 @@ async def _models(host: Host) -> Checks:
     loaded = [model for model in host.models if model.worker is not None and model.name in statuses]
     reached = await asyncio.gather(*(_is_reachable(model) for model in loaded))
     unreachable = {model.name for model, is_reached in zip(loaded, reached, strict=True) if not is_reached}
-    endpoints = {model.name: _endpoints(model) for model in loaded}
+    looked_at = await asyncio.gather(*(_endpoints(model) for model in loaded))
+    records = host.collection.scheduler.ledger.records
+    endpoints = {
+        **{name: _failed_endpoints(record.last_error) for name, record in records.items()},
+        **{model.name: checks for model, checks in zip(loaded, looked_at, strict=True)},
+    }
     return {
-        name: model_check(status, is_reachable=name not in unreachable, endpoints=endpoints.get(name, ()))
+        name: model_check(status, is_reachable=name not in unreachable, endpoints=endpoints.get(name, {}))
         for name, status in statuses.items()
     }
 
@@ -128,32 +133,47 @@ async def _is_reachable(model: HostedModel) -> bool:
     return False
 
 
-def _endpoints(model: HostedModel) -> Sequence[Endpoint]:
-    process = model.worker.process if model.worker is not None else None
-    return process.endpoints if isinstance(process, RemoteServers) else ()
+async def _endpoints(model: HostedModel) -> Checks:
+    """Return the health of the servers of a remote model that is loaded."""
+    servers = model.worker.process if model.worker is not None else None
+    if not isinstance(servers, RemoteServers):
+        return {}
+    reasons = await asyncio.gather(*(_limited(_trouble(servers, endpoint)) for endpoint in servers.endpoints))
+    names = [endpoint.name for endpoint in servers.endpoints]
+    return {
+        name: Check(status="failed" if reason else "ok", reason=reason)
+        for name, reason in zip(names, reasons, strict=True)
+    }
 
 
-def model_check(status: ModelStatus, *, is_reachable: bool, endpoints: Sequence[Endpoint]) -> Check:
+async def _trouble(servers: RemoteServers, endpoint: Endpoint) -> str | None:
+    """Check a server now: the regular checks may be some seconds old."""
+    await servers.check(endpoint)
+    return None if endpoint.trouble is None else str(endpoint.trouble)
+
+
+def _failed_endpoints(error: ModelhostError | None) -> Checks:
+    """Return the health of the servers of a remote model that could not be loaded."""
+    reasons = error.details.get("endpoints", {}) if isinstance(error, WorkerStartFailed) else {}
+    return {name: Check(status="failed", reason=reason) for name, reason in reasons.items()}
+
+
+def model_check(status: ModelStatus, *, is_reachable: bool, endpoints: Checks) -> Check:
     """Return the health of a model: one that can be loaded is as good as one that is."""
     details: dict[str, Any] = {"state": status.state.value}
     if endpoints:
-        details["endpoints"] = {endpoint.name: _endpoint_check(endpoint).json() for endpoint in endpoints}
+        details["endpoints"] = {name: check.json() for name, check in endpoints.items()}
     if status.state is State.FAILED:
         return Check(status="failed", reason=status.last_error or "it could not be started", details=details)
     if status.state is State.UNLOADED and status.obstacle is not None:
         return Check(status="failed", reason=status.obstacle, details=details)
     if status.state in {State.READY, State.BUSY} and not is_reachable:
         return Check(status="failed", reason="its worker does not accept connections", details=details)
-    troubled = [endpoint for endpoint in endpoints if endpoint.trouble is not None]
+    troubled = {name: check.reason for name, check in endpoints.items() if check.status != "ok"}
     if troubled:
-        reason = "; ".join(f"{endpoint.name}: {endpoint.trouble}" for endpoint in troubled)
+        reason = "; ".join(f"{name}: {trouble}" for name, trouble in troubled.items())
         return Check(status="failed" if len(troubled) == len(endpoints) else "degraded", reason=reason, details=details)
     return Check(details=details)
-
-
-def _endpoint_check(endpoint: Endpoint) -> Check:
-    """Return the health of a server by its last check, of which there is one every few seconds."""
-    return Check() if endpoint.trouble is None else Check(status="failed", reason=str(endpoint.trouble))
 
 
 async def _mcp_servers(host: Host) -> Checks:

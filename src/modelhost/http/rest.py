@@ -28,6 +28,7 @@ from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
 from modelhost.http.responses.paths import STORED as STORED_RESPONSES
 from modelhost.http.responses.paths import route_of
+from modelhost.http.traced import note_refusal
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
@@ -131,5 +132,6 @@ def _methods_at(request: Request) -> list[str]:
 
 def _response(request: Request, error: ModelhostError, **more_headers: Any) -> Response:
     status, headers, body = answer_at(request.url.path, error, dict(request.headers.raw))
+    note_refusal(request.scope, status=status, code=error.code)
     texts = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status, headers={**texts, **more_headers})

@@ -16,6 +16,8 @@ from modelhost.tracing.spans import CANCELLED, Attributes, Span
 
 SPAN: Final = "modelhost.span"
 """In the scope: the span of the request; absent without one."""
+CODES: Final = "modelhost.span_codes"
+"""In the scope beside it: the codes of errors noted before the answer begins."""
 WITHOUT_SPANS: Final = frozenset({"/health", "/ready", "/version", "/metrics"})
 """What probes ask for every few seconds; their requests have a span if the client has begun a trace."""
 HEADER: Final = TRACEPARENT.encode()
@@ -37,14 +39,15 @@ async def traced(scope: Scope, send: Send, headers: Headers, answer: Callable[[S
             await answer(send)
         return
     with tracer.request(scope["method"], _attributes(scope, headers), kind="server", parent=given) as span:
-        scope[SPAN] = span
+        codes: list[str] = []
+        scope[SPAN], scope[CODES] = span, codes
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 span.set({"http.response.status_code": status})
-                if status >= FAULT:
-                    span.fail(str(status))  # an answer with a code of its own is more precise, and comes later
+                if status >= FAULT and not codes:
+                    span.fail(str(status))  # a code of the host is more precise: it is here already, or comes later
             await send(message)
 
         await answer(noting)
@@ -74,10 +77,18 @@ def note_outcome(scope: Scope, *, operation: str, model: str, status: int, code:
     span: Span | None = scope.get(SPAN)
     if span is None:
         return
-    span.set({"modelhost.operation": operation, "modelhost.model": model})
+    span.set({"modelhost.operation": operation, **({"modelhost.model": model} if model else {})})
     if status == CLIENT_DISCONNECTED_STATUS:
         span.fail(CANCELLED, is_fault=False)
     elif code is not None:
+        span.fail(code, is_fault=status >= FAULT)
+
+
+def note_refusal(scope: Scope, *, status: int, code: str) -> None:
+    """Note the error that answers a request of no operation, or before one; to be called before it is sent."""
+    span: Span | None = scope.get(SPAN)
+    if span is not None:
+        scope[CODES].append(code)
         span.fail(code, is_fault=status >= FAULT)
 
 

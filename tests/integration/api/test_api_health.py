@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.support.eventually import eventually
+from tests.support.registries import state_of
 from tests.support.serving import ServedHost
 
 
@@ -42,6 +43,25 @@ def test_what_is_wrong_is_named_with_its_reason(tmp_path: Path) -> None:
     assert "/nonexistent/server" in found["mcp_servers"]["gone"]["reason"]
     assert "it is no SQLite database, or damaged" in found["database"]["reason"]
     assert len(found["reasons"]) == 2
+
+
+def test_a_remote_model_is_checked_now_and_shows_its_endpoints_when_all_are_down() -> None:
+    with (
+        ServedHost(engine="scripted", alias=["far"]) as far,
+        ServedHost(model=far.url, alias=["near"], engine_options={"health_seconds": 3600}) as host,
+    ):
+        assert host.http.get("/health?deep=true").json()["models"]["near"]["status"] == "ok"
+        os.kill(far.pid, signal.SIGKILL)
+        far.process.wait()
+        found = host.http.get("/health?deep=true")
+        eventually(lambda: state_of(host, "near") == "failed")
+        later = host.http.get("/health?deep=true")
+    for answer in (found, later):
+        near = answer.json()["models"]["near"]
+        assert (answer.status_code, near["status"]) == (503, "failed")
+        ((name, check),) = near["endpoints"].items()
+        assert (name, check["status"]) == (far.url.removeprefix("http://"), "failed")
+        assert check["reason"] in near["reason"]
 
 
 def test_a_remote_model_shows_each_endpoint() -> None:

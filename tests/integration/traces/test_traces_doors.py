@@ -55,6 +55,28 @@ def test_administration_has_one_span_with_its_route(host: ServedHost, receiver: 
     assert receiver.tree(trace, 1) == [("GET /v1/models/{model_id}", [])]
 
 
+@pytest.mark.parametrize(
+    ("line", "operation", "code"),
+    [
+        ("GET /v1/monitor/metrics?metrics=nothing", "get-metrics", "invalid_request"),
+        ("GET /v1/monitor/metrics?model=nowhere", "get-metrics", "model_not_found"),
+        ("GET /v1/models/nowhere", None, "model_not_found"),
+        ("GET /nothing/here", None, "not_found"),
+        ("DELETE /v1/monitor/metrics", None, "method_not_allowed"),
+    ],
+)
+def test_refused_request_for_no_model_says_what_it_was_and_why(
+    line: str, operation: str | None, code: str, host: ServedHost, receiver: TraceReceiver
+) -> None:
+    trace = ClientTrace()
+    method, _, path = line.partition(" ")
+    answer = host.http.request(method, path, headers=trace.fields)
+    assert answer.json()["error"]["code"] == code
+    (span,) = receiver.of(trace, 1)
+    assert (span.attributes.get("modelhost.operation"), span.attributes["error.type"]) == (operation, code)
+    assert not span.is_error
+
+
 def test_probe_has_a_span_only_in_a_trace_of_its_client(host: ServedHost, receiver: TraceReceiver) -> None:
     trace = ClientTrace()
     assert host.http.get("/health").status_code == 200

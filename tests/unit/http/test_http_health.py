@@ -15,15 +15,9 @@ from modelhost.http import health
 from modelhost.http.app import build_app
 from modelhost.http.health import Check, Health, disk_check, model_check
 from modelhost.models.residency.status import State
-from modelhost.workers.remote.endpoint import Endpoint, Unhealthy
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 
 OK, DEGRADED, FAILED = Check(), Check(status="degraded", reason="slow"), Check(status="failed", reason="gone")
-
-
-def endpoint(name: str, trouble: str | None = None) -> Endpoint:
-    unhealthy = None if trouble is None else Unhealthy(trouble, is_unreachable=True)
-    return cast("Endpoint", SimpleNamespace(name=name, trouble=unhealthy))
 
 
 def of(**parts: Any) -> Health:
@@ -68,20 +62,20 @@ def test_the_answer_has_every_reason_in_one_list() -> None:
 def test_a_model_is_healthy_if_it_answers_or_could_be_loaded(
     status: Any, is_reachable: bool, expected: tuple[str, str | None]
 ) -> None:
-    found = model_check(status, is_reachable=is_reachable, endpoints=())
+    found = model_check(status, is_reachable=is_reachable, endpoints={})
     assert (found.status, found.reason) == expected
     assert found.details == {"state": status.state.value}
 
 
 def test_a_remote_model_is_degraded_by_one_bad_endpoint_and_failed_by_all() -> None:
-    good, bad = endpoint("one:8000"), endpoint("two:8000", "it answered 500")
-    some = model_check(ready("a"), is_reachable=True, endpoints=[good, bad])
+    bad = {"two:8000": Check(status="failed", reason="it answered 500")}
+    some = model_check(ready("a"), is_reachable=True, endpoints={"one:8000": OK, **bad})
     assert (some.status, some.reason) == ("degraded", "two:8000: it answered 500")
     assert some.details["endpoints"] == {
         "one:8000": {"status": "ok", "reason": None},
         "two:8000": {"status": "failed", "reason": "it answered 500"},
     }
-    assert model_check(ready("a"), is_reachable=True, endpoints=[bad]).status == "failed"
+    assert model_check(ready("a"), is_reachable=True, endpoints=bad).status == "failed"
 
 
 @pytest.mark.parametrize(("free", "status"), [(10**12, "ok"), (10**9 - 1, "degraded"), (10**8 - 1, "failed")])

@@ -40,7 +40,7 @@ class EventsEndpoint:
                     async for event in stream:
                         await exchange.write(_block(event))
 
-        await answer(exchange, NAME, respond)
+        await answer(exchange, scope, NAME, respond)
 
 
 async def _until(stopping: asyncio.Event, events: AsyncIterator[ModelEvent]) -> AsyncGenerator[ModelEvent, None]:

@@ -17,6 +17,7 @@ from modelhost.http.edge import ACTOR, REQUEST_ID
 from modelhost.http.endpoint import BYTES_PER_MB
 from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
+from modelhost.http.traced import note_outcome
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.perform import OperationCall, performing
@@ -67,7 +68,7 @@ class AdministrationEndpoint:
                 await self._read(exchange, scope, values)
                 await self._respond(exchange, scope, self._operation.parse(values))
 
-        await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
+        await answer(exchange, scope, self._operation.name, respond, lambda: self._model_label(values))
 
     async def _read(self, exchange: Exchange, scope: Scope, values: dict[str, Any]) -> None:
         """Put the parameters into ``values``, as far as they can be read."""
@@ -105,13 +106,18 @@ class AdministrationEndpoint:
 
 
 async def answer(
-    exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], label: Callable[[], str] = str
+    exchange: Exchange,
+    scope: Scope,
+    operation: str,
+    respond: Callable[[], Awaitable[None]],
+    label: Callable[[], str] = str,
 ) -> None:
-    """Let ``respond`` answer; errors are answered for it, and the request is measured and logged."""
+    """Let ``respond`` answer; errors are answered for it, and the request is measured, logged and traced."""
     began = time.perf_counter()
     status, code = await exchange.settle(respond())
-    seconds = time.perf_counter() - began
-    note_request("administration", log, operation=operation, model=label(), status=status, code=code, seconds=seconds)
+    seconds, model = time.perf_counter() - began, label()
+    note_request("administration", log, operation=operation, model=model, status=status, code=code, seconds=seconds)
+    note_outcome(scope, operation=operation, model=model, status=status, code=code)
 
 
 def _caller_of(scope: Scope) -> Caller:

@@ -157,11 +157,18 @@ class RemoteServers:
                 await self._check()
                 self._end_if_lost()
 
+    async def check(self, endpoint: Endpoint) -> None:
+        """Check one of the servers now, besides the regular checks. Cancelled, it changes nothing."""
+        await self._check_one(endpoint)
+        self._end_if_lost()
+
+    async def _check_one(self, endpoint: Endpoint) -> None:
+        was_healthy = endpoint.trouble is None
+        await endpoint.check()
+        self._log_change(endpoint, was_healthy=was_healthy)
+
     async def _check(self) -> None:
-        before = [endpoint.trouble is None for endpoint in self.endpoints]
-        await asyncio.gather(*(endpoint.check() for endpoint in self.endpoints))
-        for endpoint, was_healthy in zip(self.endpoints, before, strict=True):
-            self._log_change(endpoint, was_healthy=was_healthy)
+        await asyncio.gather(*(self._check_one(endpoint) for endpoint in self.endpoints))
         if healthy := self._healthy():
             self.ready = ready_of(healthy[0], self._elsewhere)
 
@@ -201,6 +208,7 @@ class RemoteServers:
             model=self._model,
             worker=self.name,
             reason=UNREACHABLE if can_come_up else "refused",
+            endpoints={endpoint.name: str(endpoint.trouble) for endpoint in self.endpoints},
         )
 
 
