@@ -81,7 +81,8 @@ def test_a_server_that_is_killed_while_it_answers_is_a_crash_and_comes_back(star
     assert b"worker_crashed" in rest
     assert b'"kind":"worker"' in rest
     eventually(lambda: state_of(here, "here") in {"failed", "queued", "loading"})
-    assert chat(here, "here", WHO).status_code == 503
+    refused = chat(here, "here", WHO)
+    assert refused.status_code == 503, (refused.text, here.log_events("error"))
     start_host(**NANO, port=urlsplit(there.url).port)
     # Nobody has to ask for it.
     eventually(lambda: state_of(here, "here") == "ready", seconds=20)

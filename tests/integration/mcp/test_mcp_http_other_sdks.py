@@ -20,7 +20,7 @@ def test_clients_of_the_handshake_era_use_everything(
 ) -> None:
     host = start_host(engine="scripted", alias=["scripted"])
     seen = see(f"{host.url}/mcp", tmp_path, {})
-    assert len(seen["tools"]) == 16
+    assert len(seen["tools"]) == 17
     assert {"model://{+model_id}/config", "model/{model_id}/config", "state/sessions"} <= set(seen["templates"])
     models = ["model://scripted/config", "model://scripted/logs"]
     assert seen["resources"] == [*models, "state://sessions", "metrics://current", "alerts://active"]

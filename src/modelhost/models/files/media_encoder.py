@@ -25,6 +25,7 @@ ARCHITECTURE: Final = "clip"
 PREFERRED: Final = ("f16", "bf16", "q8_0", "f32")
 """Number formats of an encoder, the best first: it is small, and its errors are those of all that is seen."""
 LIBRARY_BYTES: Final = 6_000_000  # what llama.cpp adds, without any weights: 5 MB measured
+CLIENT_BYTES: Final = 9_000_000  # Python's HTTP client, by which the worker learns what the encoder takes: 8.6 MB
 FLOAT_BYTES: Final = 4
 COLOURS: Final = 3
 LIVE_ROWS: Final = 8  # of the encoder's width, for each piece of an image, beside the two of its feed-forward part
@@ -48,7 +49,7 @@ class MediaEncoder:
     @property
     def need_bytes(self) -> int:
         """What it takes while its model is loaded: it is read into memory, whatever is done with the model."""
-        return self.size_bytes + self.work_bytes + LIBRARY_BYTES
+        return self.size_bytes + self.work_bytes + LIBRARY_BYTES + CLIENT_BYTES
 
 
 def read_media_encoder(path: Path) -> MediaEncoder:
