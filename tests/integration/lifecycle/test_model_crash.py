@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_while_it_loads_is_told_to_who_waits_and_the_nex
 
 def test_a_real_worker_that_is_killed_in_the_middle_of_a_stream_is_told_and_comes_back(host: ServedHost) -> None:
     load(host, "nano")
-    options = {"stream": True, "ignore_eos": True, "max_tokens": 400}
+    options = {"stream": True, "ignore_eos": True, "max_tokens": 1500}
     with closing(send_chat(host.url, "Hello!", model="nano", **options)) as stream:
         read_until(stream, b"data: ")
         (worker,) = host.worker_pids()
