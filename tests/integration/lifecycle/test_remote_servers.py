@@ -26,7 +26,7 @@ from tests.support.serving import ServedHost, ServeFailed
 StartHost = Callable[..., ServedHost]
 KEY, WRONG_KEY = "the-right-key-of-there", "the-wrong-key-of-there"
 NANO = {"alias": ["there"], "context_length": 512, "slots": 4}
-LONG = {"ignore_eos": True, "max_tokens": 400}
+LONG = {"ignore_eos": True, "max_tokens": 1500}
 MODELHOST = {"dialect": "modelhost", "health_seconds": 0.2}
 WHO = "Hello! Who are you?"
 ANSWER = "I am modelhost-nano, a tiny demonstration model."
