@@ -33,7 +33,7 @@ class Series(Protocol):
 
 
 class Counter(prometheus_client.Counter):
-    """The library\'s counter, each series of it a :class:`Series`."""
+    """The library's counter, each series of it a :class:`Series`."""
 
     change: int = 0
 
@@ -52,7 +52,7 @@ class Counter(prometheus_client.Counter):
 
 
 class Gauge(prometheus_client.Gauge):
-    """The library\'s gauge, each series of it a :class:`Series`."""
+    """The library's gauge, each series of it a :class:`Series`."""
 
     change: int = 0
 
@@ -81,7 +81,7 @@ class Gauge(prometheus_client.Gauge):
 
 
 class Histogram(prometheus_client.Histogram):
-    """The library\'s histogram, each series of it a :class:`Series`."""
+    """The library's histogram, each series of it a :class:`Series`."""
 
     change: int = 0
 

@@ -95,9 +95,10 @@ class Generation:
 
     @property
     def written_tokens(self) -> int:
-        """How many tokens the model has generated, at least.
+        """About how many tokens the model has generated.
 
-        Before the usage has come, each event counts as a token, except the first of a chat, which names the role.
+        Before the usage has come, each event counts as a token, except the first of a chat, which names the role; so do
+        the finish and the end marker of an answer that ends without usage.
         """
         opening = 1 if self.task == "chat" else 0
         return sum(

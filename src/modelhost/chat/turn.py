@@ -272,7 +272,7 @@ def _measured(model: HostedModel, generation: Generation) -> Iterator[None]:
 def _measure(model: HostedModel, generation: Generation, began: float, turn: measure.RunningTurn | None) -> None:
     """Count and time the answer of a turn that has ended."""
     report = generation.report
-    if report.usage is None:  # the client has left, or the worker has ended
+    if report.usage is None:  # the client has left, the worker has ended, or the engine sends no usage
         report.written_tokens = generation.written_tokens
         if report.written_tokens:
             model.meters.tokens_out.inc(report.written_tokens)

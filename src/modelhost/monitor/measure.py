@@ -163,11 +163,12 @@ def seconds_to(first_at: float | None) -> float | None:
 def turn_ended(running: RunningTurn | None, now: float, turn: Turn) -> None:
     """Note that what :func:`turn_began` returned is not at work any more."""
     if running is not None:
-        request = running.request
-        before = request.tokens_out
-        request.add_turn(turn)
+        request, before = running.request, running.request.tokens_out
         request.workload.turn_ended(running.model, now)
-        request.workload.stop_following(running, request.tokens_out - before)
+        try:
+            request.add_turn(turn)
+        finally:
+            request.workload.stop_following(running, request.tokens_out - before)
 
 
 def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from modelhost.config.directories import make_private
 from modelhost.logs import get_logger
 
 log = get_logger(__name__)
@@ -43,12 +44,14 @@ class StoredKey:
 
     def _made(self) -> bytes:
         """Store a new key; of several hosts that do so at once, one wins."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path.parent)
         written = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
             with suppress(FileExistsError):
                 os.link(written, self._path)
         finally:

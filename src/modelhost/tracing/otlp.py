@@ -1,4 +1,4 @@
-"""Spans recorded with OpenTelemetry's SDK and exported over OTLP/HTTP; imported only where traces are exported.
+"""Spans recorded with OpenTelemetry's SDK and exported over OTLP/HTTP; imported only where spans are recorded.
 
 The process has one provider, which the MCP SDK uses too, with the sampler and the resource of the standard variables.
 If the program that the host runs in has set a provider of its own, spans go to that, and nothing is exported here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ FLUSH_SECONDS: Final = 5.0
 KINDS: Final = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 SDK_LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "opentelemetry.sdk._shared_internal")
 """They repeat every failed attempt; the exporter below logs the first one."""
+QUERY: Final = re.compile(r"\?[^\s'\")]+")
 LONGEST_REASON: Final = 300
 NANOSECONDS: Final = 1_000_000_000
 
@@ -226,7 +228,8 @@ class _Faults(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Each attempt is a warning with its reason; the error at the end has one only if there was one attempt.
         kind = "error" if record.levelno >= logging.ERROR else "attempt"
-        setattr(self._of_thread, kind, record.getMessage()[:LONGEST_REASON])
+        # The library writes the address, whose query may be a secret.
+        setattr(self._of_thread, kind, QUERY.sub("?...", record.getMessage())[:LONGEST_REASON])
 
     def take(self) -> str | None:
         """Return and forget that of this thread."""

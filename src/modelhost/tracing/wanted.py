@@ -56,7 +56,8 @@ def wanted_traces(settings: Settings, environ: Mapping[str, str]) -> WantedTrace
         return WantedTraces(source=given, endpoint=endpoint, records_content=settings.otlp_content)
     variable = _variable(environ)
     if variable is None:
-        return WantedTraces(source=None, records_content=settings.otlp_content) if _program_has_provider() else None
+        is_possible = _program_has_provider() and _are_installed()
+        return WantedTraces(source=None, records_content=settings.otlp_content) if is_possible else None
     if (problem := _problem(environ)) is not None:
         log.warning("traces_not_exported", to=variable, reason=problem)
         return None

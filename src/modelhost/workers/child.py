@@ -72,12 +72,12 @@ class Child:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, ``-N`` after signal N; ``None`` until :attr:`exited`."""
+        """The exit status, ``-N`` after signal N; ``None`` until it is reaped, which :attr:`is_running` may do."""
         return self._process.returncode
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended: known before :attr:`exited`, at the price of a system call."""
+        """Whether it has not ended: mostly known before :attr:`exited`, at the price of a system call."""
         return self._process.poll() is None
 
     @property

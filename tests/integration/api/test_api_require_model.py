@@ -19,6 +19,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/rerank": {"query": "a", "documents": ["b"]},
     "/tokenize": {"content": "Hello"},
     "/v1/audio/speech": {"input": "Hello", "voice": "anna"},
+    "/v1/images/generations": {"prompt": "a cat"},
+    "/v1/images/edits": {"prompt": "a cat", "image": "iVBORw0KGgo="},
     "/v1/responses": {"input": "Hello"},
     "/v1/responses/input_tokens": {"input": "Hello"},
     "/v1/responses/compact": {"input": "Hello"},
@@ -45,6 +47,11 @@ def test_a_request_without_a_model_is_refused(host: ServedHost, path: str, given
 
 def test_a_transcription_without_a_model_is_refused(host: ServedHost) -> None:
     answer = host.http.post("/v1/audio/transcriptions", files={"file": ("a.wav", b"RIFF")})
+    assert refusal(answer) == (400, "model_required", "model")
+
+
+def test_an_edit_in_a_form_without_a_model_is_refused(host: ServedHost) -> None:
+    answer = host.http.post("/v1/images/edits", data={"prompt": "a cat"}, files={"image": ("a.png", b"\x89PNG")})
     assert refusal(answer) == (400, "model_required", "model")
 
 

@@ -296,6 +296,7 @@ class ToolLoop:
                 return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
         elif turn.is_held_back:
             await self._stream.add_text(turn.text)
+            return LoopEnd(finish_reason=turn.finish_reason or "stop", details=turn.finish_details)
         details = turn.finish_details or self._format.violation(turn)
         return LoopEnd(finish_reason=turn.finish_reason or "stop", details=details)
 

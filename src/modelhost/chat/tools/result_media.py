@@ -12,12 +12,11 @@ from msgspec.structs import replace
 
 from modelhost.chat.audio_files import container_of
 from modelhost.chat.images import content_with_images
+from modelhost.chat.media.audio_lengths import CONTAINERS
 from modelhost.errors import InvalidAudio
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.tools.outcome import ToolOutcome, ToolSound
 
-FORMATS: Final = frozenset({"wav", "mp3", "flac"})
-"""Of sounds, as models are given them."""
 HEAD_CHARS: Final = 64  # characters of base64: enough for each signature
 
 
@@ -58,6 +57,6 @@ def _part(sound: ToolSound) -> MediaPart | None:
         container = container_of(base64.b64decode(sound.data[:HEAD_CHARS], validate=True))
     except (binascii.Error, ValueError, InvalidAudio):
         return None
-    if container not in FORMATS:
+    if container not in CONTAINERS:
         return None
     return MediaPart("input_audio", {"input_audio": {"data": sound.data, "format": container}})

@@ -183,7 +183,7 @@ class Whisper:
     def _segments(self, samples: Any, rate: int, asked: Mapping[str, Any], emit: Emit) -> Iterator[dict[str, Any]]:
         """Yield the segments of ``samples``, window by window, as long as ``emit`` returns true."""
         at = 0.0
-        while (first := int(at * rate)) < samples.size and emit(b""):
+        while (first := round(at * rate)) < samples.size and emit(b""):
             window = samples[first : first + WINDOW_SECONDS * rate]
             seconds = window.size / rate
             tokens = self._written(self._spectrogram(window, rate), asked, emit)

@@ -103,9 +103,10 @@ class Decisions:
         ((owner, *_), *_) = taken
         try:
             with log_failures("releasing decisions"):
-                await self._decisions.release([request_id for _, request_id in taken], owner)
-        except DatabaseUnavailable as error:
-            log.warning("decisions_not_released", reason=error.message)
+                try:
+                    await self._decisions.release([request_id for _, request_id in taken], owner)
+                except DatabaseUnavailable as error:
+                    log.warning("decisions_not_released", reason=error.message)
         finally:
             self._making -= taken
 

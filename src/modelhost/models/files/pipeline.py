@@ -6,6 +6,7 @@ https://huggingface.co/docs/diffusers/using-diffusers/loading
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,10 @@ def pipeline_need(pipeline: Pipeline, *, process_bytes: int, options: Mapping[st
     if not on_gpu:
         return {RAM: process_bytes + weights + decoding}
     is_offloaded = options.get("offload", "none") != "none"
-    largest = max((read_weights(file).parameters for file in pipeline.files), default=0) * width
+    components: Counter[Path] = Counter()
+    for file in pipeline.files:
+        components[file.parent] += read_weights(file).parameters
+    largest = max(components.values(), default=0) * width
     return {
         RAM: process_bytes + CUDA_PROCESS_BYTES + (weights if is_offloaded else 0),
         f"gpu:{gpus[0]}": CUDA_CONTEXT_BYTES + (largest if is_offloaded else weights) + decoding,

@@ -86,9 +86,8 @@ class AlertBoard:
         return [alert for alert in changed if alert is not None]
 
     def take_up(self, alerts: Iterable[Alert]) -> None:
-        """Have ``alerts`` fire that did so when this host ended before, unless they are known already."""
-        for alert in alerts:
-            self._alerts.setdefault(alert.about, alert)
+        """Have ``alerts`` fire that did so when this host ended before, also those that are pending again."""
+        self._alerts.update({alert.about: alert for alert in alerts})
 
     def drop_others(self, names: Collection[str], now: float) -> list[Alert]:
         """Forget the alerts of rules that are not among ``names``; return those that are resolved thereby."""

@@ -51,6 +51,16 @@ def test_a_pending_alert_that_ceases_is_forgotten_and_begins_anew() -> None:
     assert only(board).started_at == 155
 
 
+def test_an_alert_that_fired_before_a_restart_is_resolved_though_it_was_pending_again() -> None:
+    slow = rule(**{"for": 60})
+    before, board = AlertBoard("here"), AlertBoard("here")
+    told(before, rule(), {"m": 9}, 0)
+    told(board, slow, {"m": 9}, 10)
+    board.take_up([only(before)])
+    assert only(board).state is AlertState.FIRING
+    assert told(board, slow, {"m": 1}, 20) == [("m", AlertState.RESOLVED)]
+
+
 def test_each_model_has_an_alert_of_its_own() -> None:
     board = AlertBoard("here")
     told(board, rule(), {"nano": 6, "qwen": 6}, 100)

@@ -22,7 +22,7 @@ from modelhost.config.directories import data_directory
 from modelhost.errors import UnsupportedOperation
 from modelhost.exchange.images import FinishedImage, ImageStep
 from modelhost.exchange.requests import ImageRequest
-from modelhost.http.endpoint import BYTES_PER_MB, Endpoint, caller_of
+from modelhost.http.endpoint import BYTES_PER_MB, Endpoint, caller_of, check_model
 from modelhost.http.exchange import OPENAI, Exchange
 from modelhost.http.openai.images.answers import USAGE_END, ImageAnswer
 from modelhost.http.openai.images.files import ImageFiles
@@ -42,6 +42,7 @@ class ImagesEndpoint(Endpoint):
     """Makes images of a text."""
 
     events = "image_generation"
+    is_of_openai = True
 
     def __init__(self, host: Host, operation: str, files: ImageFiles) -> None:
         super().__init__(host, operation, IMAGE_EVENTS)
@@ -84,6 +85,7 @@ class EditsEndpoint(ImagesEndpoint):
         if is_form(exchange):
             parts = await read_parts(exchange, self._limit_bytes, max_files=MOST_FILES)
             exchange.model = next(iter(parts.fields.get("model", ())), None)
+            check_model(self.host, exchange.model)
             form, request = parsed_edit(fields_of_form(parts.fields), parts.files)
         else:
             form, request = json_edit(await self.body(exchange))
