@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -211,12 +212,12 @@ def test_an_answer_without_all_of_its_images_is_an_error_of_the_engine(scripted_
     assert code_of(post(scripted_host, prompt="/malformed 1 /echo one two"))[:2] == (502, "engine_error")
 
 
-async def test_the_host_makes_images_in_python_too() -> None:
+async def test_the_host_makes_images_in_python_too(tmp_path: Path) -> None:
     from modelhost import Host  # noqa: PLC0415
     from modelhost.exchange.images import FinishedImage, ImageStep  # noqa: PLC0415
     from modelhost.exchange.requests import ImageRequest  # noqa: PLC0415
 
-    async with Host(engine="scripted", data_dir="data") as host:
+    async with Host(engine="scripted", data_dir=str(tmp_path)) as host:
         async with host.open_images(ImageRequest(prompt="/echo one two", size=(64, 128))) as painted:
             events = [event async for event in painted.events]
         assert (painted.started.width, painted.started.height) == (64, 128)

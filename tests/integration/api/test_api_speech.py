@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -120,11 +121,11 @@ def test_audio_that_breaks_off_is_no_whole_answer_and_the_worker_comes_back(star
     assert "speech.audio.done" not in events
 
 
-async def test_the_host_speaks_in_python_too() -> None:
+async def test_the_host_speaks_in_python_too(tmp_path: Path) -> None:
     from modelhost import Host  # noqa: PLC0415
     from modelhost.exchange.requests import SpeechRequest  # noqa: PLC0415
 
-    async with Host(engine="scripted", data_dir="data") as host:
+    async with Host(engine="scripted", data_dir=str(tmp_path)) as host:
         assert (await host.voices()).names == ("one", "two")
         async with host.open_speech(SpeechRequest(input="/echo one two", format="wav")) as spoken:
             assert [part async for part in spoken.parts] == [b"one two"]
