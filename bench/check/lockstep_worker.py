@@ -29,6 +29,7 @@ PIECES: Final = ('{"text"', ':"hel', 'lo"}')
 CHECKS, CHECK_SECONDS = 3, 0.0005  # as often in a row the host has to be found idle
 TAIL: Final = {"created": 1, "id": "chatcmpl-1", "model": "scripted", "object": "chat.completion.chunk"}
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
 def main() -> None:
@@ -57,7 +58,8 @@ def _exit_with_host() -> None:
 def answer(connection: socket.socket, host: int) -> None:
     """Read one request and write the events of its answer, each when the host is idle.
 
-    The host also connects to see whether anybody listens, and asks nothing.
+    The host also connects to see whether anybody listens, without a request, and the monitor reads metrics, which
+    this worker does not have.
     """
     body = _body_of(connection)
     if body is None:
@@ -79,7 +81,11 @@ def _body_of(connection: socket.socket) -> Mapping[str, Any] | None:
         if not (more := connection.recv(65536)):
             return None
         data += more
-    length = next(int(line[15:]) for line in data[:end].lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    lengths = [int(line[15:]) for line in data[:end].lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    if not lengths:
+        connection.sendall(NOT_FOUND)
+        return None
+    [length] = lengths
     body = data[end + 4 :]
     while len(body) < length:
         body += connection.recv(65536)
