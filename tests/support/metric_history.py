@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from modelhost.config.metric_levels import parse_levels
-from modelhost.monitor.history import HistoryRows, StoredFrame
-from modelhost.monitor.levels import levels_of
+from modelhost.monitor.history import HistoryRows, StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 
 T = TypeVar("T")

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.operation_commands import examples, operation_command, print_result
-from modelhost.cli.running_host import RunningHost
-from modelhost.operations.alerts import GET_ALERTS, AlertList, AlertParameters, AlertReport
-
-
-@operation_command(GET_ALERTS)
-def alerts(host: RunningHost, parameters: AlertParameters, as_json: bool) -> None:
-    print_result(host.call(GET_ALERTS, parameters), print_alerts, as_json=as_json)
+from modelhost.cli.operation_commands import examples, result_command
+from modelhost.operations.alerts import GET_ALERTS, AlertList, AlertReport
 
 
 def print_alerts(found: AlertList) -> None:
@@ -32,20 +25,18 @@ def print_alerts(found: AlertList) -> None:
 
 def _print(title: str, listed: Sequence[AlertReport]) -> None:
     typer.echo(typer.style(title, bold=True))
-    headings = ("At", "State", "Severity", "Rule", "Subject", "Condition", "Value")
-    table = console.new_table(*headings, right=("Value",), fold=[name for name in headings if name != "Value"])
-    for alert in listed:
-        at = _local_time(alert.resolved_at or alert.fired_at or alert.started_at)
-        cells = (at, alert.state, alert.severity, alert.rule, alert.subject, alert.condition, f"{alert.value:g}")
-        console.add_row(table, *map(console.printable, cells))
-    console.print_table(table)
-
-
-def _local_time(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    texts = ("At", "State", "Severity", "Rule", "Subject", "Condition")
+    rows = [
+        (
+            console.local_time(alert.resolved_at or alert.fired_at or alert.started_at),
+            *(alert.state, alert.severity, alert.rule, alert.subject, alert.condition, f"{alert.value:g}"),
+        )
+        for alert in listed
+    ]
+    console.print_rows((*texts, "Value"), rows, right=("Value",), fold=texts)
 
 
 app = typer.Typer(add_completion=False)
 app.command(
     help=f"{GET_ALERTS.summary}.", epilog=examples("alerts", "", "--limit 20", "--rule worker-exits", "--json")
-)(alerts)
+)(result_command(GET_ALERTS, print_alerts))

@@ -69,6 +69,18 @@ def operation_command(
     return decorate
 
 
+def result_command(
+    operation: Operation[P, R], show: Callable[[R], None], *, argument: str | None = None
+) -> Callable[..., None]:
+    """Return the command that runs ``operation`` and prints its result with ``show``, or as JSON."""
+
+    @operation_command(operation, argument=argument)
+    def command(host: RunningHost, parameters: Any, as_json: bool) -> None:
+        print_result(host.call(operation, parameters), show, as_json=as_json)
+
+    return command
+
+
 def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parameter:
     kind = next((kind for kind in KINDS if kind in _types(field.annotation)), str)
     text, default = literal(field.description or ""), None if field.is_required() else field.default

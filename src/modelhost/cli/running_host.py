@@ -14,9 +14,8 @@ import typer
 from modelhost import json_text
 from modelhost.client.address import DEFAULT_URL, normalize_url
 from modelhost.client.host_client import Body, SoundClient
-from modelhost.client.pictures import Picture
+from modelhost.client.media import Picture, Transcript
 from modelhost.client.remote import RemoteClient
-from modelhost.client.transcript import Transcript
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress

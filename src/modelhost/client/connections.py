@@ -1,4 +1,4 @@
-"""HTTP connections to a running host, with streamed answers.
+"""HTTP connections to a running host: streamed answers with their events, and errors as the host raised them.
 
 The implementation is that of remote workers, which imports and connects within a few milliseconds.
 """
@@ -6,11 +6,12 @@ The implementation is that of remote workers, which imports and connects within 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,10 +19,59 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from modelhost import json_text, lazy, trace_context
-from modelhost.client.errors import error_of_status
-from modelhost.errors import ConfigError, HostUnreachable
+from modelhost.errors import ConfigError, HostUnreachable, ModelhostError, Unavailable, WorkerError
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote.connection import KeepAliveConnection
+
+
+def error_in(answer: Any) -> ModelhostError | None:
+    """Return the error in a decoded JSON answer, or ``None``.
+
+    An error with an unknown code keeps its message.
+    """
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    if not error:
+        return None
+    if not isinstance(error, Mapping):
+        return HostUnreachable(str(error))
+    leaf = _LEAVES.get(str(error.get("code")), HostUnreachable)
+    found = _made(leaf, str(error.get("message") or error), _mapping(error.get("source")))
+    found.details = _mapping(error.get("details"))
+    found.param = error["param"] if isinstance(error.get("param"), str) else None
+    return found
+
+
+def error_of_status(url: str, status: int, body: bytes, retry_after: str | None = None) -> ModelhostError:
+    """Return the error of an answer with a status of 400 or more; ``retry_after`` is the header."""
+    try:
+        error = error_in(json.loads(body))
+    except ValueError:
+        error = None
+    if isinstance(error, Unavailable) and retry_after is not None and retry_after.isdigit():
+        error.retry_after_seconds = int(retry_after)
+    return error or HostUnreachable(f"{url} answered with HTTP status {status}; is it a modelhost?")
+
+
+def _made(leaf: type[ModelhostError], message: str, source: Mapping[str, Any]) -> ModelhostError:
+    if not issubclass(leaf, WorkerError):
+        return leaf(message)
+    return leaf(message, model=str(source.get("model", "")), worker=str(source.get("worker", "")))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _leaves(branch: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
+    for below in branch.__subclasses__():
+        if "code" in vars(below):
+            yield below
+        yield from _leaves(below)
+
+
+_LEAVES: Mapping[str, type[ModelhostError]] = {leaf.code: leaf for leaf in _leaves(ModelhostError)}
+"""The errors of a host by their codes."""
+
 
 CONNECT_SECONDS: Final = 10.0
 """Timeout to connect; waiting for an answer has none."""
@@ -157,3 +207,39 @@ def _reason(error: OSError) -> str:
     """Return the system's reason for a failed connection; asyncio's message repeats the address."""
     refused = _REFUSED.findall(str(error))
     return f"[Errno {refused[-1]}] {os.strerror(int(refused[-1]))}" if refused else str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; ``name`` is empty for an ordinary one."""
+
+    name: str
+    data: bytes
+
+
+class EventReader:
+    """Parses server-sent events from bytes. Comments are skipped; a last event without its empty line is ignored.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def read(self, block: bytes) -> list[Event]:
+        """Return the events that ``block`` completes."""
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        events = []
+        for line in lines:
+            field, colon, value = line.removesuffix(b"\r").partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+            elif field == b"event":
+                self._name = value.removeprefix(b" ").decode(errors="replace")
+            elif not field and not colon:
+                if self._data:
+                    events.append(Event(self._name, b"\n".join(self._data)))
+                self._name, self._data = "", []
+        return events

@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modelhost.client.pictures import Picture
-from modelhost.client.transcript import Transcript
+from modelhost.client.media import Picture, Transcript
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
 from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture, progress_of
-from modelhost.client.transcript import Transcript, progress_at
+from modelhost.client.media import Picture, Transcript, progress_at, progress_of
 from modelhost.errors import ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.images import FinishedImage, ImageStep
 from modelhost.exchange.requests import ChatRequest, SpeechRequest
-from modelhost.monitor.recording import recording
+from modelhost.monitor.measure import recording
 from modelhost.operations.llm import CHAT
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.perform import OperationCall, perform, performing

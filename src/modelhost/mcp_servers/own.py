@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
+from modelhost.background import cancel_and_wait
 from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture
-from modelhost.client.transcript import Transcript
+from modelhost.client.media import Picture, Transcript
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
@@ -39,10 +39,7 @@ class OwnHost:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._starting, self._settling):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+        await cancel_and_wait(self._starting, self._settling)
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 

@@ -27,8 +27,8 @@ from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_
 from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.lenient import LISTENING, parse_values
+from modelhost.mcp_servers.media_tools import tasks_of
 from modelhost.mcp_servers.resources import Resources
-from modelhost.mcp_servers.sound_tools import tasks_of
 from modelhost.mcp_servers.subscriptions import Subscriptions
 from modelhost.mcp_servers.tools import make_tools
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS

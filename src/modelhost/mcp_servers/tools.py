@@ -16,9 +16,8 @@ from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, chat_completi
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
-from modelhost.mcp_servers.image_tool import image_tool
+from modelhost.mcp_servers.media_tools import image_tool, sound_tools
 from modelhost.mcp_servers.schemas import MANY, ONE
-from modelhost.mcp_servers.sound_tools import sound_tools
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
 from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
 from modelhost.operations.progress import CombinedProgress

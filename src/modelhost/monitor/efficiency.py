@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 
 MINUTE_SECONDS: Final = 60.0
 
@@ -36,9 +36,7 @@ class Efficiency:
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
 
     async def _measure_repeatedly(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, repeat
 from modelhost.errors import ModelhostError
 from modelhost.logs import get_logger
 from modelhost.monitor.engine_reports import EngineReport
@@ -58,19 +58,12 @@ class EngineMeters:
 
     def start(self) -> None:
         """Begin to read."""
-        self._task = asyncio.create_task(self._read_repeatedly(), name="reading engines")
+        reading = repeat("reading engines", self.read, pause_seconds=READ_SECONDS)
+        self._task = asyncio.create_task(reading, name="reading engines")
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _read_repeatedly(self) -> None:
-        while True:
-            await asyncio.sleep(READ_SECONDS)
-            with log_failures("reading engines"):
-                await self.read()
+        await cancel_and_wait(self._task)
 
     async def read(self) -> None:
         """Read the workers that have had work since the last time."""

@@ -7,10 +7,17 @@ through the context, in which tasks of the request run, too. Times are seconds o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from modelhost.errors import HostFault, ModelhostError
+
+if TYPE_CHECKING:
+    from modelhost.monitor.monitor import Monitor
 
 
 class Workload(Protocol):
@@ -190,3 +197,60 @@ def tool_called(seconds: float) -> None:
     if (measure := _CURRENT.get()) is not None:
         measure.tool_calls += 1
         measure.tool_seconds += seconds
+
+
+T = TypeVar("T")
+
+
+class recording:  # noqa: N801 (used like a function made by contextlib)
+    """Record what is inside as one request, unless it is a part of one already.
+
+    ``label`` returns the main name of the model, or an empty text, of a request that had no turn.
+    """
+
+    __slots__ = ("_label", "_measure", "_monitor")
+
+    def __init__(self, monitor: Monitor, label: Callable[[], str]) -> None:
+        self._monitor = monitor
+        self._label = label
+        self._measure: RequestMeasure | None = None
+
+    def __enter__(self) -> None:
+        if current() is None:
+            self._measure = begin(self._monitor)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if (done := self._measure) is None:
+            return
+        end()
+        self._monitor.record(
+            done,
+            model=done.model or self._label(),
+            seconds=time.perf_counter() - done.began,
+            code=_code_of(error),
+            is_cancelled=error is not None and not isinstance(error, Exception),
+        )
+
+
+def recorded(
+    monitor: Monitor, opened: AbstractAsyncContextManager[T], label: Callable[[], str]
+) -> AbstractAsyncContextManager[T]:
+    """Return ``opened``, recorded as one request like :class:`recording`."""
+    return opened if current() is not None else _recorded(monitor, opened, label)
+
+
+@asynccontextmanager
+async def _recorded(
+    monitor: Monitor, opened: AbstractAsyncContextManager[T], label: Callable[[], str]
+) -> AsyncIterator[T]:
+    with recording(monitor, label):
+        async with opened as answer:
+            yield answer
+
+
+def _code_of(error: BaseException | None) -> str | None:
+    if isinstance(error, ModelhostError):
+        return error.code
+    return HostFault.code if isinstance(error, Exception) else None

@@ -10,13 +10,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
 from modelhost.monitor.engine_reports import EngineReport
-from modelhost.monitor.history import HistoryRows, HistoryStore, RollUps, Span, StoredFrame, frames_of
-from modelhost.monitor.levels import Level, level_for, levels_of
+from modelhost.monitor.history import (
+    HistoryRows,
+    HistoryStore,
+    Level,
+    RollUps,
+    Span,
+    StoredFrame,
+    frames_of,
+    level_for,
+    levels_of,
+)
 from modelhost.monitor.measure import RequestMeasure, RunningTurn
 from modelhost.monitor.recent import RecentAnswers
 from modelhost.monitor.windows import EVERYTHING, Point, Selection, Window, WindowParts, point_step
@@ -325,9 +334,7 @@ class Monitor:
 
         A database that was never opened is opened only for requests.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(*self._tasks)
         if self._store.is_open or self._has_requests():
             with suppress(DatabaseUnavailable):  # logged when it began
                 self._clock = _later(self._clock, self.levels[0].step)

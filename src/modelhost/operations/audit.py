@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field
 
 from modelhost.errors import DatabaseUnavailable
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Timestamp
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host

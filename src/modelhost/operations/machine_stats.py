@@ -11,7 +11,7 @@ import psutil
 from pydantic import Field
 
 from modelhost.errors import InvalidRequest
-from modelhost.models.files.memory_parts import estimate_parts
+from modelhost.models.files.gguf_needs import estimate_parts
 from modelhost.models.files.memory_pools import GPU
 from modelhost.operations.operation import (
     HttpRoute,

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from modelhost.errors import McpServerNotFound, ToolCallFailed, ToolError, ToolServerUnavailable
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.tool_servers import ServerName
-from modelhost.operations.tools import OfServer
+from modelhost.operations.tools import OfServer, ServerName
 from modelhost.tools.status import ServerState
 
 if TYPE_CHECKING:

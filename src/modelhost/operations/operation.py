@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from modelhost.errors import InvalidRequest, ModelhostError, UnsupportedParameter
 
@@ -186,3 +188,29 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 AnyOperation = Operation[Any, Any]
+
+
+_BEGINNING: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
+_EXAMPLE_TIME: Final = "2026-01-01T12:00:00Z"
+
+
+def _written(value: Any) -> Any:
+    """Refuse numbers, which pydantic would guess to be seconds or milliseconds."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _BEGINNING.match(value)):
+        return value
+    raise PydanticCustomError("datetime_type", "Input should be a time such as {example}", {"example": _EXAMPLE_TIME})
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise PydanticCustomError(
+            "timezone_aware", "Input should have a time zone, as {example} has", {"example": _EXAMPLE_TIME}
+        )
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("datetime_range", "Input should be in the years 1 to 9999 of UTC") from None
+
+
+Timestamp = Annotated[datetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_utc)]
+"""RFC 3339 with a time zone, within the years that a database supports in UTC."""

@@ -11,8 +11,7 @@ from pydantic import Field
 from modelhost import lazy
 from modelhost.config.value_types import LiteralOne, NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Timestamp
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host

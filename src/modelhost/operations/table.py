@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tool_servers, tools
+from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tools
 from modelhost.operations.alerts import GET_ALERTS
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.llm import MODEL_INFO
@@ -27,10 +27,10 @@ MODEL_OPERATIONS: Final[Operations] = (
 )
 TOOL_OPERATIONS: Final[Operations] = (
     tools.LIST_TOOLS,
-    tool_servers.LIST_SERVERS,
-    tool_servers.RESTART,
-    tool_servers.ENABLE,
-    tool_servers.DISABLE,
+    tools.LIST_SERVERS,
+    tools.RESTART,
+    tools.ENABLE,
+    tools.DISABLE,
     tools.CALL,
     mcp_resources.LIST_RESOURCES,
     mcp_resources.READ_RESOURCE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -60,7 +61,7 @@ class ResponseStore:
             _continue_conversation(new, new.body, rows)
             return usage_of(rows)
 
-        await self._keep_within(await (await self._database.get()).write(put), new.id)
+        await self._keep_within(await self._database.write(put), new.id)
 
     async def begin(self, new: NewResponse, on_lost: OnLost) -> None:
         """Store a response that this process is going to make; it survives a power failure.
@@ -73,7 +74,7 @@ class ResponseStore:
             rows.responses.put(new, self.holder, LEASE_SECONDS)
             return usage_of(rows)
 
-        usage = await (await self._database.get()).write(begin)
+        usage = await self._database.write(begin)
         self._held[new.id] = on_lost
         self._renewal.keep_running(every_seconds=RENEW_SECONDS)
         await self._keep_within(usage, new.id)
@@ -91,7 +92,7 @@ class ResponseStore:
                 _continue_conversation(new, progress.body, rows)
             return is_held
 
-        is_held = await (await self._database.get()).write(add, durable=is_final)
+        is_held = await self._database.write(add, durable=is_final)
         if is_final or not is_held:
             self._held.pop(new.id, None)
         return is_held
@@ -154,17 +155,15 @@ class ResponseStore:
         def find(rows: Rows) -> dict[str, Item]:
             return rows.conversations.known_items(possible, owner) | rows.responses.items(possible, owner)
 
-        return await (await self._database.get()).read(find)
+        return await self._database.read(find)
 
     async def events(self, response_id: str, *, after: int, limit: int) -> tuple[bytes, ...]:
         """Return events of a background response as JSON, in their order, from the number behind ``after`` on."""
-        database = await self._database.get()
-        return await database.read(lambda rows: rows.responses.events(response_id, after=after, limit=limit))
+        return await self._database.read(lambda rows: rows.responses.events(response_id, after=after, limit=limit))
 
     async def end(self, response_id: str, status: str, reason: str | None = None) -> bool:
         """Finish a response wherever it is made; return whether this did it. Its host stops making it."""
-        database = await self._database.get()
-        return await database.write(lambda rows: rows.responses.end(response_id, status, reason=reason))
+        return await self._database.write(lambda rows: rows.responses.end(response_id, status, reason=reason))
 
     async def delete(self, response_id: str, owner: str) -> None:
         """Delete the response; its host stops making it.
@@ -173,11 +172,11 @@ class ResponseStore:
             ResponseNotFound: there is none, or it is somebody else's.
         """
         await self.get(response_id, owner)
-        await (await self._database.get()).write(lambda rows: rows.responses.delete(response_id, owner))
+        await self._database.write(lambda rows: rows.responses.delete(response_id, owner))
 
     async def usage(self) -> Usage:
         """Return how much is stored."""
-        return await (await self._database.get()).read(usage_of)
+        return await self._database.read(usage_of)
 
     async def close(self) -> None:
         """Stop background work; no response may be held any more."""
@@ -186,7 +185,7 @@ class ResponseStore:
     async def _read(self, response_id: str, owner: str) -> StoredResponse | None:
         if not is_session_id(response_id):
             return None
-        return await (await self._database.get()).read(lambda rows: rows.responses.get(response_id, owner))
+        return await self._database.read(lambda rows: rows.responses.get(response_id, owner))
 
     async def _existing(self, response_id: str, owner: str) -> None:
         try:
@@ -209,7 +208,7 @@ class ResponseStore:
                 return chain, None
             return chain, rows.conversations.items(place.id, before=place.position)
 
-        chain, before = await (await self._database.get()).read(read)
+        chain, before = await self._database.read(read)
         if not chain:
             raise _missing(response_id)
         return chain, before
@@ -224,7 +223,7 @@ class ResponseStore:
             rows.one_at_a_time()
             rows.responses.touch(stale)
 
-        await (await self._database.get()).write(touch, durable=False)
+        await self._database.write(touch, durable=False)
 
     def _is_lost(self, found: StoredResponse) -> bool:
         if found.is_finished or found.holder is None or found.id in self._held:
@@ -238,7 +237,7 @@ class ResponseStore:
         def end(rows: Rows) -> bool:
             return rows.responses.end(found.id, "incomplete", reason=HOST_STOPPED, nonce=nonce)
 
-        if await (await self._database.get()).write(end):
+        if await self._database.write(end):
             _log.warning("response_incomplete", response=found.id, pid=pid, host=name, reason=HOST_STOPPED)
 
     async def _keep_within(self, usage: Usage, newest: str) -> None:
@@ -254,7 +253,7 @@ class ResponseStore:
 
     async def _renew(self, held: Sequence[str]) -> None:
         """Renew the leases of the held responses; one that another host has taken is not held any more."""
-        kept = await (await self._database.get()).write(
+        kept = await self._database.write(
             lambda rows: rows.responses.renew(held, self.holder, LEASE_SECONDS), durable=False
         )
         for response_id in set(held) - set(kept):
@@ -274,3 +273,45 @@ def _missing(response_id: str, why: str = "") -> PreviousResponseNotFound:
         param="previous_response_id",
         response_id=shown,
     )
+
+
+class _Taken(Exception):
+    """Another response carries out a decision; the transaction is rolled back."""
+
+
+class DecisionStore:
+    """The decisions that the hosts of a database carry out. A row that can be there once says who does.
+
+    That of a host that was killed stays, since nobody knows whether it has made the call.
+    """
+
+    def __init__(self, database: LazyDatabase) -> None:
+        self._database = database
+
+    async def take(self, request_ids: Sequence[str], owner: str) -> str | None:
+        """Take all of these approval requests of ``owner``; if one is taken, take none and return it.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used.
+        """
+        wanted = {_digest(each, owner): each for each in request_ids}
+
+        def take(rows: Rows) -> None:
+            for name in sorted(wanted):  # in one order at all hosts, so that none waits for another in a circle
+                if not rows.decisions.add(name):
+                    raise _Taken(wanted[name])
+
+        try:
+            await self._database.write(take)
+        except _Taken as taken:
+            return str(taken)
+        return None
+
+    async def release(self, request_ids: Sequence[str], owner: str) -> None:
+        """Give taken requests back, once what became of them is stored, or nothing did; raises as :meth:`take`."""
+        names = [_digest(each, owner) for each in request_ids]
+        await self._database.write(lambda rows: rows.decisions.remove(names), durable=False)
+
+
+def _digest(request_id: str, owner: str) -> str:
+    return hashlib.sha256(f"{owner}\0{request_id}".encode()).hexdigest()

@@ -84,8 +84,7 @@ class Retention:
     async def apply(self, newest: str) -> None:
         """Delete what is over the limits, but not ``newest``, and what was not used for long."""
         self._next_look = time.monotonic() + SECONDS_BETWEEN
-        database = await self._database.get()
-        dropped, usage = await database.write(lambda rows: self._drop(newest, rows), durable=False)
+        dropped, usage = await self._database.write(lambda rows: self._drop(newest, rows), durable=False)
         self.is_exceeded(usage)
         METERS.dropped_responses.inc(len(dropped.responses))
         if dropped.responses or dropped.conversations:

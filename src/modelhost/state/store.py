@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Final
 from modelhost import lazy
 from modelhost.config.directories import data_directory, database_place
 from modelhost.config.settings import Settings
-from modelhost.state.alerts import AlertHistory
 from modelhost.state.audit import AuditLog
 from modelhost.state.conversations import ConversationStore
-from modelhost.state.decisions import DecisionStore
+from modelhost.state.history import AlertHistory, MetricStore
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.metrics import MetricStore
-from modelhost.state.responses import ResponseStore
+from modelhost.state.responses import DecisionStore, ResponseStore
 from modelhost.state.retention import ResponseLimits, Retention
 from modelhost.state.sessions import Limits, SessionStore
 from modelhost.state.snapshots import SnapshotStore

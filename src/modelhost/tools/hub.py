@@ -14,8 +14,7 @@ from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.monitor import measure
-from modelhost.tools.call import call_tool, failed, needs_approval
-from modelhost.tools.call_spans import call_span, note_outcome
+from modelhost.tools.call import call_span, call_tool, failed, needs_approval, note_outcome
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
 from modelhost.tools.catalogue import Catalogue, CatalogueEntry, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelhost import lazy
-from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.background import SECONDS_TO_REPAIR, cancel_and_wait, log_failures
 from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
@@ -86,9 +86,7 @@ class Toolbox:
 
     async def stop(self) -> None:
         """Stop all servers."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await cancel_and_wait(self._watching)
         if self.path is not None:
             await self.hub.stop()
 

@@ -12,8 +12,7 @@ from modelhost.errors import DatabaseUnavailable, InvalidRequest, ModelNotFound
 from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.monitor.efficiency import Efficiency
 from modelhost.monitor.engine_reports import EngineReport
-from modelhost.monitor.history import StoredFrame
-from modelhost.monitor.levels import levels_of
+from modelhost.monitor.history import StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations import machine_stats, monitor
 from modelhost.operations.alerts import GET_ALERTS, AlertParameters

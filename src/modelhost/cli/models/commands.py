@@ -12,9 +12,8 @@ import typer
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.models.downloads import show_download
 from modelhost.cli.models.smallest import DEFAULT_INVENTORY
-from modelhost.cli.models.status import follow_load, format_memory, print_status, watch
+from modelhost.cli.models.status import follow_load, format_memory, print_status, show_download, watch
 from modelhost.cli.operation_commands import Command, add_commands, examples, operation_command, print_result
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
 from modelhost.operations.model_loading import (

@@ -21,8 +21,7 @@ from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
 from modelhost.models.resolve.engine_choice import engine_for_format
-from modelhost.models.resolve.inventory import Entry, smallest
-from modelhost.models.resolve.inventory_file import FILE_NAME, read_inventory
+from modelhost.models.resolve.inventory import FILE_NAME, Entry, read_inventory, smallest
 from modelhost.models.resolve.locate import locate
 
 

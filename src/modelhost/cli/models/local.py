@@ -29,9 +29,8 @@ from modelhost.models.hub.download import download
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.resolve import inventory
 from modelhost.models.resolve.engine_choice import default_engine_for
-from modelhost.models.resolve.inventory import Entry
+from modelhost.models.resolve.inventory import Entry, write_inventory
 from modelhost.models.resolve.inventory import Progress as OnProgress
-from modelhost.models.resolve.inventory_file import write_inventory
 from modelhost.models.resolve.locate import locate
 from modelhost.plurals import counted
 

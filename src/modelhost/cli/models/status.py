@@ -1,11 +1,11 @@
-"""The models of a running host: as a table, once or continuously, and the progress of a load."""
+"""The models of a running host: as a table, once or continuously, and the progress of a load or a download."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelU
 from modelhost.models.residency.status import Activity, State
 from modelhost.operations.model_loading import Loading
 from modelhost.operations.models import STATUS
-from modelhost.operations.operation import NoParameters
+from modelhost.operations.operation import NoParameters, OnProgress, Progress
 from modelhost.operations.reports import EventReport, HostReport, ModelReport
 
 if TYPE_CHECKING:
@@ -168,3 +168,41 @@ def _last_error(remote: RunningHost, name: str) -> str:
     models = remote.call(STATUS, NoParameters()).models
     known = next((model.last_error for model in models if model.name == name), None)
     return known or f"{name} could not be loaded."
+
+
+TENTHS: Final = 10
+
+
+@contextmanager
+def show_download() -> Iterator[OnProgress]:
+    """Yield a callback that shows progress on stderr: a bar on a terminal, else a line for each tenth."""
+    with ExitStack() as shown:
+        yield (_Bar(shown) if console.stderr_is_terminal() else _Lines()).show
+
+
+class _Bar:
+    """Shows a bar from the first step on, until ``shown`` is closed."""
+
+    def __init__(self, shown: ExitStack) -> None:
+        self._shown = shown
+        self._update: OnProgress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar."""
+        if self._update is None:
+            self._update = self._shown.enter_context(console.shown_progress(""))
+        self._update(progress)
+
+
+class _Lines:
+    """Prints a line for each tenth."""
+
+    def __init__(self) -> None:
+        self._tenth = -1
+
+    def show(self, progress: Progress) -> None:
+        """Write a line if another tenth is here."""
+        tenth = int((progress.fraction or 0.0) * TENTHS)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            console.note(f"{progress.message}: {tenth * TENTHS} %")

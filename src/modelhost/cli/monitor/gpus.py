@@ -7,16 +7,10 @@ from typing import Final
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.operation_commands import examples, operation_command, print_result
-from modelhost.cli.running_host import RunningHost
-from modelhost.operations.machine_stats import GET_GPU_STATS, GpuList, GpuParameters
+from modelhost.cli.operation_commands import examples, result_command
+from modelhost.operations.machine_stats import GET_GPU_STATS, GpuList
 
 UNKNOWN: Final = "-"
-
-
-@operation_command(GET_GPU_STATS)
-def gpus(host: RunningHost, parameters: GpuParameters, as_json: bool) -> None:
-    print_result(host.call(GET_GPU_STATS, parameters), print_gpus, as_json=as_json)
 
 
 def print_gpus(found: GpuList) -> None:
@@ -42,4 +36,6 @@ def print_gpus(found: GpuList) -> None:
 
 
 app = typer.Typer(add_completion=False)
-app.command(help=f"{GET_GPU_STATS.summary}.", epilog=examples("gpus", "", "--gpu-ids 0,1", "--json"))(gpus)
+app.command(help=f"{GET_GPU_STATS.summary}.", epilog=examples("gpus", "", "--gpu-ids 0,1", "--json"))(
+    result_command(GET_GPU_STATS, print_gpus)
+)

@@ -7,10 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result
+from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result, result_command
 from modelhost.cli.running_host import RunningHost
-from modelhost.cli.state.tables import format_size, print_states
-from modelhost.operations.operation import NoParameters
 from modelhost.operations.state import (
     CLEAR,
     LIST_STATES,
@@ -21,19 +19,14 @@ from modelhost.operations.state import (
     Restored,
     RestoreParameters,
     Saved,
-    SaveParameters,
+    SavedSessions,
 )
 from modelhost.plurals import counted
 
 
-@operation_command(SAVE, argument="session_id")
-def save(host: RunningHost, parameters: SaveParameters, as_json: bool) -> None:
-    print_result(host.call(SAVE, parameters), _print_saved, as_json=as_json)
-
-
 def _print_saved(saved: Saved) -> None:
     what = f"{counted(saved.models, 'model')}, {counted(saved.conversations, 'conversation')}"
-    typer.echo(f"{saved.state_id}: {what}, {format_size(saved.size_bytes)}, saved as {saved.session_id}")
+    typer.echo(f"{saved.state_id}: {what}, {console.format_size(saved.size_bytes)}, saved as {saved.session_id}")
 
 
 @operation_command(LOAD, argument="session_id")
@@ -69,19 +62,35 @@ def clear(
 
 
 def _print_cleared(cleared: Cleared) -> None:
-    typer.echo(f"{cleared.cleared_items} cleared, {format_size(cleared.space_freed_bytes)} freed")
+    typer.echo(f"{cleared.cleared_items} cleared, {console.format_size(cleared.space_freed_bytes)} freed")
 
 
-@operation_command(LIST_STATES)
-def list_(host: RunningHost, parameters: NoParameters, as_json: bool) -> None:
-    print_result(host.call(LIST_STATES, parameters), print_states, as_json=as_json)
+def print_states(found: SavedSessions) -> None:
+    """Print a row for each saved state on standard output."""
+    if not found.sessions:
+        console.note("no saved states: modelhost state save")
+        return
+    texts, numbers = ("Saved as", "State", "Saved at"), ("Models", "Conversations", "Size")
+    rows = [
+        (
+            *(session.session_id, state.state_id, console.local_time(state.created_at)),
+            *(str(state.models), str(state.conversations), console.format_size(state.size_bytes)),
+        )
+        for session in found.sessions
+        for state in session.states
+    ]
+    console.print_rows((*texts, *numbers), rows, right=numbers, fold=texts)
 
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    (SAVE, save, ("save", "save before-the-update --include-metrics")),
+    (
+        SAVE,
+        result_command(SAVE, _print_saved, argument="session_id"),
+        ("save", "save before-the-update --include-metrics"),
+    ),
     (LOAD, load, ("load", "load before-the-update --wait", "load --state-id state-3f9c1a77b2e0")),
     (CLEAR, clear, ("clear before-the-update --include-models", "clear --older-than-hours 720")),
-    (LIST_STATES, list_, ("list", "list --json")),
+    (LIST_STATES, result_command(LIST_STATES, print_states), ("list", "list --json")),
 )
 
 app = typer.Typer(

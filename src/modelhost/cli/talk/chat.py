@@ -18,8 +18,7 @@ from modelhost.cli import console
 from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.running_host import BlockingClient, Message, named_host
 from modelhost.cli.talk.answers import print_text, stream_text
-from modelhost.cli.talk.connect import open_client
-from modelhost.cli.talk.options import TalkOptions, with_options
+from modelhost.cli.talk.options import TalkOptions, open_client, with_options
 from modelhost.cli.talk.person import TerminalUser
 from modelhost.config.checks import suggestion
 from modelhost.config.environment import URL_VARIABLE

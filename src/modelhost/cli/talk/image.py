@@ -10,11 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.talk.connect import open_for_sound
-from modelhost.cli.talk.options import SoundOptions, with_options
-from modelhost.operations.operation import Progress
+from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -113,15 +110,7 @@ def image(
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     paths, form = options.destinations()
     body = options.body(prompt, form)
-    with (
-        open_for_sound(options) as (client, selected),
-        console.new_bar(lazy.rich_progress.TextColumn("{task.percentage:>3.0f} %")) as bar,
-    ):
-        task = bar.add_task("painting", total=1.0)
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.fraction or 0.0, description=progress.message)
-
+    with open_for_sound(options) as (client, selected), console.shown_progress("painting") as show:
         pictures = client.paint({**body, **selected}, show)
     for path, picture in zip(paths, pictures, strict=True):
         path.write_bytes(picture.data)

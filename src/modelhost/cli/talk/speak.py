@@ -12,8 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.talk.connect import open_for_sound
-from modelhost.cli.talk.options import SoundOptions, with_options
+from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
 
 EXAMPLES: Final = (
     "Examples:\n"

@@ -7,13 +7,10 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.talk.connect import open_for_sound
-from modelhost.cli.talk.options import SoundOptions, with_options
-from modelhost.client.transcript import Transcript
+from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
+from modelhost.client.media import Transcript
 from modelhost.http.openai.audio.rendering import rendered_text
-from modelhost.operations.operation import Progress
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -44,15 +41,7 @@ def transcribe(
     """
     sound = file.read_bytes()
     fields = {} if language is None else {"language": language}
-    with (
-        open_for_sound(options) as (client, selected),
-        console.new_bar(lazy.rich_progress.TextColumn("{task.percentage:>3.0f} %")) as bar,
-    ):
-        task = bar.add_task("transcribing", total=1.0)
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.fraction or 0.0)
-
+    with open_for_sound(options) as (client, selected), console.shown_progress("transcribing") as show:
         transcript = client.transcribe(sound, {**fields, **selected}, show)
     _print(transcript, output_format)
 

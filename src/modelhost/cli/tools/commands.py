@@ -3,33 +3,204 @@
 from __future__ import annotations
 
 import base64
+import functools
+import inspect
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, Final, Protocol
 
 import typer
 
-from modelhost import json_text
+from modelhost import json_text, lazy
 from modelhost.cli import console
 from modelhost.cli.operation_commands import Command, add_commands, print_result
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
-from modelhost.cli.tools.tables import print_prompts, print_resources, print_servers, print_tools
-from modelhost.cli.tools.target import Target, with_target
+from modelhost.cli.signature import option, with_signature
+from modelhost.errors import ConfigError
 from modelhost.operations.mcp_resources import (
     GET_PROMPT,
     LIST_PROMPTS,
     LIST_RESOURCES,
     READ_RESOURCE,
     FilledPrompt,
+    PromptField,
+    PromptList,
     PromptParameters,
     ResourceContents,
+    ResourceList,
     ResourceParameters,
 )
-from modelhost.operations.operation import NoParameters, Operation
-from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, OneServer, ServerReport
-from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, CallResult, OfServer, ToolCard
+from modelhost.operations.operation import NoParameters, Operation, P, R
+from modelhost.operations.tools import (
+    CALL,
+    DISABLE,
+    ENABLE,
+    LIST_SERVERS,
+    LIST_TOOLS,
+    RESTART,
+    CallParameters,
+    CallResult,
+    OfServer,
+    OneServer,
+    ServerList,
+    ServerReport,
+    ToolCard,
+    ToolList,
+    ToolProblemReport,
+)
 from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
+
+STYLES: Final = {
+    ServerState.READY: "green",
+    ServerState.CONNECTING: "yellow",
+    ServerState.RESTARTING: "yellow",
+    ServerState.FAILED: "red",
+}
+
+
+def print_tools(found: ToolList) -> None:
+    """Print a row for each tool on standard output."""
+    if not found.data:
+        console.note("no tools: `modelhost tools servers` shows the status of the servers")
+        return
+    table = console.new_table("Tool", "Server", "Runs", "Description", fold=("Description",))
+    for tool in found.data:
+        description = console.printable(tool.function.description.partition("\n")[0])
+        console.add_row(table, tool.function.name, tool.server, _runs(tool), description)
+    console.print_table(table)
+
+
+def print_servers(found: ServerList) -> None:
+    """Print a row for each server on standard output."""
+    if found.config_error:
+        console.error(found.config_error)
+    if not found.data:
+        where = f"in {found.config}" if found.config else "configured; --mcp-config names their file"
+        console.note(f"no MCP servers are {where}")
+        return
+    numbers = ("Tools", "Calls", "Latency", "Restarts")
+    table = console.new_table(
+        "Server", "State", "By", "Protocol", *numbers, "Problem", right=numbers, fold=("Problem",)
+    )
+    for server in found.data:
+        console.add_row(
+            table,
+            server.name,
+            lazy.rich_text.Text(server.state, style=STYLES.get(server.state, "dim")),
+            server.transport or "",
+            server.protocol_version or "",
+            str(server.tools),
+            str(server.calls),
+            "" if server.latency_p50_seconds is None else f"{server.latency_p50_seconds * 1000:,.0f} ms",
+            str(server.restarts),
+            _problem(server),
+        )
+    if found.config:
+        table.caption, table.caption_justify = lazy.rich_text.Text(found.config), "left"
+    console.print_table(table)
+
+
+def print_resources(found: ResourceList) -> None:
+    """Print a row for each resource on standard output."""
+    if not found.data:
+        console.note("no resources: `modelhost tools servers` shows the status of the servers")
+        return
+    rows = [
+        (
+            *(each.server, each.uri, "template" if each.is_template else each.media_type or ""),
+            *("" if each.size is None else f"{each.size:,}", each.description or each.title or each.name),
+        )
+        for each in found.data
+    ]
+    headings = ("Server", "Address", "Kind", "Size", "Description")
+    console.print_rows(headings, rows, right=("Size",), fold=("Description",))
+
+
+def print_prompts(found: PromptList) -> None:
+    """Print a row for each prompt on standard output."""
+    if not found.data:
+        console.note("no prompts: `modelhost tools servers` shows the status of the servers")
+        return
+    rows = [
+        (each.server, each.name, " ".join(map(_argument, each.arguments)), each.description or each.title or "")
+        for each in found.data
+    ]
+    console.print_rows(("Server", "Prompt", "Arguments", "Description"), rows, fold=("Description",))
+
+
+def _argument(field: PromptField) -> str:
+    return f"{field.name}=" if field.is_required else f"[{field.name}=]"
+
+
+def _runs(tool: ToolCard) -> str:
+    """Describe in a word or two when its calls need approval."""
+    needs_approval = tool.approval == "ask" or (
+        tool.approval == "read_only" and not tool.annotations.get("readOnlyHint")
+    )
+    return {"deny": "never"}.get(tool.approval, "if agreed" if needs_approval else "always")
+
+
+def _problem(server: ServerReport) -> str:
+    if server.state is not ServerState.READY:
+        return console.printable(server.why_disabled or server.last_error or "")
+    return "\n".join(_of_tool(each) for each in server.tool_problems)
+
+
+def _of_tool(problem: ToolProblemReport) -> str:
+    what = "" if problem.is_offered else " is left out"
+    return console.printable(f"{problem.tool}{what}: {problem.location}: {problem.message}")
+
+
+class Target(Protocol):
+    """Runs operations on tools."""
+
+    def call(self, operation: Operation[P, R], parameters: P) -> R: ...
+
+
+_OPTIONS: Final = (
+    option(
+        "config",
+        Path | None,
+        typer.Option(
+            None,
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="Use no host: start the MCP servers of this file for this command.",
+            show_default=False,
+        ),
+    ),
+    option("url", Url, None),
+    option("api_key", Key, None),
+)
+
+
+def with_target(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
+    """Give a command options for its target, and the target as its first argument."""
+    _target, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def with_options(**values: Any) -> None:
+        config, url, api_key = (values.pop(name) for name in ("config", "url", "api_key"))
+        with _target_of(config, url, api_key) as target:
+            command(target, **values)
+
+    return with_signature(with_options, [*own, *_OPTIONS])
+
+
+@contextmanager
+def _target_of(config: Path | None, url: str | None, api_key: str | None) -> Iterator[Target]:
+    if config is None:
+        yield running_host(url, api_key)
+        return
+    if url is not None:
+        raise ConfigError("--config uses no host, and --url names one; give one of them")
+    with lazy.file_servers.open_file_servers(config) as tools:
+        yield tools
+
 
 OfOne = Annotated[str | None, typer.Option("--server", help="Only those of this MCP server.")]
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server: its name in `mcp.json`.")]

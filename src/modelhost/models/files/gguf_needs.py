@@ -13,8 +13,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from modelhost.models.files.gguf import GgufHeader
+from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_format import ENCODERS
 from modelhost.models.files.memory_pools import GPU, RAM
 
@@ -154,3 +156,34 @@ def _share_on_gpus(header: GgufHeader, gpu_layers: int | None) -> float:
     """Return which part of the layers is on GPUs."""
     layers = layer_count(header)
     return 1.0 if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, layers) / layers
+
+
+GGUF: Final = ".gguf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryParts:
+    """Bytes; ``None`` is unknown."""
+
+    weights_bytes: int | None
+    cache_bytes: int | None = None
+    activation_bytes: int | None = None
+    """The buffers of the computation, and the process itself."""
+
+
+def estimate_parts(  # noqa: PLR0913 (what is known of a model)
+    path: Path | None,
+    *,
+    size_bytes: int,
+    need_bytes: int,
+    kv_cache_type: str,
+    context_length: int | None,
+    slots: int | None,
+) -> MemoryParts:
+    """Return the parts of ``need_bytes``, the estimate for a model whose files are ``size_bytes``. Reads its header."""
+    if path is None or path.suffix != GGUF or context_length is None:
+        return MemoryParts(weights_bytes=size_bytes or None)
+    header = read_header(path)
+    cache = int(header.kv_bytes_per_token(kv_cache_type) * cache_cells(context_length, slots or 1))
+    rest = max(0, need_bytes - size_bytes - cache)
+    return MemoryParts(weights_bytes=size_bytes, cache_bytes=cache, activation_bytes=rest)

@@ -24,9 +24,8 @@ from modelhost.models.files.gguf import read_header, read_values
 from modelhost.models.files.media_encoder import ARCHITECTURE, read_media_encoder
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.admission import Admission
-from modelhost.models.registry.entry import ModelEntry, checked_settings
+from modelhost.models.registry.entry import ModelEntry, Preset, checked_settings
 from modelhost.models.registry.likely_engine import provisional_engine
-from modelhost.models.registry.preset import Preset
 from modelhost.models.registry.request_defaults import default_problems
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.load_config import LoadConfig
@@ -181,8 +181,7 @@ class ModelCollection:
         try:
             await self.scheduler.load(model, wait=True)
         finally:
-            forwarding.cancel()
-            await asyncio.wait([forwarding])
+            await cancel_and_wait(forwarding)
 
     async def _forward_progress(self, model: HostedModel, on_progress: ProgressCallback) -> None:
         async with self.scheduler.events() as events:
@@ -193,9 +192,7 @@ class ModelCollection:
     async def stop(self, drain_seconds: float) -> None:
         """Let requests at work finish, end all workers, watch the registry no more."""
         await self.registry.stop()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.wait([self._refreshing])
+        await cancel_and_wait(self._refreshing)
         await self._previews.stop()
         await self.added.stop()
         await self.scheduler.stop(drain_seconds)

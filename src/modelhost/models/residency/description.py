@@ -6,7 +6,7 @@ import time
 
 from modelhost.models.files.memory_pools import Bytes, memory_in, without_gpus
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.occupancy import Occupancy
+from modelhost.models.residency.placement import Occupancy
 from modelhost.models.residency.record import ModelRecord
 from modelhost.models.residency.status import SHOWN_OPTIONS, ModelStatus, State
 

@@ -1,7 +1,7 @@
 """The ledger: which requests wait for which model, what is loaded, and what has to happen next.
 
 All queue and lifecycle state of the host is in here. It has no clock, no task and no process: its methods take what
-happened and when, and return what has to be done (:mod:`~modelhost.models.residency.effects`). Each method
+happened and when, and return what has to be done (:mod:`~modelhost.models.residency.reports`). Each method
 leaves it consistent, so that its one owner, the scheduler, need not lock anything. What it guarantees:
 
 * a request is granted or refused exactly once, unless it is cancelled;
@@ -21,7 +21,10 @@ from msgspec.structs import replace
 from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.residency import refusals
-from modelhost.models.residency.effects import (
+from modelhost.models.residency.placement import Occupancy, place
+from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request
+from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
+from modelhost.models.residency.reports import (
     Effect,
     Fetch,
     Grant,
@@ -29,15 +32,12 @@ from modelhost.models.residency.effects import (
     ModelRemoved,
     Refuse,
     ReloadFinished,
+    Report,
     StateChanged,
     Stop,
     StopReason,
+    roll_back,
 )
-from modelhost.models.residency.occupancy import Occupancy
-from modelhost.models.residency.placement import place
-from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request
-from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
-from modelhost.models.residency.reports import Report, roll_back
 from modelhost.plurals import counted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import ModelhostError
 from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.registry.entry import ModelEntry
@@ -60,9 +60,7 @@ class Previews:
 
     async def stop(self) -> None:
         """End the inspection that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await cancel_and_wait(self._task)
 
     async def _refresh(self) -> None:
         unloaded = [model for model in self._models.values() if model.worker is None]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.background import SECONDS_TO_REPAIR, cancel_and_wait, log_failures
 from modelhost.config.fields import secrets_in
 from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
@@ -62,9 +62,7 @@ class RegistrySync:
 
     async def stop(self) -> None:
         """Watch the file no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await cancel_and_wait(self._watching)
 
     def reread(self) -> None:
         """Have the file read now, if there is one."""

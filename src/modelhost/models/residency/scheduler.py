@@ -24,35 +24,32 @@ from modelhost.models.residency import refusals
 from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
 from modelhost.models.residency.description import describe
-from modelhost.models.residency.effects import (
-    Effect,
-    Fetch,
-    Grant,
-    Load,
-    ModelRemoved,
-    Refuse,
-    ReloadFinished,
-    StateChanged,
-    Stop,
-)
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.load_waits import LoadWaits
 from modelhost.models.residency.record import Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
 from modelhost.models.residency.reports import (
+    Effect,
+    Fetch,
     FilesFound,
+    Grant,
+    Load,
     LoadCorrected,
     Loaded,
     LoadFailed,
     MemoryMeasured,
+    ModelRemoved,
+    Refuse,
+    ReloadFinished,
     Report,
+    StateChanged,
+    Stop,
     WorkerLost,
     WorkerStopped,
 )
 from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
-from modelhost.models.residency.wait_spans import waiting
+from modelhost.models.residency.waits import LoadWaits, waiting
 from modelhost.models.resolve.configuration import ConfiguredModel
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
 from modelhost.monitor import measure

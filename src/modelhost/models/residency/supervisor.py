@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency.effects import Stop
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.reports import FilesChanged, LoadFailed, Report, WorkerUnfit
+from modelhost.models.residency.reports import FilesChanged, LoadFailed, Report, Stop, WorkerUnfit
 from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.finding import find, is_current
 from modelhost.models.resolve.resolved import LayerLimit, Resolved, add_advice, limit_after
@@ -113,7 +112,7 @@ class WorkerSupervisor:
     async def cancel(self) -> None:
         """End what is under way, but for the endings of workers; nothing is begun any more."""
         self._is_closing = True
-        await _cancel(self._tasks - self._endings)
+        await cancel_and_wait(*(self._tasks - self._endings - {asyncio.current_task()}))
 
     async def close(self, workers: Iterable[tuple[HostedModel, Worker]]) -> None:
         """End ``workers``, all at the same time, and return when they and those that were being ended are gone."""
@@ -294,12 +293,3 @@ class WorkerSupervisor:
 
 def _stall_seconds(model: HostedModel) -> float:
     return model.entry.settings.stall_timeout
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks and return when they have ended."""
-    ending = [task for task in tasks if task is not asyncio.current_task()]
-    for task in ending:
-        task.cancel()
-    if ending:
-        await asyncio.wait(ending)

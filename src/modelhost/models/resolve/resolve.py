@@ -49,10 +49,16 @@ from modelhost.models.resolve.companion_files import (
 )
 from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
 from modelhost.models.resolve.locate import Located, locate, located_directory
-from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
-from modelhost.models.resolve.sizing import RequestedSize, SizedModel, load_timeout_seconds, size_for
+from modelhost.models.resolve.sizing import (
+    Offload,
+    RequestedSize,
+    SizedModel,
+    load_timeout_seconds,
+    memory_for_size,
+    size_for,
+)
 from modelhost.plurals import counted
 from modelhost.workers.machine import allowed_cores, computing_cores
 

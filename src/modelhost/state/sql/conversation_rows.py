@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.engine import Connection
 
 from modelhost import json_text
-from modelhost.state.sql.tables import conversation_items, conversations
-from modelhost.state.stored_conversation import ItemPage, StoredConversation
-from modelhost.state.stored_response import Item, decoded
-
-AT_ONCE: Final = 500
-"""Rows that one statement inserts or names: the number of parameters is limited."""
+from modelhost.state.sql.tables import TableRows, conversation_items, conversations, in_parts
+from modelhost.state.stored_response import Item, ItemPage, StoredConversation, decoded
 
 
-class ConversationRows:
+class ConversationRows(TableRows):
     """Conversations, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def create(self, conversation_id: str, owner: str, metadata: Mapping[str, Any]) -> StoredConversation:
         """Insert a conversation without items."""
@@ -124,10 +116,10 @@ class ConversationRows:
     def known_items(self, ids: Sequence[str], owner: str) -> dict[str, Item]:
         """Return the items with these ids in conversations of ``owner``, by id."""
         found: dict[str, Item] = {}
-        for start in range(0, len(ids), AT_ONCE):
+        for part in in_parts(ids):
             wanted = select(conversation_items.c.item_id, conversation_items.c.body).join(conversations)
-            part = conversation_items.c.item_id.in_(ids[start : start + AT_ONCE])
-            for name, body in self._connection.execute(wanted.where(part, conversations.c.owner == owner)):
+            own = conversation_items.c.item_id.in_(part) & (conversations.c.owner == owner)
+            for name, body in self._connection.execute(wanted.where(own)):
                 found[name] = decoded(body)
         return found
 
@@ -155,16 +147,15 @@ class ConversationRows:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete conversations, whoever owns them."""
-        for start in range(0, len(ids), AT_ONCE):
-            part = conversations.c.id.in_(ids[start : start + AT_ONCE])
-            self._connection.execute(delete(conversations).where(part))
+        for part in in_parts(ids):
+            self._connection.execute(delete(conversations).where(conversations.c.id.in_(part)))
 
     def _known(self, conversation_id: str, ids: Sequence[str]) -> set[str]:
         known: set[str] = set()
-        for start in range(0, len(ids), AT_ONCE):
+        for part in in_parts(ids):
             wanted = select(conversation_items.c.item_id).where(
                 conversation_items.c.conversation_id == conversation_id,
-                conversation_items.c.item_id.in_(ids[start : start + AT_ONCE]),
+                conversation_items.c.item_id.in_(part),
             )
             known |= set(self._connection.execute(wanted).scalars())
         return known

@@ -8,19 +8,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, case, delete, func, insert, literal, or_, select, update
-from sqlalchemy.engine import Connection
 
 from modelhost import json_text
 from modelhost.config.value_types import is_session_id
 from modelhost.state.leases import Holder
-from modelhost.state.response_snapshot import ResponseSnapshot
-from modelhost.state.sql.tables import clock, response_events, response_items, responses
+from modelhost.state.sql.tables import TableRows, clock, in_parts, response_events, response_items, responses
 from modelhost.state.stored_response import (
     UNFINISHED,
     ConversationPlace,
     Item,
     NewResponse,
     Progress,
+    ResponseSnapshot,
     StoredResponse,
     decoded,
     ended,
@@ -28,17 +27,12 @@ from modelhost.state.stored_response import (
     terminal_event,
 )
 
-AT_ONCE: Final = 500
-"""Rows that one statement inserts or names: the number of parameters is limited."""
 _HOLDER: Final = tuple(field.name for field in fields(Holder))
 _NOBODY: Final = dict.fromkeys((*_HOLDER, "expires_at"))
 
 
-class ResponseRows:
+class ResponseRows(TableRows):
     """Responses, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def put(self, new: NewResponse, holder: Holder | None = None, lease_seconds: float = 0.0) -> None:
         """Insert a response, which ``holder`` is going to make, or which is finished."""
@@ -153,7 +147,7 @@ class ResponseRows:
         """Return the items with these ids in responses of ``owner``, by id."""
         found: dict[str, Item] = {}
         wanted_ids = set(ids)
-        for part in _parts(ids):
+        for part in in_parts(ids):
             wanted = select(responses.c.input, responses.c.body).distinct()
             wanted = wanted.join(response_items, response_items.c.response_id == responses.c.id)
             wanted = wanted.where(response_items.c.item_id.in_(part), responses.c.owner == owner)
@@ -165,7 +159,7 @@ class ResponseRows:
     def touch(self, ids: Sequence[str]) -> None:
         """Note that the responses are used now."""
         now = datetime.now(UTC)
-        for part in _parts(ids):
+        for part in in_parts(ids):
             self._connection.execute(update(responses).where(responses.c.id.in_(part)).values(used_at=now))
 
     def totals(self) -> tuple[int, int]:
@@ -187,7 +181,7 @@ class ResponseRows:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete responses, whoever owns them."""
-        for part in _parts(ids):
+        for part in in_parts(ids):
             self._connection.execute(delete(responses).where(responses.c.id.in_(part)))
 
     def _is_free(self) -> ColumnElement[bool]:
@@ -214,11 +208,6 @@ def _written(events: Sequence[Item]) -> list[tuple[int, bytes]]:
 
 def _size(written: Sequence[tuple[int, bytes]]) -> int:
     return sum(len(body) for _, body in written)
-
-
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]
 
 
 def _stored(row: Row[Any]) -> StoredResponse:

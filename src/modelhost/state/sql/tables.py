@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -258,3 +259,20 @@ def clock(connection: Connection, later_seconds: float = 0.0) -> ColumnElement[d
 def is_postgresql(connection: Connection) -> bool:
     """Whether it is a connection to PostgreSQL, and not to SQLite."""
     return connection.dialect.name == "postgresql"
+
+
+class TableRows:
+    """The statements about a table or a few, within the transaction of ``connection``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+
+AT_ONCE: Final = 500
+"""Rows that one statement inserts or names: the number of parameters is limited."""
+
+
+def in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield ``ids`` in parts that one statement can name."""
+    for start in range(0, len(ids), AT_ONCE):
+        yield ids[start : start + AT_ONCE]

@@ -1,4 +1,4 @@
-"""A transcript as a client of a host gets it, and the form that asks for one."""
+"""Transcripts and images as a client of a host gets them, and the form that asks for a transcript."""
 
 from __future__ import annotations
 
@@ -42,3 +42,19 @@ def form_of(file: bytes, fields: Mapping[str, str]) -> Content:
     )
     data = "".join([*parts, head]).encode() + file + f"\r\n--{boundary}--\r\n".encode()
     return Content(content_type=f"multipart/form-data; boundary={boundary}", data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A whole image."""
+
+    data: bytes
+    seed: int
+    """Makes the same image again."""
+
+
+def progress_of(index: int, step: int, steps: int, body: Mapping[str, Any]) -> Progress:
+    """Return the progress of the images that ``body`` asks for, after ``step`` of the ``steps`` of one of them."""
+    count = body.get("n") or 1
+    named = f" of image {index + 1}" if count > 1 else ""
+    return Progress(fraction=min(1.0, (index + step / max(1, steps)) / count), message=f"step {step}/{steps}{named}")
