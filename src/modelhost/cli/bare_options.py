@@ -62,7 +62,6 @@ def insert_command(
 
 
 def _leading(args: list[str], options: Mapping[str, bool]) -> int:
-    """Count the leading ``args`` that are known options and their values."""
     at = 0
     while at < len(args):
         name = _name(args[at], options)

@@ -157,7 +157,6 @@ def _has(host: RunningHost, model: str | None) -> bool:
 
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
-    """Return an own host and the plan of the log; raises ConfigError."""
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
@@ -225,7 +224,6 @@ def _plan(settings: Settings, vllm: VllmEnvironment, *, is_chosen: bool) -> LogP
 
 
 def _file(settings: Settings) -> Path:
-    """Return the log file of this process."""
     name = f"mcp-{os.getpid()}.log"
     try:
         return data_directory(settings) / "logs" / name

@@ -100,7 +100,6 @@ def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parame
 
 
 def _types(annotation: Any) -> set[Any]:
-    """Return the possible types of a value."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _types(typing.get_args(annotation)[0])

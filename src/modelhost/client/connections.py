@@ -189,7 +189,6 @@ def _content(body: Any) -> tuple[bytes | None, str]:
 
 
 def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
-    """Return the common headers of all requests."""
     lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity"}
     if api_key is not None:
         lines["Authorization"] = f"Bearer {api_key}"

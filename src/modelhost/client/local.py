@@ -96,7 +96,6 @@ class LocalClient:
         return recording(self.host.monitor, lambda: self._main_name(call.named_model))
 
     def _main_name(self, model: str | None) -> str:
-        """Return the main name of a known model, or an empty text."""
         try:
             return self.host.find(model).name
         except ModelNotFound:

@@ -269,7 +269,6 @@ async def _events(answer: KeepAliveConnection) -> AsyncGenerator[Event, None]:
 
 
 def _transcript(done: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> Transcript:
-    """Return the transcript that the last event completes."""
     return Transcript(
         text=done["text"], language=done["language"], seconds=done["usage"]["seconds"], segments=tuple(segments)
     )

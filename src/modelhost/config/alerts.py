@@ -231,7 +231,6 @@ def alert_rules(changes: Mapping[str, Any]) -> dict[str, AlertRule]:
 
 
 def _fields(name: str, change: Any) -> dict[str, Any] | None:
-    """Return the fields of a rule, or ``None`` for one that is switched off."""
     return None if change is False else {**DEFAULT_RULES.get(name, {}), **change}
 
 

@@ -144,8 +144,6 @@ class McpHttp:
 
 
 class _Served:
-    """One server with its sessions."""
-
     def __init__(
         self,
         server: Server[Any],
@@ -246,8 +244,6 @@ class _Served:
             await self._manager.handle_request(scope, client.receive, noting)
 
     async def _end(self, session: str, scope: Scope) -> None:
-        """Close a session as its client would."""
-
         async def nothing() -> Message:
             return DISCONNECT
 
@@ -294,8 +290,6 @@ class _Served:
 
 
 class _Client:
-    """The messages of the client of one HTTP request, including its disconnect."""
-
     def __init__(self, receive: Receive, ends: asyncio.Event | None) -> None:
         """``ends``: an event after which the client counts as disconnected."""
         self._receive = receive

@@ -202,7 +202,6 @@ _GREETING: Final[Mapping[str, Any]] = {
 
 
 def _handshake() -> Iterable[Json]:
-    """Yield the handshake that a client omitted."""
     yield {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": dict(_GREETING)}
     yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
 

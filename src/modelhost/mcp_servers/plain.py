@@ -99,8 +99,6 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 @dataclass(kw_only=True)
 class _OneAnswer:
-    """The channel of a plain request, which carries its answer only."""
-
     transport: TransportContext
     request_id: types.RequestId
     message_metadata: ServerMessageMetadata

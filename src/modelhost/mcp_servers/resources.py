@@ -249,7 +249,6 @@ class Resources:
         return kind.changing(await kind.read(self._backend, name))
 
     def _find(self, uri: str) -> tuple[Kind, str] | None:
-        """Return the kind of ``uri`` and the name in it."""
         for kind in self._kinds:
             if (name := kind.named_in(uri)) is not None:
                 return kind, name

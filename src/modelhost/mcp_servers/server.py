@@ -124,8 +124,6 @@ async def in_its_trace(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 class _Answers:
-    """The handlers of one server."""
-
     def __init__(
         self,
         tools: Mapping[str, HostTool],

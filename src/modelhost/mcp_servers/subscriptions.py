@@ -82,7 +82,6 @@ class Subscriptions:
         return types.EmptyResult()
 
     def _uris_of(self, connection: Connection) -> set[str]:
-        """Return what a connection has subscribed to."""
         uris: set[str] | None = connection.state.get(STATE)
         if uris is None:
             uris = connection.state[STATE] = set()

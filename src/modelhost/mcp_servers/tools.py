@@ -165,8 +165,6 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
 def _with_defaults(
     backend: HostClient, defaults: ChatDefaults
 ) -> Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]:
-    """Return ``model_info`` with the defaults of this server."""
-
     async def work(arguments: Mapping[str, Any], _reader: CallContext) -> ToolOutcome:
         given = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
         info = await _run(llm.MODEL_INFO, backend, given)

@@ -40,8 +40,6 @@ Workers = Callable[[], Iterable[tuple[str, ReportingWorker]]]
 
 @dataclass(slots=True, kw_only=True)
 class _Known:
-    """What was read of a worker last."""
-
     worker: ReportingWorker
     last_output_at: float
     report: EngineReport

@@ -167,7 +167,6 @@ def report_of(window: Window, wanted: frozenset[str], now: Mapping[str, Any], *,
 
 
 async def _now_groups(host: Host, wanted: Collection[str]) -> Mapping[str, Any]:
-    """Return the groups about this moment."""
     found: dict[str, Any] = {}
     if {"memory", "gpu"}.isdisjoint(wanted):
         return found

@@ -178,7 +178,6 @@ def _explained(name: str, parameters: type[BaseModel], error: ValidationError) -
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the field names of the model at ``path``."""
     for part in path:
         within = model.model_fields[part].annotation
         if not (isinstance(within, type) and issubclass(within, BaseModel)):

@@ -289,7 +289,6 @@ async def _answer(
 
 
 def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection) -> Failure:
-    """Return the failure for a call that was sent and answered with an error."""
     if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.lost_reason is not None):
         why = f" It {connection.lost_reason}." if connection.lost_reason else ""
         text = (

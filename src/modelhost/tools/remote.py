@@ -224,7 +224,6 @@ def is_session_lost(body: bytes) -> bool:
 
 
 def _error_in(body: bytes) -> dict[str, object] | None:
-    """Return the JSON-RPC error object, if the body is one."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

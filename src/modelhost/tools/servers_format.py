@@ -142,7 +142,6 @@ class EntryFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_command_apart(cls, value: Any) -> Any:
-        """Split a command line in one list, as opencode writes it, into command and arguments."""
         command = value.get("command") if isinstance(value, dict) else None
         if not isinstance(command, list) or not command:
             return value

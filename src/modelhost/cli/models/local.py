@@ -96,7 +96,6 @@ def remove(name: str, *, is_sure: bool) -> None:
 
 @contextmanager
 def _scan_progress() -> Iterator[OnProgress]:
-    """Show a progress bar, on a terminal only."""
     with console.new_bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("looking for models", total=None)
 
@@ -107,7 +106,6 @@ def _scan_progress() -> Iterator[OnProgress]:
 
 
 def _print_inventory(entries: Sequence[Entry]) -> None:
-    """Print a table of the models that a scan found."""
     headings = ("Model", "Parameters", "Quantization", "Size", "Memory", "Can", "Usable")
     table = console.new_table(*headings, right=("Parameters", "Size", "Memory"), fold=headings)
     for entry in entries:

@@ -181,8 +181,6 @@ def show_download() -> Iterator[OnProgress]:
 
 
 class _Bar:
-    """Shows a bar from the first step on, until ``shown`` is closed."""
-
     def __init__(self, shown: ExitStack) -> None:
         self._shown = shown
         self._update: OnProgress | None = None
@@ -195,8 +193,6 @@ class _Bar:
 
 
 class _Lines:
-    """Prints a line for each tenth."""
-
     def __init__(self) -> None:
         self._tenth = -1
 

@@ -110,13 +110,11 @@ def serve(
 
 
 def _note_unused_gpu(model: HostedModel) -> None:
-    """Print a note if there is a GPU that the model does not use."""
     if model.known is not None and (unused := model.known.unused_gpu) is not None:
         console.note(unused.line(model.name))
 
 
 def _note_dotenv(effective: EffectiveConfig) -> None:
-    """Log at debug level which settings came from ``.env``."""
     names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
     if names:
         log.debug("dotenv_read", file=DOTENV, names=names)

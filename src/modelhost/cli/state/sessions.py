@@ -146,7 +146,6 @@ def _exported(source: str) -> dict[str, Any]:
 
 
 def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocument]]:
-    """Split the sessions into batches that fit into a request."""
     batch: list[SessionDocument] = []
     length = 0
     for session in sessions:

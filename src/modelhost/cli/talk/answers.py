@@ -70,8 +70,6 @@ def print_text(text: str) -> None:
 
 
 class _Notes:
-    """Prints notes on lines of their own, between the pieces of an answer."""
-
     def __init__(self) -> None:
         self._calls: dict[str, Any] = {}
         self._names: dict[str, str] = {}
@@ -163,7 +161,6 @@ def _listed(servers: Iterable[object]) -> str:
 
 
 def _line(result: CallFinished, arguments: Any) -> str:
-    """Describe a finished call."""
     known = ".".join(part for part in (result.server, result.tool) if part)
     given = _shortened(json.dumps(arguments, ensure_ascii=False))
     failed = "failed: " if result.is_error else ""

@@ -97,7 +97,6 @@ def field_choices(field: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _choice(line: str, choices: Sequence[tuple[str, str]]) -> str:
-    """Return the choice with this number, value or title."""
     if line.isdecimal() and 1 <= int(line) <= len(choices):
         return choices[int(line) - 1][0]
     for value, name in choices:

@@ -136,7 +136,6 @@ def _argument(field: PromptField) -> str:
 
 
 def _runs(tool: ToolCard) -> str:
-    """Describe in a word or two when its calls need approval."""
     needs_approval = tool.approval == "ask" or (
         tool.approval == "read_only" and not tool.annotations.get("readOnlyHint")
     )
@@ -336,8 +335,6 @@ def _print_outcome(outcome: CallResult) -> None:
 
 
 def _server_command(operation: Operation[OneServer, ServerReport]) -> Command:
-    """Return the command that runs ``operation`` on one MCP server of a running host."""
-
     def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
         print_result(running_host(url, api_key).call(operation, OneServer(name=name)), _print_state, as_json=as_json)
 
@@ -364,7 +361,6 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
-    """Return the tool ``name``; ``None``: there is none."""
     known = {tool.function.name: tool for tool in tools}
     found = [known[each] for each in meant_by(name, {each: ToolKey(t.server, t.tool) for each, t in known.items()})]
     if len(found) > 1:
@@ -374,7 +370,6 @@ def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
 
 
 def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str, Any]:
-    """Convert the arguments to the types that the tool expects."""
     properties: Mapping[str, Any] = (tool.function.parameters.get("properties") or {}) if tool else {}
 
     def typed(key: str, value: str) -> Any:

@@ -153,7 +153,6 @@ def _embedding_table_bytes(header: GgufHeader) -> float:
 
 
 def _share_on_gpus(header: GgufHeader, gpu_layers: int | None) -> float:
-    """Return which part of the layers is on GPUs."""
     layers = layer_count(header)
     return 1.0 if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, layers) / layers
 

@@ -74,7 +74,6 @@ def read_weights(path: Path) -> Weights:
 
 
 def _tensors(path: Path, file: BinaryIO, size_bytes: int) -> tuple[dict[str, Any], int]:
-    """Return the entries of the header, and where the data begins."""
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if size_bytes < LENGTH_BYTES:
         raise _invalid(path, f"it has {size_bytes} bytes only: download it again")
@@ -111,7 +110,6 @@ def _summed(path: Path, tensors: Mapping[str, Any], *, data_bytes: int, size_byt
 
 
 def _checked(path: Path, name: str, entry: Any) -> tuple[str, int, int, int]:
-    """Return number format, elements, begin and end of one tensor."""
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if all(
             isinstance(length, int) and length >= 0 for length in shape
@@ -268,7 +266,6 @@ def _chat_template(directory: Path) -> str | None:
 
 
 def _count(values: Mapping[str, Any], *keys: str) -> int | None:
-    """Return the first of ``keys`` that is a number above 0."""
     found = (values.get(key) for key in keys)
     return next((each for each in found if isinstance(each, int) and not isinstance(each, bool) and each > 0), None)
 

@@ -82,7 +82,6 @@ def fetch(  # noqa: PLR0913 (all are facts of one transfer)
 
 
 def _append(url: str, partial: Path, headers: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
-    """Request what is missing of ``partial`` and append it."""
     done = _size(partial)
     request_headers = {**headers, "Accept-Encoding": "identity"}
     if done:
@@ -261,7 +260,6 @@ def download_from_hub(
 
 
 def _list_files(api: HfApi, reference: HubReference) -> tuple[str, list[HubFile]]:
-    """Return the commit that the revision means now, and its files."""
     try:
         info = api.model_info(
             reference.repository, revision=reference.revision, files_metadata=True, timeout=LISTING_TIMEOUT_SECONDS

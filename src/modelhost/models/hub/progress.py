@@ -80,8 +80,6 @@ STEP: Final = 0.01
 
 
 class _Download:
-    """One download, and the listeners to its progress."""
-
     def __init__(self) -> None:
         self.listeners: list[DownloadProgress] = []
         self.task: asyncio.Task[Any] | None = None

@@ -177,7 +177,6 @@ def built_entry(
 
 
 def _base(record: CreatedModel, settings: Settings, blobs: BlobStore, known: Mapping[str, ModelEntry]) -> ModelEntry:
-    """Return the entry of what the model was made of."""
     source = record.source
     if source.model is not None:
         if source.model not in known:

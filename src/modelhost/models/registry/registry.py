@@ -86,8 +86,6 @@ def digest_of(content: bytes) -> str:
 
 
 class _Reading:
-    """One reading of the file; it collects all problems."""
-
     def __init__(self, path: Path, base: Settings) -> None:
         self._path = path
         self._base = base

@@ -148,7 +148,6 @@ class AddedModels:
         return next((model for model in hosted if _reference(model) == reference), None)
 
     def _report_to_all(self, name: str, report: DownloadProgress) -> DownloadProgress:
-        """Return what reports to the waiters and publishes events."""
         loop, feed = asyncio.get_running_loop(), self._scheduler.changes.feed
 
         def report_and_publish(progress: FileProgress) -> None:

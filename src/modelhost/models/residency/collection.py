@@ -251,7 +251,6 @@ class ModelCollection:
         return model
 
     def _by_pattern(self, name: str) -> HostedModel | None:
-        """Return the model of the first pattern of the settings that matches ``name``."""
         for pattern, model in self._settings.model_patterns.items():
             if fnmatchcase(name, pattern):
                 return self.active if model == ACTIVE else self.scheduler.names.get(model)

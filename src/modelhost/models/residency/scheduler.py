@@ -335,7 +335,6 @@ class Scheduler:
             self.changes.wake_all()
 
     def _do(self, effect: Effect) -> Iterable[Effect]:
-        """Carry out one effect; return the effects of that."""
         log_decision(effect, self.ledger)
         match effect:
             case Grant(ticket):

@@ -208,7 +208,6 @@ class WorkerSupervisor:
     # Running.
 
     async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
-        """Report the unexpected exit of a worker."""
         await worker.process.wait()
         if worker not in model.workers:
             return

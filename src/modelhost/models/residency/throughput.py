@@ -21,8 +21,6 @@ class Throughput:
 
 @dataclass(slots=True)
 class _Step:
-    """Sums of the answers that ended within one step."""
-
     began: float
     tokens: int = 0
     seconds: float = 0.0

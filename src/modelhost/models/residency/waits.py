@@ -117,7 +117,6 @@ class waiting:  # noqa: N801 (used like a function made by contextlib)
         self._span.__exit__(kind, error, traceback)
 
     def _note_load(self) -> None:
-        """Record the load that ended meanwhile, as far as it lies within the wait."""
         tracer, loaded_at, seconds = spans.tracer(), self._model.loaded_at, self._model.load_seconds
         if tracer is None or loaded_at is None or seconds is None or loaded_at == self._loaded_at:
             return

@@ -93,7 +93,6 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
 
 
 def _stored(model: str) -> Located | None:
-    """Return the model of that name in the store of another program, if there is one."""
     stored = find_stored(model)
     if stored is None:
         return None
@@ -145,7 +144,6 @@ def _bundled() -> Located:
 
 
 def _included(model: str | None, engine: str | None) -> Located | None:
-    """Return the model if it comes with modelhost, or with an engine."""
     if (owner := _package_owner(model, engine)) is not None:
         return Located(kind="layout", name=model or TRAITS[owner].packaged[0], engine=owner)
     return _bundled() if is_bundled(model) else None
@@ -222,7 +220,6 @@ def _missing(model: str, path: Path) -> ModelFileMissing:
 
 
 def _close_names(path: Path) -> list[str]:
-    """Return names like the last one of ``path`` that do exist beside it."""
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix.lower() == ".gguf"]
     except OSError:

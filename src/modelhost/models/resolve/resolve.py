@@ -144,7 +144,6 @@ def _memory_for_sizes(
 def _spec(
     settings: Settings, located: Located, runtime: Runtime, capacity: _Capacity, gpus: tuple[int, ...]
 ) -> ModelSpec:
-    """Return what the worker is started with, but for the layers that go to each GPU."""
     name, *aliases = settings.alias or (located.name,)
     header, described, traits = located.header, located.header or located.directory, TRAITS[runtime.engine.name]
     task = _own_task(located, runtime.engine)
@@ -276,7 +275,6 @@ def _sized_directory(directory: HfModel, settings: Settings, runtime: Runtime, g
 
 
 def _size_bytes(located: Located) -> int:
-    """Return the size of the model's own files."""
     if located.header is not None:
         return located.header.size_bytes
     if located.kind == "layout":
@@ -304,7 +302,6 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
 
 
 def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine: Engine) -> Offload | None:
-    """Return how a model in GGUF can be laid out, with what belongs to it."""
     header = located.header
     if header is None:
         return None

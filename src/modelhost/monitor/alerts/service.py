@@ -230,7 +230,6 @@ class Alerts:
 
 
 def _windows_of(rules: Mapping[str, AlertRule]) -> Mapping[str, float]:
-    """Return the longest window of each metric."""
     windows: dict[str, float] = {}
     for rule in rules.values():
         windows[rule.metric] = max(rule.window_seconds, windows.get(rule.metric, 0.0))

@@ -151,7 +151,6 @@ class SessionRows(TableRows):
         )
 
     def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[StoredMessage]]:
-        """Return the messages of the matching sessions, in order."""
         wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
         found = defaultdict(list)
         for session_id, position, body in self._connection.execute(wanted):
@@ -256,7 +255,6 @@ class LeaseRows(TableRows):
     def _take(
         self, ids: Sequence[str], holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Sequence[str]:
-        """Acquire the leases that are free; return their sessions."""
         values = asdict(holder) | {"expires_at": clock(self._connection, seconds)}
         free = or_(leases.c.expires_at <= clock(self._connection), leases.c.nonce.in_([holder.nonce, instead_of]))
         statement = insert_for(self._connection, leases).values([{"session_id": name, **values} for name in ids])
