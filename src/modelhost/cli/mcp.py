@@ -23,7 +23,7 @@ from modelhost.config.choices import LogLevel
 from modelhost.config.directories import data_directory
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.config.settings import Settings
-from modelhost.config.sources import EffectiveConfig, load
+from modelhost.config.sources import load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.mcp_servers.faces import FaceName
@@ -162,7 +162,8 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple
     for warning in effective.warnings:
         console.warning(warning)
     launch = {PREFERS_FLOAT16: True, **vllm.launch}
-    return lazy.mcp_own.OwnHost(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
+    plan = _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
+    return lazy.mcp_own.OwnHost(effective.settings, launch=launch), plan
 
 
 @contextmanager
@@ -192,11 +193,6 @@ app = typer.Typer(add_completion=False)
 app.command(epilog=EXAMPLES)(mcp)
 
 OF_THE_LOG: Final = ("log_level", "log_format", "data_dir")
-
-
-def plan_of_own_host(effective: EffectiveConfig, vllm: VllmEnvironment) -> LogPlan:
-    """Return the log plan of a server with an own host."""
-    return _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
 
 
 def plan_beside_a_host(vllm: VllmEnvironment) -> LogPlan:

@@ -221,10 +221,10 @@ def read_dotenv_settings(cwd: Path) -> DotenvFile:
         return DotenvFile()
     found, why_ignored = read_dotenv(path)
     return DotenvFile(
-        variables={name: text for name, text in found.items() if _is_ours(name) and text.strip()},
+        variables={
+            name: text
+            for name, text in found.items()
+            if (name.startswith(ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES) and text.strip()
+        },
         why_ignored=why_ignored,
     )
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES

@@ -221,7 +221,7 @@ class _Served:
             client.ends = self._stopping  # it would never end by itself
         client.give_back(body)
         session = request.headers.get(plain.SESSION_HEADER)
-        if session is None and _is_greeting(message):
+        if session is None and isinstance(message, dict) and message.get("method") == "initialize":
             await self._open(scope, client, send)
             return
         with self._sessions.in_use(session):
@@ -349,10 +349,6 @@ def _without_dead_session(send: Send) -> Send:
         await send(message)
 
     return filtered
-
-
-def _is_greeting(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("method") == "initialize"
 
 
 def _error(code: int, message: str) -> bytes:

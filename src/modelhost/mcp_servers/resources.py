@@ -17,7 +17,7 @@ from modelhost.operations import models, monitor, state
 from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.models import LogParameters, OneModel
 from modelhost.operations.monitor import MetricParameters, seconds_in
-from modelhost.operations.operation import NoParameters
+from modelhost.operations.operation import NoParameters, Operation, P, Result
 from modelhost.operations.state import OneLabel
 
 JSON: Final = "application/json"
@@ -75,20 +75,16 @@ async def _models(backend: HostClient) -> tuple[str, ...]:
     return tuple(model.id for model in known.models)
 
 
-async def _logs(backend: HostClient, model: str) -> Mapping[str, Any]:
-    return (await backend.run(models.LOGS, LogParameters(model_id=model))).model_dump(mode="json")
+def _result_of(
+    operation: Operation[P, Any], parameters: Callable[[str], P]
+) -> Callable[[HostClient, str], Awaitable[Mapping[str, Any]]]:
+    """Return what reads the result of ``operation``, as JSON, with the ``parameters`` of a name."""
 
+    async def read(backend: HostClient, name: str) -> Mapping[str, Any]:
+        result: Result = await backend.run(operation, parameters(name))
+        return result.model_dump(mode="json")
 
-async def _sessions(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
-    return (await backend.run(state.LIST_STATES, NoParameters())).model_dump(mode="json")
-
-
-async def _summary(backend: HostClient, session_id: str) -> Mapping[str, Any]:
-    return (await backend.run(state.STATE_SUMMARY, OneLabel(session_id=session_id))).model_dump(mode="json")
-
-
-async def _current_metrics(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
-    return (await backend.run(monitor.GET_METRICS, MetricParameters())).model_dump(mode="json")
+    return read
 
 
 async def _past_metrics(backend: HostClient, duration: str) -> Mapping[str, Any]:
@@ -132,7 +128,7 @@ KINDS: Final = (
         address="model://{+model_id}/logs",
         title="Log of a model",
         description="The last log lines and events of a model.",
-        read=_logs,
+        read=_result_of(models.LOGS, lambda model: LogParameters(model_id=model)),
         listed=_models,
     ),
     Kind(
@@ -140,7 +136,7 @@ KINDS: Final = (
         address="state://sessions",
         title="Saved sessions",
         description="The names of saved states, each with its states.",
-        read=_sessions,
+        read=_result_of(state.LIST_STATES, lambda _: NoParameters()),
         listed=_one,
     ),
     Kind(
@@ -148,7 +144,7 @@ KINDS: Final = (
         address="state://session/{session_id}/summary",
         title="Saved session",
         description="The saved states and the session of a name.",
-        read=_summary,
+        read=_result_of(state.STATE_SUMMARY, lambda name: OneLabel(session_id=name)),
         listed=_none,
     ),
     Kind(
@@ -156,7 +152,7 @@ KINDS: Final = (
         address="metrics://current",
         title="Current metrics",
         description="The performance of the host and of its models in the last minute.",
-        read=_current_metrics,
+        read=_result_of(monitor.GET_METRICS, lambda _: MetricParameters()),
         listed=_one,
         changing=_figures,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -98,7 +98,8 @@ class AuditLog:
             while self._waiting:
                 group = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
                 await self._database.write(partial(_add, group), durable=False)
-                self._drop_written(group)
+                for _ in group:
+                    self._waiting.popleft()
 
     async def close(self) -> None:
         """Write the waiting entries; what cannot be written is lost, and counted. Add none afterwards."""
@@ -155,10 +156,6 @@ class AuditLog:
         count = await self._database.write(lambda rows: rows.audit.purge(oldest), durable=False)
         if count:
             _log.info("audit_entries_purged", entries=count)
-
-    def _drop_written(self, written: Sized) -> None:
-        for _ in range(len(written)):
-            self._waiting.popleft()
 
     def _log_trouble(self, trouble: DatabaseUnavailable | None) -> None:
         """Log once that the database fails, and once that it works again."""

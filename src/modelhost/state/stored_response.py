@@ -100,13 +100,11 @@ class Usage:
 
 def ended(body: Mapping[str, Any], status: str, reason: str | None = None) -> Item:
     """Return the response ``body`` with its final ``status``; its unfinished items become incomplete."""
-    output = [_ended_item(item) for item in body["output"]]
+    output = [
+        {**item, "status": "incomplete"} if item.get("status") == "in_progress" else item for item in body["output"]
+    ]
     details = body.get("incomplete_details") if reason is None else {"reason": reason}
     return {**body, "status": status, "incomplete_details": details, "output": output}
-
-
-def _ended_item(item: Item) -> Item:
-    return {**item, "status": "incomplete"} if item.get("status") == "in_progress" else item
 
 
 def terminal_event(body: Mapping[str, Any], sequence_number: int) -> Item:

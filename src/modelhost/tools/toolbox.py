@@ -48,7 +48,7 @@ class Toolbox:
         Raises:
             ConfigError: the file cannot be used at all; an invalid server is only disabled.
         """
-        path = _at_home(path)
+        path = None if path is None else expand_home(path)  # it may come from a program or a file
         servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
         toolbox = cls(path, servers, sampler)
         toolbox._note(servers)
@@ -125,8 +125,3 @@ class Toolbox:
         for server in servers.servers:
             if server.why_disabled is not None:
                 log.warning("mcp_server_disabled", server=server.name, reason=server.why_disabled)
-
-
-def _at_home(path: Path | None) -> Path | None:
-    """Return ``path`` with its ``~`` expanded: it may come from a program or a file."""
-    return None if path is None else expand_home(path)

@@ -33,17 +33,12 @@ def format_memory(mb: int) -> str:
     return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
 
 
-def format_percent(fraction: float) -> str:
-    """Format a fraction as percents."""
-    return f"{fraction * 100:.0f} %"
-
-
 def describe_state(state: State | None, activity: Activity | None, progress: float | None) -> str:
     """Describe the state of a model, with the download that precedes a load and the progress."""
     parts = (
         state,
         activity if activity == "download" else None,
-        None if progress is None else format_percent(progress),
+        None if progress is None else f"{progress * 100:.0f} %",
     )
     return " ".join(part for part in parts if part)
 

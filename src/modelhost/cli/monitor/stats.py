@@ -65,7 +65,7 @@ def _table(report: MetricReport) -> Table:
     for name, metrics in report.models.items():
         console.add_row(table, console.printable(name), *_cells(metrics))
     console.add_row(table, "all", *_cells(report.metrics))
-    table.caption, table.caption_justify = _caption(report), "left"
+    table.caption, table.caption_justify = "\n".join([_summary(report), *_course(report)]), "left"
     return table
 
 
@@ -90,10 +90,6 @@ def _duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return UNKNOWN
     return f"{milliseconds:,.0f} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:,.1f} s"
-
-
-def _caption(report: MetricReport) -> str:
-    return "\n".join([_summary(report), *_course(report)])
 
 
 def _course(report: MetricReport) -> Iterator[str]:

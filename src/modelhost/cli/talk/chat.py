@@ -33,10 +33,6 @@ class Conversation:
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
-    def with_question(self, question: str) -> list[Message]:
-        """Return the messages to send for ``question``."""
-        return [*self.messages(), {"role": "user", "content": question}]
-
     def add(self, question: str, answer: str) -> None:
         """Add a question and its answer."""
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -134,7 +130,7 @@ class LineChat:
     def _answer(self, question: str) -> None:
         """Show the answer as it comes. An interrupted answer is kept as far as it came."""
         said: list[str] = []
-        messages = self._conversation.with_question(question)
+        messages = [*self._conversation.messages(), {"role": "user", "content": question}]
         params = {**self._params, "model": self._model}
         try:
             with closing(stream_text(self._client, messages, params, self._person)) as answer:

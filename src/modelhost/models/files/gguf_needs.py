@@ -59,9 +59,10 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     cache = header.kv_bytes_per_token(kv_cache_type) * cells
     share = _share_on_gpus(header, gpu_layers) if gpus else 0.0
     vocabulary = (header.vocab_size or 0) * (VOCABULARY_BYTES + slots * SAMPLING_BYTES)
+    repacked = header.size_bytes if header.quantization.startswith(REPACKED) else 0
     need: Counter[str] = Counter()
     need[RAM] = math.ceil(
-        PROCESS_BYTES + vocabulary + (1 - share) * (header.size_bytes + _repacked_bytes(header) + cache) + work.on_cpu
+        PROCESS_BYTES + vocabulary + (1 - share) * (header.size_bytes + repacked + cache) + work.on_cpu
     )
     if gpus:
         need[RAM] += CUDA_PROCESS_BYTES + math.ceil(share * _embedding_table_bytes(header))
@@ -140,10 +141,6 @@ def _feed_forward_length(header: GgufHeader) -> int:
     layers = header.parameters - width * (header.vocab_size or 0)
     found = (layers / blocks - attention) / (3 * width)
     return round(min(max(found, width), WIDEST_FEED_FORWARD * width))
-
-
-def _repacked_bytes(header: GgufHeader) -> int:
-    return header.size_bytes if header.quantization.startswith(REPACKED) else 0
 
 
 def _embedding_table_bytes(header: GgufHeader) -> float:

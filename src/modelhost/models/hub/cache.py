@@ -68,9 +68,9 @@ class RepositoryCache:
             return None
         chosen = [file for file in choose_files(listing, reference) if is_needed(file)]
         paths = [self.folder / "snapshots" / commit / file.name for file in chosen]
-        if all(_has_size(path, file.size_bytes) for path, file in zip(paths, chosen, strict=True)):
-            return paths
-        return None
+        pairs = zip(paths, chosen, strict=True)
+        is_whole = all(path.is_file() and path.stat().st_size == file.size_bytes for path, file in pairs)
+        return paths if is_whole else None
 
     def publish(self, file: HubFile, commit: str) -> Path:
         """Make the blob of ``file`` visible under its name at ``commit``."""
@@ -199,10 +199,6 @@ def disk_bytes(folder: Path) -> int:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def _has_size(path: Path, size_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == size_bytes
 
 
 def is_offline() -> bool:

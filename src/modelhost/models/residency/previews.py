@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import ModelhostError
@@ -64,16 +64,12 @@ class Previews:
 
     async def _refresh(self) -> None:
         unloaded = [model for model in self._models.values() if model.worker is None]
-        for model in await asyncio.to_thread(_stale, unloaded):
+        for model in await asyncio.to_thread(lambda: [each for each in unloaded if not _is_current(each)]):
             entry, resolved = model.entry, model.resolved
             with log_failures(TASK, model=model.name):
                 preview = await asyncio.to_thread(self._inspect, entry)
                 if model.entry is entry and model.resolved is resolved:
                     self._on_preview(model, preview)
-
-
-def _stale(models: Sequence[HostedModel]) -> list[HostedModel]:
-    return [model for model in models if not _is_current(model)]
 
 
 def _is_current(model: HostedModel) -> bool:

@@ -37,8 +37,9 @@ def queue_full(record: ModelRecord) -> QueueFull:
 
 
 def timed_out(record: ModelRecord, ticket: Ticket, position: int) -> QueueTimeout:
+    doing = "being downloaded" if record.phase is Phase.FETCHING else record.state.value
     return QueueTimeout(
-        f"The request was number {position} of {len(record.queue)} waiting for {record.name} ({_doing(record)}) when "
+        f"The request was number {position} of {len(record.queue)} waiting for {record.name} ({doing}) when "
         f"the {record.policy.wait_seconds:g} s that a request may wait were over. "
         "Try again, or raise --request-timeout.",
         model=record.name,
@@ -117,10 +118,6 @@ def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, B
 
 def shutting_down() -> ShuttingDown:
     return ShuttingDown("The host is being stopped.")
-
-
-def _doing(record: ModelRecord) -> str:
-    return "being downloaded" if record.phase is Phase.FETCHING else record.state.value
 
 
 def _limit(pool: str) -> str:
