@@ -16,8 +16,8 @@ import tracemalloc
 from pathlib import Path
 
 from modelhost.config.databases import parse_database_url
-from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import parse_levels
 from modelhost.http.metrics.exposition import Exposition
 from modelhost.meters import METERS, ModelMeters
 from modelhost.monitor.history import levels_of

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from modelhost import lazy, logs
 from modelhost.config import environment
 from modelhost.config.alerts import alert_rules
-from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import parse_levels
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.monitor.history import HistoryRows, StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 

@@ -16,14 +16,14 @@ import typer
 from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import RunningHost, named_host
-from modelhost.client.address import DEFAULT_URL
+from modelhost.client.connections import DEFAULT_URL
 from modelhost.config import environment
 from modelhost.config.checks import config_error, find_problems
-from modelhost.config.choices import LogLevel
 from modelhost.config.directories import data_directory
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
+from modelhost.config.value_types import LogLevel
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.mcp_servers.faces import FaceName

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import typer
 
 from modelhost import json_text
-from modelhost.client.address import DEFAULT_URL, normalize_url
+from modelhost.client.connections import DEFAULT_URL, normalize_url
 from modelhost.client.host_client import Body, SoundClient
 from modelhost.client.media import Picture, Transcript
 from modelhost.client.remote import RemoteClient

@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -78,8 +77,8 @@ CONNECT_SECONDS: Final = 10.0
 IDLE_CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 5.0
 """How long a connection is kept, less than hosts keep it."""
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
+NO_HEADERS: Final[Mapping[str, str]] = {}
+PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
 _REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
@@ -93,7 +92,7 @@ class Content:
 
 
 class Connections:
-    """Connections to the host at ``url``, normalised by :func:`modelhost.client.address.normalize_url`."""
+    """Connections to the host at ``url``, normalised by :func:`modelhost.client.connections.normalize_url`."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
         """Take the URL and the API key of the host; raises ConfigError if one of them is invalid."""
@@ -242,3 +241,30 @@ class EventReader:
                     events.append(Event(self._name, b"\n".join(self._data)))
                 self._name, self._data = "", []
         return events
+
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+def normalize_url(url: str) -> str:
+    """Return ``url`` with a scheme and without a trailing slash or ``/v1``.
+
+    Raises:
+        ConfigError: not an HTTP address. A single word is not one, except ``localhost``.
+    """
+    has_scheme = "://" in url
+    address = (url if has_scheme else f"http://{url}").rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(address)
+        is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        if not has_scheme and parts.port is None:
+            is_http = is_http and _is_machine(parts.hostname or "")
+    except ValueError:
+        is_http = False
+    if not is_http:
+        raise ConfigError(f'"{url}" is not the address of a host; it looks like http://127.0.0.1:8000')
+    return address
+
+
+def _is_machine(name: str) -> bool:
+    return name == "localhost" or "." in name or ":" in name

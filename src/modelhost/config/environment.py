@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.checks import suggestion
-from modelhost.config.choices import LogLevel
 from modelhost.config.fields import (
     ENVIRONMENT_PREFIX,
     SETTINGS,
@@ -25,6 +24,7 @@ from modelhost.config.fields import (
     SourceValues,
     parse_variable,
 )
+from modelhost.config.value_types import LogLevel
 from modelhost.config.variables import DOTENV, read_dotenv
 from modelhost.config.vllm_environment import VARIABLES
 
@@ -67,21 +67,17 @@ URL_VARIABLE: Final = "MODELHOST_URL"
 KEY_VARIABLE: Final = "MODELHOST_API_KEY"
 SERVER_VARIABLE: Final = "LLAMA_SERVER"
 
-OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        CONFIG_VARIABLE: "The configuration file, like `--config`.",
-        URL_VARIABLE: "The running host that `ask` and `chat` use, like `--url`.",
-        KEY_VARIABLE: "One key: `ask` and `chat` send it, and a host without `MODELHOST_API_KEYS` requires it.",
-    }
-)
+OTHER_VARIABLES: Final[Mapping[str, str]] = {
+    CONFIG_VARIABLE: "The configuration file, like `--config`.",
+    URL_VARIABLE: "The running host that `ask` and `chat` use, like `--url`.",
+    KEY_VARIABLE: "One key: `ask` and `chat` send it, and a host without `MODELHOST_API_KEYS` requires it.",
+}
 """Variables with our prefix that belong to no setting."""
 
-PROGRAM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        SERVER_VARIABLE: "A `llama-server` that runs GGUF models instead of modelhost's own: its path, or its name "
-        "on the `PATH`, like the engine option `server` of llama.cpp. Not read from `.env`.",
-    }
-)
+PROGRAM_VARIABLES: Final[Mapping[str, str]] = {
+    SERVER_VARIABLE: "A `llama-server` that runs GGUF models instead of modelhost's own: its path, or its name "
+    "on the `PATH`, like the engine option `server` of llama.cpp. Not read from `.env`.",
+}
 """Variables that name programs of this machine; they are not read from ``.env``."""
 
 
@@ -101,28 +97,26 @@ def _milliseconds(text: str) -> tuple[float, None]:
     return (value * 0.001 if isinstance(value, float) else value), None
 
 
-OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
-    {
-        KEY_VARIABLE: OtherName(key="api_keys", description=OTHER_VARIABLES[KEY_VARIABLE]),
-        "CANDLE_VLLM_MODELS_CONFIG": OtherName(
-            key="models_config", description="`models_config`, under candle-vllm's name."
-        ),
-        "CANDLE_VLLM_MCP_CONFIG": OtherName(key="mcp_config", description="`mcp_config`, under candle-vllm's name."),
-        "VLLM_MAX_SESSIONS": OtherName(key="max_sessions", description="`max_sessions`, under vLLM's name."),
-        "VLLM_MAX_SESSION_MESSAGES": OtherName(
-            key="max_session_messages", description="`max_session_messages`, under vLLM's name."
-        ),
-        "KEEP_ALIVE_INTERVAL": OtherName(
-            key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", read=_milliseconds
-        ),
-        RUST_LOG: OtherName(
-            key="log_level",
-            description="`log_level`, in the syntax of candle-vllm and mistral.rs: the global level, such as "
-            "`info` in `info,hyper=warn`. Levels of modules are ignored, with a warning.",
-            read=read_rust_log,
-        ),
-    }
-)
+OTHER_NAMES: Final[Mapping[str, OtherName]] = {
+    KEY_VARIABLE: OtherName(key="api_keys", description=OTHER_VARIABLES[KEY_VARIABLE]),
+    "CANDLE_VLLM_MODELS_CONFIG": OtherName(
+        key="models_config", description="`models_config`, under candle-vllm's name."
+    ),
+    "CANDLE_VLLM_MCP_CONFIG": OtherName(key="mcp_config", description="`mcp_config`, under candle-vllm's name."),
+    "VLLM_MAX_SESSIONS": OtherName(key="max_sessions", description="`max_sessions`, under vLLM's name."),
+    "VLLM_MAX_SESSION_MESSAGES": OtherName(
+        key="max_session_messages", description="`max_session_messages`, under vLLM's name."
+    ),
+    "KEEP_ALIVE_INTERVAL": OtherName(
+        key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", read=_milliseconds
+    ),
+    RUST_LOG: OtherName(
+        key="log_level",
+        description="`log_level`, in the syntax of candle-vllm and mistral.rs: the global level, such as "
+        "`info` in `info,hyper=warn`. Levels of modules are ignored, with a warning.",
+        read=read_rust_log,
+    ),
+}
 
 # A Kubernetes service called "modelhost" puts such variables into every pod beside it.
 _SERVICE_LINK: Final = re.compile(r"MODELHOST_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")

@@ -87,9 +87,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
     )
 
 
-SETTINGS: Final[Mapping[str, Setting]] = types.MappingProxyType(
-    {key: _setting(key, field) for key, field in Settings.model_fields.items()}
-)
+SETTINGS: Final[Mapping[str, Setting]] = {key: _setting(key, field) for key, field in Settings.model_fields.items()}
 
 OriginKind = Literal["default", "default file", "file", ".env", "environment", "flag"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config import llm_server
@@ -15,9 +14,10 @@ from modelhost.config.fields import SETTINGS, GivenValue, Origin, SourceValues
 from modelhost.config.paths import expand_home, is_file_or_link
 from modelhost.errors import ConfigError
 
-DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
-    {"models_config": ("models.yaml", "models.yml", "models.json"), "mcp_config": ("mcp.json",)}
-)
+DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = {
+    "models_config": ("models.yaml", "models.yml", "models.json"),
+    "mcp_config": ("mcp.json",),
+}
 """The default names of the files that these settings name."""
 
 
@@ -46,7 +46,7 @@ def default_files_in(cwd: Path, keys: Iterable[str]) -> Iterator[GivenValue]:
 
 DEFAULT_NAMES: Final = ("modelhost.yaml", "modelhost.yml", "modelhost.json")
 EXAMPLE_LINE: Final = "port: 8000"
-NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
+NO_VARIABLES: Final[Mapping[str, str]] = {}
 
 
 def find(

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
-from modelhost.config import choices, request_defaults
+from modelhost.config import request_defaults, value_types
 from modelhost.config.alerts import AlertRules, Webhook
 from modelhost.config.databases import DatabaseUrl
 from modelhost.config.engines import ENGINE_PACKAGES
-from modelhost.config.metric_levels import MetricLevels
-from modelhost.config.value_types import HostName, HttpUrl, SizeText, UrlPath, WaitForTools
+from modelhost.config.value_types import HostName, HttpUrl, MetricLevels, SizeText, UrlPath, WaitForTools
 
 if TYPE_CHECKING:
     EngineName = str
@@ -105,7 +104,7 @@ class Settings(BaseModel):
     require_model: bool = _several_models(
         default=False, description="Refuse requests of OpenAI's APIs without `model`."
     )
-    allow_models: choices.AllowedModels | None = _several_models(
+    allow_models: value_types.AllowedModels | None = _several_models(
         description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
         "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "
         "host listens only on this machine; otherwise `registry`."
@@ -204,7 +203,7 @@ class Settings(BaseModel):
         description="Layers to place on the GPUs, whether they fit or not; 0 keeps the model off the GPUs. "
         "Default: as many as fit into the free memory; none without a GPU.",
     )
-    kv_cache_type: choices.KvCacheType = _engine(default="f16", description="Number format of the key-value cache.")
+    kv_cache_type: value_types.KvCacheType = _engine(default="f16", description="Number format of the key-value cache.")
     kv_cache_memory: SizeText | None = _engine(
         description="Memory that the key-value cache of a model may use: bytes, `4GB`, `4GiB`, or `40%` of the "
         "free memory. The number of slots and a default context are reduced to fit. Default: 25%, and no limit for "
@@ -228,7 +227,7 @@ class Settings(BaseModel):
         "zephyr."
     )
 
-    special_tokens: choices.SpecialTokens = _model(
+    special_tokens: value_types.SpecialTokens = _model(
         default="text",
         description="How to read names of special tokens, such as `<|im_end|>`, in messages of users and tools: "
         "as `text`, or `raw`, as the tokens themselves, which can forge turns.",
@@ -341,7 +340,7 @@ class Settings(BaseModel):
         ge=1,
         description="Maximum number of sessions; beyond it, an unused one is dropped: see `session_eviction`.",
     )
-    session_eviction: choices.SessionEviction = _state(
+    session_eviction: value_types.SessionEviction = _state(
         default="fifo",
         description="Which session is dropped: `fifo`, the one that was created first; or `lru`, the least "
         "recently used one.",
@@ -418,7 +417,7 @@ class Settings(BaseModel):
         default=(),
         description="URL that alerts are sent to, in the format of Alertmanager's webhooks; can be repeated.",
     )
-    metrics_alias: choices.MetricsAlias | None = _monitoring(
+    metrics_alias: value_types.MetricsAlias | None = _monitoring(
         description="Add metrics under the names of another server to `/metrics`, for its dashboards: `vllm`.",
     )
     otlp_endpoint: HttpUrl | None = _monitoring(
@@ -430,8 +429,8 @@ class Settings(BaseModel):
         default=False, description="Export messages, answers, and the arguments and results of tools in traces."
     )
 
-    log_level: choices.LogLevel = _logging(default="info", description="Lowest level that is logged.")
-    log_format: choices.LogFormat = _logging(
+    log_level: value_types.LogLevel = _logging(default="info", description="Lowest level that is logged.")
+    log_format: value_types.LogFormat = _logging(
         default="auto", description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise."
     )
     log_file: Text | None = _logging(

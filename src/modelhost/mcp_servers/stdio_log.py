@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from modelhost import logs
-from modelhost.config.choices import LogFormat, LogLevel
 from modelhost.config.directories import make_private
+from modelhost.config.value_types import LogFormat, LogLevel
 from modelhost.errors import ConfigError
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.standard_streams import UnreadableOutput

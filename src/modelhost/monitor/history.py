@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from modelhost.config.metric_levels import MetricLevel
+from modelhost.config.value_types import MetricLevel
 from modelhost.logs import get_logger
 from modelhost.monitor.cells import Frame, UnreadableFrameError, merge_packed, pack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tools
+from modelhost.operations import mcp_resources, model_loading, models, sessions, state, tools
 from modelhost.operations.alerts import GET_ALERTS
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.llm import MODEL_INFO
@@ -36,8 +36,8 @@ TOOL_OPERATIONS: Final[Operations] = (
     mcp_resources.READ_RESOURCE,
     mcp_resources.LIST_PROMPTS,
     mcp_resources.GET_PROMPT,
-    questions.APPROVE,
-    questions.ANSWER,
+    tools.APPROVE,
+    tools.ANSWER,
 )
 SESSION_OPERATIONS: Final[Operations] = (
     sessions.LIST_SESSIONS,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from modelhost.config.choices import SessionEviction
+from modelhost.config.value_types import SessionEviction
 from modelhost.errors import SessionBusy, SessionNotFound
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.leases import LEASE_SECONDS, Leases

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from modelhost.config.metric_levels import MetricLevel, parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import MetricLevel, parse_levels
 
 
 def test_levels_are_intervals_with_how_long_they_are_kept() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.databases import parse_database_url
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor

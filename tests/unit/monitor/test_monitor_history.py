@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.monitor import history, windows
 from modelhost.monitor import monitor as monitor_module
 from modelhost.monitor.cells import Cell, cells_in, merge_packed, pack

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, ModelNotFound
 from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.monitor.efficiency import Efficiency

@@ -19,9 +19,10 @@ from modelhost.errors import (
 from modelhost.exchange.events import HostEvent, Question
 from modelhost.operations.mcp_resources import GET_PROMPT, LIST_PROMPTS, LIST_RESOURCES, READ_RESOURCE
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.questions import ANSWER, APPROVE
 from modelhost.operations.table import MODEL_OPERATIONS, TOOL_OPERATIONS
 from modelhost.operations.tools import (
+    ANSWER,
+    APPROVE,
     CALL,
     DISABLE,
     ENABLE,

@@ -14,8 +14,7 @@ from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
-from modelhost.models.hub.cache import RepositoryCache, downloaded_models
-from modelhost.models.hub.download import served_path
+from modelhost.models.hub.cache import RepositoryCache, downloaded_models, served_path
 from modelhost.models.hub.other_stores import find_stored, stored_models
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry

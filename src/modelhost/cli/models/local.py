@@ -24,8 +24,7 @@ from modelhost.config.directories import data_directory
 from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.models.files.gguf import read_header
-from modelhost.models.hub.cache import cached_folder, disk_bytes, is_offline, remove_repository
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import cached_folder, disk_bytes, download, is_offline, remove_repository
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.resolve import inventory
 from modelhost.models.resolve.engine_choice import default_engine_for

@@ -29,7 +29,7 @@ from modelhost.exchange.events import (
     ToolsMissing,
     WaitingForTools,
 )
-from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
+from modelhost.operations.tools import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 MAX_RESULT_CHARS: Final = 80
 """For the result of a tool, and for its arguments."""

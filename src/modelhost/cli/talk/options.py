@@ -16,7 +16,7 @@ from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import BlockingClient, RunningHost, named_host
 from modelhost.cli.signature import option, with_signature
-from modelhost.client.address import DEFAULT_URL
+from modelhost.client.connections import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
 from modelhost.config.paths import expand_home
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE

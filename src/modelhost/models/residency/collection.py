@@ -35,9 +35,9 @@ from modelhost.models.residency.registry_sync import RegistrySync
 from modelhost.models.residency.scheduler import OnQueued, Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
 from modelhost.models.resolve.finding import find_with_progress
-from modelhost.models.resolve.headroom import memory_budget
 from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import memory_budget
 from modelhost.workers.gpus import utilization
 from modelhost.workers.process import ProgressCallback
 from modelhost.workers.remote.servers import UNREACHABLE

@@ -12,7 +12,7 @@ from modelhost.models.files.memory_pools import Bytes, memory_in, on_gpus, total
 from modelhost.models.residency import refusals
 from modelhost.models.residency.planner import EvictionRank, Plan, Resident, excess_over, plan, relief
 from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
-from modelhost.models.resolve.headroom import Headroom
+from modelhost.models.resolve.runtime import Headroom
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from modelhost.engines.installed import how_to_install, install_command, why_env
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.files.model_files import are_unchanged
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import download
 from modelhost.models.hub.progress import DownloadProgress, FileProgress, StoppableProgress
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
@@ -28,11 +28,10 @@ from modelhost.models.resolve.engine_choice import (
     engine_reason,
     with_params,
 )
-from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import Located
 from modelhost.models.resolve.resolve import find_files, resolve
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.models.resolve.runtime import Runtime
+from modelhost.models.resolve.runtime import Headroom, Runtime
 from modelhost.workers.machine import available_memory
 
 log = get_logger(__name__)

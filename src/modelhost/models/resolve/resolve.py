@@ -34,7 +34,7 @@ from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
 from modelhost.models.files.pipeline import is_pipeline, pipeline_need, read_pipeline
-from modelhost.models.hub.download import cached_model, download
+from modelhost.models.hub.cache import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.repository_files import Format
 from modelhost.models.resolve.companion_files import (

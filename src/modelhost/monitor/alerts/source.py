@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from modelhost.config.alerts import METRICS
@@ -82,27 +81,26 @@ class _Counted:
                 yield HOST if model is None else labels[model], child._value.get()
 
 
-_METERS: Final[Mapping[str, _Counted]] = MappingProxyType(
-    {
-        "requests": _Counted(meter=METERS.requests),
-        "errors": _Counted(meter=METERS.errors),
-        "refusals": _Counted(meter=METERS.errors, codes=REFUSALS),
-        "memory_refusals": _Counted(meter=METERS.errors, codes=frozenset({MEMORY_REFUSAL})),
-        "cancelled": _Counted(meter=METERS.cancelled),
-        "tokens_in": _Counted(meter=METERS.tokens_in),
-        "tokens_out": _Counted(meter=METERS.tokens_out),
-        "loads": _Counted(meter=METERS.loads),
-        "evictions": _Counted(meter=METERS.evictions),
-        "worker_exits": _Counted(meter=METERS.worker_exits),
-        "audit_entries_lost": _Counted(meter=METERS.audit_entries_lost, is_of_host=True),
-        "background_faults": _Counted(meter=METERS.background_faults, is_of_host=True),
-        "queue_length": _Counted(meter=METERS.queue_length),
-        "requests_in_flight": _Counted(meter=METERS.in_flight),
-    }
-)
-_SHARES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {"error_share": ("errors", "requests"), "refusal_share": ("refusals", "requests")}
-)
+_METERS: Final[Mapping[str, _Counted]] = {
+    "requests": _Counted(meter=METERS.requests),
+    "errors": _Counted(meter=METERS.errors),
+    "refusals": _Counted(meter=METERS.errors, codes=REFUSALS),
+    "memory_refusals": _Counted(meter=METERS.errors, codes=frozenset({MEMORY_REFUSAL})),
+    "cancelled": _Counted(meter=METERS.cancelled),
+    "tokens_in": _Counted(meter=METERS.tokens_in),
+    "tokens_out": _Counted(meter=METERS.tokens_out),
+    "loads": _Counted(meter=METERS.loads),
+    "evictions": _Counted(meter=METERS.evictions),
+    "worker_exits": _Counted(meter=METERS.worker_exits),
+    "audit_entries_lost": _Counted(meter=METERS.audit_entries_lost, is_of_host=True),
+    "background_faults": _Counted(meter=METERS.background_faults, is_of_host=True),
+    "queue_length": _Counted(meter=METERS.queue_length),
+    "requests_in_flight": _Counted(meter=METERS.in_flight),
+}
+_SHARES: Final[Mapping[str, tuple[str, str]]] = {
+    "error_share": ("errors", "requests"),
+    "refusal_share": ("refusals", "requests"),
+}
 
 
 @dataclass(slots=True)
@@ -223,9 +221,7 @@ def _statistic(name: str, values: Sequence[float]) -> float:
     return fmean(values)
 
 
-SKETCHES: Final[Mapping[str, str]] = MappingProxyType(
-    {"time_to_first_token_seconds": "first_token", "latency_seconds": "latency"}
-)
+SKETCHES: Final[Mapping[str, str]] = {"time_to_first_token_seconds": "first_token", "latency_seconds": "latency"}
 """The monitor's name of each metric."""
 READINGS: Final = 10
 """In the time of a short window: a reading looks at each second of it."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
 
-from modelhost.config.choices import SessionEviction
+from modelhost.config.value_types import SessionEviction
 from modelhost.errors import StateDamaged
 from modelhost.state.leases import Holder
 from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import close_session, try_to_load_from_cache
 
 from modelhost.errors import DownloadFailed, ShuttingDown
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import download
 from modelhost.models.hub.progress import DownloadSource, FileProgress, StoppableProgress
 from modelhost.models.hub.references import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
@@ -245,7 +245,7 @@ _PROGRAM = """
 import sys
 from modelhost.errors import ModelhostError
 try:
-    from modelhost.models.hub.download import download
+    from modelhost.models.hub.cache import download
     from modelhost.models.hub.references import parse_reference
     print(download(parse_reference(sys.argv[1])))
 except ModelhostError as error:
