@@ -97,8 +97,6 @@ _EXAMPLE: Final[dict[str, Any]] = {
 GET_ALERTS: Final = Operation(
     name="get-alerts",
     summary="List active alerts and their history",
-    parameters=AlertParameters,
-    result=AlertList,
     work=_alerts,
     route=HttpRoute(method="GET", path="/v1/monitor/alerts"),
     command=None,  # `modelhost alerts`, which is in no group

@@ -65,8 +65,6 @@ def _report(entry: AuditEntry) -> AuditReport:
 GET_AUDIT: Final = Operation(
     name="get-audit",
     summary="List audit log entries",
-    parameters=AuditParameters,
-    result=AuditList,
     work=_entries,
     route=HttpRoute(method="GET", path="/v1/audit"),
     command=None,  # `modelhost audit`, which is in no group

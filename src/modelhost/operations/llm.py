@@ -156,15 +156,12 @@ def _utilization(budget: str | None) -> str:
 MODEL_INFO: Final = Operation(
     name="model_info",
     summary="Show the model that answers, and its settings",
-    parameters=ModelInfoParameters,
-    result=ServedModel,
     work=_info,
     route=HttpRoute(method="GET", path="/v1/llm/info"),
     is_read_only=True,
     area="llm",
     errors=(ModelNotFound, DatabaseUnavailable),
     audited=("model",),
-    example={},
     answer={
         "model_name": "qwen",
         "dtype": "Q4_K_M",

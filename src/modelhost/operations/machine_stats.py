@@ -318,8 +318,6 @@ def _model_memory(model: HostedModel) -> ModelMemoryStats:
 GET_GPU_STATS: Final = Operation(
     name="get-gpu-stats",
     summary="Show what the GPUs are doing: load, memory, temperature, power",
-    parameters=GpuParameters,
-    result=GpuList,
     work=_gpus,
     route=HttpRoute(method="GET", path="/v1/monitor/gpus"),
     command=None,  # `modelhost gpus`
@@ -345,14 +343,11 @@ GET_GPU_STATS: Final = Operation(
 GET_MEMORY_STATS: Final = Operation(
     name="get-memory-stats",
     summary="Show the memory of the GPUs, of the machine and of each loaded model",
-    parameters=NoParameters,
-    result=MemoryReport,
     work=_memory,
     route=HttpRoute(method="GET", path="/v1/monitor/memory"),
     command=None,
     is_read_only=True,
     area="monitor",
-    example={},
     answer={
         "gpu_memory": {
             "allocated_mb": 16384,

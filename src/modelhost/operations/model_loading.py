@@ -241,8 +241,6 @@ def _name_without_adapter(host: Host, name: str) -> str:
 LOAD: Final = Operation(
     name="load-model",
     summary="Load a model, optionally with another configuration, and return the expected load time",
-    parameters=LoadParameters,
-    result=Loading,
     work=_load,
     route=HttpRoute(method="POST", path="/v1/models/load"),
     command="load",
@@ -275,8 +273,6 @@ LOAD: Final = Operation(
 UNLOAD: Final = Operation(
     name="unload-model",
     summary="Unload a model",
-    parameters=UnloadParameters,
-    result=Unloading,
     work=_unload,
     route=HttpRoute(method="POST", path="/v1/models/unload"),
     command="unload",
@@ -294,8 +290,6 @@ UNLOAD: Final = Operation(
 SELECT: Final = Operation(
     name="select-model",
     summary="Select the active model, which answers requests without a model",
-    parameters=OneModel,
-    result=Selection,
     work=_select,
     route=HttpRoute(method="POST", path="/v1/models/select"),
     command="select",
@@ -307,8 +301,6 @@ SELECT: Final = Operation(
 CONFIGURE: Final = Operation(
     name="set-model-config",
     summary="Set a model's default request parameters",
-    parameters=ConfigParameters,
-    result=Configuration,
     work=_configure,
     route=HttpRoute(method="POST", path="/v1/models/config"),
     command="set",
@@ -324,8 +316,6 @@ CONFIGURE: Final = Operation(
 PULL: Final = Operation(
     name="pull-model",
     summary="Download a model from the hub and add it to the host; answers when the download is complete",
-    parameters=PullParameters,
-    result=Pulled,
     work=_pull,
     route=HttpRoute(method="POST", path="/v1/models/pull"),
     command=None,  # `modelhost models pull` needs no host, unless it is given one

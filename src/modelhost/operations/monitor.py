@@ -213,8 +213,6 @@ def example_metrics() -> MetricReport:
 GET_METRICS: Final = Operation(
     name="get-metrics",
     summary="Show the performance of the host and of its models over a window of time",
-    parameters=MetricParameters,
-    result=MetricReport,
     work=_metrics,
     route=HttpRoute(method="GET", path="/v1/monitor/metrics"),
     command=None,  # `modelhost stats`, which is in no group

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -107,8 +107,9 @@ class Operation(Generic[P, R]):
     name: str
     """Its name as a tool, in metrics and in logs."""
     summary: str
-    parameters: type[P]
-    result: type[R]
+    parameters: type[P] = field(init=False)
+    result: type[R] = field(init=False)
+    """Like ``parameters``, what ``work`` is annotated with."""
     work: Callable[[Any, P, OnProgress], Awaitable[R]]
     """Runs it on a :class:`modelhost.host.Host`, or on an object with the parts of one that it needs."""
     route: HttpRoute | None
@@ -123,10 +124,16 @@ class Operation(Generic[P, R]):
     """Whether it may take minutes and reports progress."""
     audited: tuple[str, ...] = ()
     """The parameters that the audit log records: never secrets, and never contents of conversations."""
-    example: Mapping[str, Any]
+    example: Mapping[str, Any] = field(default_factory=dict)
     """Parameters as JSON."""
     answer: Mapping[str, Any] | Callable[[], Result]
     """The result for them, as JSON or as what makes it."""
+
+    def __post_init__(self) -> None:
+        work: Any = self.work
+        _, parameters, _, result = work.__annotations__.values()
+        object.__setattr__(self, "parameters", work.__globals__[parameters])
+        object.__setattr__(self, "result", work.__globals__[result])
 
     @property
     def example_answer(self) -> dict[str, Any]:

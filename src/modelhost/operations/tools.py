@@ -135,14 +135,11 @@ _EXAMPLE_DISCONNECTED: Final = {
 LIST_SERVERS: Final = Operation(
     name="list-tool-servers",
     summary="Show the status of MCP servers",
-    parameters=NoParameters,
-    result=ServerList,
     work=_list_servers,
     route=HttpRoute(method="GET", path="/v1/mcp/servers"),
     command="servers",
     is_read_only=True,
     area="tools",
-    example={},
     answer={"object": "list", "data": [_EXAMPLE], "config": "/srv/mcp.json", "config_error": None},
 )
 
@@ -164,8 +161,6 @@ def _on_one_server(
     return Operation(
         name=f"{command}-tool-server",
         summary=summary,
-        parameters=OneServer,
-        result=ServerReport,
         work=work,
         route=HttpRoute(method="POST", path=f"/v1/mcp/servers/{{name}}/{command}"),
         command=command,
@@ -282,8 +277,6 @@ async def _call(host: Host, parameters: CallParameters, _on_progress: OnProgress
 LIST_TOOLS: Final = Operation(
     name="list-tools",
     summary="List the tools of the MCP servers",
-    parameters=OfServer,
-    result=ToolList,
     work=_list_tools,
     route=HttpRoute(method="GET", path="/v1/mcp/tools"),
     command="list",
@@ -313,8 +306,6 @@ LIST_TOOLS: Final = Operation(
 CALL: Final = Operation(
     name="call-tool",
     summary="Call a tool of an MCP server",
-    parameters=CallParameters,
-    result=CallResult,
     work=_call,
     route=HttpRoute(method="POST", path="/v1/mcp/tools/{name}/call"),
     command="call",
@@ -380,8 +371,6 @@ async def _answer(host: Host, parameters: ElicitationParameters, _on_progress: O
 APPROVE: Final = Operation(
     name="answer-approval",
     summary="Approve or deny a tool call",
-    parameters=ApprovalParameters,
-    result=Answered,
     work=_approve,
     route=HttpRoute(method="POST", path="/v1/mcp/approvals/{id}"),
     area="tools",
@@ -393,8 +382,6 @@ APPROVE: Final = Operation(
 ANSWER: Final = Operation(
     name="answer-elicitation",
     summary="Answer a question of an MCP server",
-    parameters=ElicitationParameters,
-    result=Answered,
     work=_answer,
     route=HttpRoute(method="POST", path="/v1/mcp/elicitations/{id}"),
     area="tools",
