@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -65,7 +64,7 @@ OF_THE_HOST: Final = frozenset({"audit_entries_lost", "background_faults", "regi
 EVERY_SUBJECT: Final = "*"
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
-_UNIT_SECONDS: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+_UNIT_SECONDS: Final[Mapping[str, float]] = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_SECONDS: Final = 86400.0
 """Of a window: what it needs is kept in memory."""
 WHOLE_SENTENCE: Final = "whole_sentence"
@@ -130,85 +129,71 @@ class AlertRule(BaseModel):
         return self
 
 
-def _rule(**fields: Any) -> Mapping[str, Any]:
-    return MappingProxyType(fields)
+def _rule(condition: str, summary: str, **more: str) -> Mapping[str, Any]:
+    metric, comparison, threshold = condition.split()
+    return {"metric": metric, "comparison": comparison, "threshold": float(threshold), "summary": summary, **more}
 
 
 DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
     "model-failed": _rule(
-        metric="model_failed",
-        comparison=">=",
-        threshold=1,
+        "model_failed >= 1",
+        "The model cannot be started. `modelhost models logs MODEL` shows why.",
         window="1m",
         severity="critical",
-        summary="The model cannot be started. `modelhost models logs MODEL` shows why.",
         **{"for": "1m"},
     ),
     "worker-exits": _rule(
-        metric="worker_exits",
-        comparison=">=",
-        threshold=3,
+        "worker_exits >= 3",
+        "The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
         window="10m",
         severity="critical",
-        summary="The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
     ),
     "refusals": _rule(
-        metric="refusal_share",
-        threshold=0.05,
+        "refusal_share > 0.05",
+        "Requests are refused. Give the model more slots or memory, or send fewer requests.",
         window="5m",
-        summary="Requests are refused. Give the model more slots or memory, or send fewer requests.",
         **{"for": "2m"},
     ),
     "memory-refusals": _rule(
-        metric="memory_refusals",
-        threshold=0,
+        "memory_refusals > 0",
+        "A model does not fit into memory. Raise the memory budget, or choose a smaller model or context.",
         window="5m",
-        summary="A model does not fit into memory. Raise the memory budget, or choose a smaller model or context.",
     ),
     "slow-first-token": _rule(
-        metric="time_to_first_token_seconds",
-        statistic="p95",
-        threshold=10,
+        "time_to_first_token_seconds > 10",
+        "Answers begin late. Look at the queue, at loads of models, and at the length of prompts.",
         window="5m",
-        summary="Answers begin late. Look at the queue, at loads of models, and at the length of prompts.",
+        statistic="p95",
         **{"for": "2m"},
     ),
     "registry-broken": _rule(
-        metric="registry_ok",
-        comparison="<",
-        threshold=1,
+        "registry_ok < 1",
+        "The registry file is broken; the one before it is in force. The log says what is wrong with it.",
         window="1m",
-        summary="The registry file is broken; the one before it is in force. The log says what is wrong with it.",
     ),
     "mcp-config-broken": _rule(
-        metric="mcp_config_ok",
-        comparison="<",
-        threshold=1,
+        "mcp_config_ok < 1",
+        "The file of MCP servers is broken; the one before it is in force. The log says what is wrong.",
         window="1m",
-        summary="The file of MCP servers is broken; the one before it is in force. The log says what is wrong.",
     ),
     "audit-losses": _rule(
-        metric="audit_entries_lost",
-        threshold=0,
+        "audit_entries_lost > 0",
+        "Audit log entries were lost: the database does not accept them.",
         window="10m",
         severity="critical",
-        summary="Audit log entries were lost: the database does not accept them.",
     ),
     "memory-near-budget": _rule(
-        metric="memory_used_share",
-        threshold=0.95,
+        "memory_used_share > 0.95",
+        "Nearly all of the memory budget is in use: the next load evicts a model, or is refused.",
         window="1m",
         severity="info",
-        summary="Nearly all of the memory budget is in use: the next load evicts a model, or is refused.",
         **{"for": "10m"},
     ),
     "gpu-hot": _rule(
-        metric="gpu_temperature_celsius",
-        statistic="min",
-        comparison=">=",
-        threshold=88,
+        "gpu_temperature_celsius >= 88",
+        "The GPU is hot, and may slow down. Check its cooling.",
         window="2m",
-        summary="The GPU is hot, and may slow down. Check its cooling.",
+        statistic="min",
     ),
 }
 """The rules of every host, as the setting would have them."""

@@ -81,7 +81,7 @@ PROGRAM_VARIABLES: Final[Mapping[str, str]] = {
 """Variables that name programs of this machine; they are not read from ``.env``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OtherName:
     """Another variable for a setting, whose own variable overrides it."""
 
@@ -98,23 +98,17 @@ def _milliseconds(text: str) -> tuple[float, None]:
 
 
 OTHER_NAMES: Final[Mapping[str, OtherName]] = {
-    KEY_VARIABLE: OtherName(key="api_keys", description=OTHER_VARIABLES[KEY_VARIABLE]),
-    "CANDLE_VLLM_MODELS_CONFIG": OtherName(
-        key="models_config", description="`models_config`, under candle-vllm's name."
-    ),
-    "CANDLE_VLLM_MCP_CONFIG": OtherName(key="mcp_config", description="`mcp_config`, under candle-vllm's name."),
-    "VLLM_MAX_SESSIONS": OtherName(key="max_sessions", description="`max_sessions`, under vLLM's name."),
-    "VLLM_MAX_SESSION_MESSAGES": OtherName(
-        key="max_session_messages", description="`max_session_messages`, under vLLM's name."
-    ),
-    "KEEP_ALIVE_INTERVAL": OtherName(
-        key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", read=_milliseconds
-    ),
+    KEY_VARIABLE: OtherName("api_keys", OTHER_VARIABLES[KEY_VARIABLE]),
+    "CANDLE_VLLM_MODELS_CONFIG": OtherName("models_config", "`models_config`, under candle-vllm's name."),
+    "CANDLE_VLLM_MCP_CONFIG": OtherName("mcp_config", "`mcp_config`, under candle-vllm's name."),
+    "VLLM_MAX_SESSIONS": OtherName("max_sessions", "`max_sessions`, under vLLM's name."),
+    "VLLM_MAX_SESSION_MESSAGES": OtherName("max_session_messages", "`max_session_messages`, under vLLM's name."),
+    "KEEP_ALIVE_INTERVAL": OtherName("keep_alive_interval", "`keep_alive_interval` in milliseconds.", _milliseconds),
     RUST_LOG: OtherName(
-        key="log_level",
-        description="`log_level`, in the syntax of candle-vllm and mistral.rs: the global level, such as "
+        "log_level",
+        "`log_level`, in the syntax of candle-vllm and mistral.rs: the global level, such as "
         "`info` in `info,hyper=warn`. Levels of modules are ignored, with a warning.",
-        read=read_rust_log,
+        read_rust_log,
     ),
 }
 

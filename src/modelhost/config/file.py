@@ -27,9 +27,12 @@ def default_file(key: str, cwd: Path) -> Path | None:
     Raises:
         ConfigError: there are files under several default names.
     """
-    present = [name for name in DEFAULT_FILES[key] if is_file_or_link(cwd / name)]
+    return _only_one(DEFAULT_FILES[key], cwd, SETTINGS[key].flags[0])
+
+
+def _only_one(names: Iterable[str], cwd: Path, flag: str) -> Path | None:
+    present = [name for name in names if is_file_or_link(cwd / name)]
     if len(present) > 1:
-        flag = SETTINGS[key].flags[0]
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with {flag}")
     return Path(present[0]) if present else None
 
@@ -69,10 +72,7 @@ def find(
         if not is_file_or_link(cwd / llm_server.DEFAULT_NAME):
             raise ConfigError(f"--llm-server: there is no {llm_server.DEFAULT_NAME} here; name the file with --config")
         return Path(llm_server.DEFAULT_NAME)
-    present = [name for name in DEFAULT_NAMES if is_file_or_link(cwd / name)]
-    if len(present) > 1:
-        raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with --config")
-    return Path(present[0]) if present else None
+    return _only_one(DEFAULT_NAMES, cwd, "--config")
 
 
 def read(

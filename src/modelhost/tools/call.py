@@ -97,7 +97,7 @@ CLOSED: Final = "Connection closed"  # the SDK's message; servers use the same c
 class Failure(Exception):
     """Why there is no result; not raised out of this module."""
 
-    def __init__(self, *, code: FailureCode, text: str) -> None:
+    def __init__(self, code: FailureCode, text: str) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
@@ -146,13 +146,13 @@ def _arguments(listed: CatalogueEntry, given: Mapping[str, Any] | str) -> dict[s
     try:
         arguments = read_arguments(given)
     except ValueError as error:
-        raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
+        raise Failure("invalid_arguments", f"The call was not made: {error}.") from None
     if problems := listed.known.check.problems(arguments):
         for corrected in _corrections(arguments):
             if corrected != arguments and not listed.known.check.problems(corrected):
                 return corrected
         text = "\n".join(f"- {problem}" for problem in problems)
-        raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
+        raise Failure("invalid_arguments", f"The call was not made: its arguments are wrong.\n{text}")
     return arguments
 
 
@@ -190,11 +190,10 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
         case "run":
             return
         case "deny":
-            raise Failure(code="tool_denied", text=f'The call was not made: the tool "{offered.name}" is not allowed.')
+            raise Failure("tool_denied", f'The call was not made: the tool "{offered.name}" is not allowed.')
     if context.approve is None:
         raise Failure(
-            code="tool_denied",
-            text=f'The call was not made: "{offered.name}" needs approval, and there is no one to ask.',
+            "tool_denied", f'The call was not made: "{offered.name}" needs approval, and there is no one to ask.'
         )
     request = ApprovalRequest(
         kind="tool",
@@ -210,11 +209,11 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
                 is_approved = await context.approve(request)
                 note_decision(span, is_approved)
     except TimeoutError:
-        raise Failure(code="tool_timeout", text="The call did not run: it was not approved in time.") from None
+        raise Failure("tool_timeout", "The call did not run: it was not approved in time.") from None
     if is_approved is None:
-        raise Failure(code="tool_denied", text="The call did not run: the request for approval was not answered.")
+        raise Failure("tool_denied", "The call did not run: the request for approval was not answered.")
     if not is_approved:
-        raise Failure(code="tool_denied", text="The call did not run: it was denied.")
+        raise Failure("tool_denied", "The call did not run: it was denied.")
 
 
 async def _call_with_retry(
@@ -233,8 +232,7 @@ async def _call_with_retry(
                     raise _failure_of(error, listed, connection) from None
             lost, refusal = connection, attempt.refusal
     why = refusal or "was lost before it could be sent"
-    text = f'The call was not made: the MCP server "{listed.known.server}" {why}.'
-    raise Failure(code="tool_server_unavailable", text=text)
+    raise Failure("tool_server_unavailable", f'The call was not made: the MCP server "{listed.known.server}" {why}.')
 
 
 @asynccontextmanager
@@ -251,10 +249,9 @@ async def _connection_for(
                 connection = await server.connection(after=lost)
         except TimeoutError:
             text = f'The call was not made: the MCP server "{server.name}" was not free and ready in time.'
-            raise Failure(code="tool_timeout", text=text) from None
+            raise Failure("tool_timeout", text) from None
         except ToolServerUnavailable as error:
-            text = f"The call was not made: {error.message}."
-            raise Failure(code="tool_server_unavailable", text=text) from None
+            raise Failure("tool_server_unavailable", f"The call was not made: {error.message}.") from None
         yield connection
 
 
@@ -275,13 +272,13 @@ async def _answer(
     except TimeoutError:
         seconds = loop.time() - began
         text = f"There is no result: the tool did not answer within {seconds:.3g} s and was cancelled. It may have run."
-        raise Failure(code="tool_timeout", text=text) from None
+        raise Failure("tool_timeout", text) from None
     except ValidationError:
         text = "There is no result: the tool ran, but what its server answered is not valid MCP."
-        raise Failure(code="tool_invalid_result", text=text) from None
+        raise Failure("tool_invalid_result", text) from None
     except RuntimeError as error:
         # The SDK has no type of its own for a result that violates the tool's output schema.
-        raise Failure(code="tool_invalid_result", text=f"The tool ran, but its result is not usable: {error}") from None
+        raise Failure("tool_invalid_result", f"The tool ran, but its result is not usable: {error}") from None
     except ExceptionGroup as group:
         raise innermost(group) from group  # a callback of the context failed, which the SDK wraps
     server.record_call(loop.time() - began, is_error=result.is_error)
@@ -291,14 +288,12 @@ async def _answer(
 def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection) -> Failure:
     if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.lost_reason is not None):
         why = f" It {connection.lost_reason}." if connection.lost_reason else ""
-        text = (
-            f'There is no result: the MCP server "{listed.server.name}" was lost during the call.{why} It may have run.'
-        )
-        return Failure(code="tool_connection_lost", text=text)
+        said = f'There is no result: the MCP server "{listed.server.name}" was lost during the call.'
+        return Failure("tool_connection_lost", f"{said}{why} It may have run.")
     if error.code == types.PARSE_ERROR and error.message.startswith((UNREADABLE, CANNOT_READ)):
         text = "There is no result: the tool ran, but what its server answered cannot be read."
-        return Failure(code="tool_invalid_result", text=text)
-    return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
+        return Failure("tool_invalid_result", text)
+    return Failure("tool_failed", f"The tool failed with the error {error.code}: {error.message}")
 
 
 def _outcome(listed: CatalogueEntry, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
@@ -22,7 +21,6 @@ from modelhost.tools.entry import (
     MAX_CONCURRENT_CALLS,
     SAMPLING_MAX_TOKENS,
     TIMEOUT_SECONDS,
-    Approval,
     HttpTransport,
     SamplingPolicy,
     ServerEntry,
@@ -146,7 +144,7 @@ def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, s
         connect_timeout_seconds=file.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
         max_concurrent_calls=file.max_concurrent_calls or MAX_CONCURRENT_CALLS,
         approval=file.approval or "auto",
-        tool_approvals=_approvals(file),
+        tool_approvals={**dict.fromkeys(file.auto_tools, "auto"), **file.tool_approval},
         sampling=_sampling(file),
         roots=tuple(_root(expand(root, variables), directory) for root in file.roots),
         instructions=file.instructions,
@@ -161,10 +159,6 @@ def _timeout(file: EntryFile) -> tuple[float, list[str]]:
         return file.timeout, []
     seconds = file.timeout / 1000
     return seconds, [f'"timeout": {file.timeout:g} is read as milliseconds; write "timeout_seconds" to be sure']
-
-
-def _approvals(file: EntryFile) -> Mapping[str, Approval]:
-    return MappingProxyType({**dict.fromkeys(file.auto_tools, "auto"), **file.tool_approval})
 
 
 def _sampling(file: EntryFile) -> SamplingPolicy:
@@ -184,7 +178,7 @@ def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -
     url = expand(file.url, variables)
     if not url.startswith(("http://", "https://")):
         raise ValueError('"url": expected an address that begins with http:// or https://')
-    return HttpTransport(kind=kind, url=url, headers=MappingProxyType(_headers(file, variables)))
+    return HttpTransport(kind=kind, url=url, headers=_headers(file, variables))
 
 
 def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport:
@@ -199,7 +193,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
     return StdioTransport(
         command=_command(expand(file.command, variables), directory),
         args=tuple(expand([_text(value) for value in file.args], variables)),
-        env=MappingProxyType(expand(env, variables)),
+        env=expand(env, variables),
         cwd=cwd,
     )
 
