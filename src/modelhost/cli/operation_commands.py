@@ -31,6 +31,15 @@ def add_commands(app: typer.Typer, group: str, commands: Iterable[Command]) -> N
         app.command(operation.command, help=f"{operation.summary}.", epilog=examples(group, *lines))(command)
 
 
+def single_command(
+    name: str, operation: AnyOperation, command: Callable[..., None], lines: tuple[str, ...]
+) -> typer.Typer:
+    """Return ``modelhost NAME``, with the summary of its operation, and examples."""
+    app = typer.Typer(add_completion=False)
+    app.command(help=f"{operation.summary}.", epilog=examples(name, *lines))(command)
+    return app
+
+
 def examples(group: str, *lines: str) -> str:
     """Return the examples in a command's help; ``lines`` are what follows ``modelhost GROUP``."""
     return "\n".join(["Examples:", *(f"  modelhost {group} {line}".rstrip() for line in lines)])
