@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import mcp_types as types
@@ -123,10 +124,13 @@ class McpHttp:
     ) -> None:
         """``stopping`` ends endless streams, and then the servers."""
         self._build = build
-        self._max_body_bytes = max_body_bytes
-        self._stopping = stopping
-        self._extension = extension
-        self._max_sessions = max_sessions
+        self._serve = partial(
+            _Served,
+            max_body_bytes=max_body_bytes,
+            stopping=stopping,
+            extension=extension,
+            max_sessions=max_sessions,
+        )
         self._servers: dict[FaceName, _Served] = {}
 
     async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,9 +141,7 @@ class McpHttp:
         """
         served = self._servers.get(face)
         if served is None or served.has_failed:
-            served = self._servers[face] = _Served(
-                self._build(face), self._max_body_bytes, self._stopping, self._extension, self._max_sessions
-            )
+            served = self._servers[face] = self._serve(self._build(face))
         await served.answer(scope, receive, send)
 
 
@@ -147,6 +149,7 @@ class _Served:
     def __init__(
         self,
         server: Server[Any],
+        *,
         max_body_bytes: int,
         stopping: asyncio.Event,
         extension: Extension | None,

@@ -103,8 +103,8 @@ class StdioLog:
             log.info("mcp_started", face=it.face, host=it.host, model=it.model, pid=os.getpid())
 
     def _greeted(self, message: Mapping[str, Any]) -> None:
-        params = _mapping(message.get("params"))
-        client = _mapping(params.get("clientInfo"))
+        params = mapping(message.get("params"))
+        client = mapping(params.get("clientInfo"))
         if client.get("name") == FLUIDMCP:
             self._serve_fluidmcp()
         log.info(
@@ -158,9 +158,9 @@ def _outline(message: Mapping[str, Any] | None) -> dict[str, Any]:
     if "method" in message:
         outline["method"] = _text(message["method"])
     if message.get("method") == "tools/call":
-        outline["tool"] = _text(_mapping(message.get("params")).get("name"))
+        outline["tool"] = _text(mapping(message.get("params")).get("name"))
     if outline["kind"] == "error":
-        outline["code"] = _mapping(message["error"]).get("code")
+        outline["code"] = mapping(message["error"]).get("code")
     return outline
 
 
@@ -174,5 +174,6 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, int | float | None) else str(value)[:TEXT_CHARS]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return ``value`` if it is an object of JSON, else an empty one."""
     return value if isinstance(value, dict) else {}
