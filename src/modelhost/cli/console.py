@@ -118,11 +118,7 @@ def report_os_error(fault: OSError) -> None:
 
 
 def flush() -> None:
-    """Flush standard output.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Flush standard output; raises OSError if it cannot be written."""
     if sys.stdout is not None:  # None if the program was started with its output closed
         sys.stdout.flush()
 

@@ -169,11 +169,7 @@ def running_host(url: str | None, api_key: str | None) -> RunningHost:
 
 
 def parse_key_value(text: str) -> tuple[str, str]:
-    """Split ``KEY=VALUE``.
-
-    Raises:
-        typer.BadParameter: there is no ``=``.
-    """
+    """Split ``KEY=VALUE``; raises typer.BadParameter if there is no ``=``."""
     key, is_pair, value = text.partition("=")
     if not is_pair or not key:
         raise typer.BadParameter(f'"{text}" is not KEY=VALUE, such as temperature=0.7')

@@ -41,11 +41,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds_in(duration: str) -> int:
-    """Return the seconds of ``duration``: a number of them, or with a unit.
-
-    Raises:
-        InvalidRequest: it is neither.
-    """
+    """Return the seconds of ``duration``: a number of them, or with a unit; raises InvalidRequest if it is neither."""
     found = _DURATION.fullmatch(duration)
     if found is None or not int(found[1]):
         raise InvalidRequest(

@@ -64,11 +64,7 @@ class SealStore:
         self._reading = asyncio.Lock()
 
     async def get(self) -> Seal:
-        """Return the seal.
-
-        Raises:
-            DatabaseUnavailable: the database cannot be used.
-        """
+        """Return the seal; raises DatabaseUnavailable if the database cannot be used."""
         async with self._reading:
             if self._seal is None:
                 self._seal = Seal(await self._key())

@@ -65,11 +65,7 @@ class SessionStore:
             yield HeldSession(session_id, stored, self._append)
 
     async def get(self, session_id: str) -> Session:
-        """Return the session with its messages.
-
-        Raises:
-            SessionNotFound: there is none.
-        """
+        """Return the session with its messages; raises SessionNotFound if there is none."""
         found = await self._database.read(lambda rows: rows.sessions.get(session_id))
         if found is None:
             raise _not_found(session_id)

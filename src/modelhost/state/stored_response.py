@@ -119,11 +119,7 @@ def item_ids(items: Sequence[Item]) -> Iterator[str]:
 
 
 def decoded(text: bytes) -> Any:
-    """Return stored JSON.
-
-    Raises:
-        StateDamaged: it is none, since it was changed from outside.
-    """
+    """Return stored JSON; raises StateDamaged if it is none, since it was changed from outside."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -258,11 +258,7 @@ async def _connection_for(
 async def _answer(
     listed: CatalogueEntry, connection: Connection, attempt: CallAttempt, arguments: dict[str, Any]
 ) -> types.CallToolResult:
-    """Return the server's answer.
-
-    Raises:
-        MCPError: it is an error, or the connection was lost.
-    """
+    """Return the server's answer; raises MCPError if it is an error, or the connection was lost."""
     server = listed.server
     loop = asyncio.get_running_loop()
     began = loop.time()

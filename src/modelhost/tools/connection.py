@@ -262,11 +262,7 @@ async def connected(
 async def _all(
     fetch: Callable[..., Awaitable[Any]], split: Callable[[Any], tuple[list[Item], str | None]]
 ) -> tuple[Item, ...]:
-    """Return the items of all pages.
-
-    Raises:
-        ConnectionLostError: they do not arrive in time, or do not end.
-    """
+    """Return the items of all pages; raises ConnectionLostError if they do not arrive in time, or do not end."""
     found: list[Item] = []
     cursor: str | None = None
     try:

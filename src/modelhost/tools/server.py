@@ -117,11 +117,7 @@ class ToolServer:
         self._set_state(state)
 
     def restart(self) -> None:
-        """Reconnect at once, also a failed server.
-
-        Raises:
-            ToolServerUnavailable: it cannot be used as configured.
-        """
+        """Reconnect at once, also a failed server; raises ToolServerUnavailable if it cannot be used as configured."""
         if self._owner is None:
             self.start()
             return

@@ -111,11 +111,7 @@ def speak(
 
 
 def _text(given: str) -> str:
-    """Return the text to speak.
-
-    Raises:
-        typer.BadParameter: there is none.
-    """
+    """Return the text to speak; raises typer.BadParameter if there is none."""
     try:
         text = sys.stdin.read() if given == STANDARD else given
     except UnicodeDecodeError as error:

@@ -118,11 +118,7 @@ def inspect(path: Path, *, context_length: int | None = None, data_dir: Path | N
 
 
 def smallest(inventory: Inventory) -> Entry:
-    """Return the usable chat model with the least need of memory.
-
-    Raises:
-        ModelFileMissing: there is none.
-    """
+    """Return the usable chat model with the least need of memory; raises ModelFileMissing if there is none."""
     usable = [entry for entry in inventory.entries if entry.is_usable and "chat" in entry.capabilities]
     if not usable:
         raise ModelFileMissing(
