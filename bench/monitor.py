@@ -24,8 +24,8 @@ from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations.monitor import ALL, POINTS, report_of
-from modelhost.state.history import MetricStore
 from modelhost.state.lazy_database import LazyDatabase
+from modelhost.state.store import MetricStore
 
 MODELS = tuple(f"model-{number}" for number in range(5))
 CODES = ("queue_full", "queue_timeout", "invalid_request", "model_failed", "context_length_exceeded")

@@ -14,11 +14,10 @@ from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.operation_commands import operation_command, print_result, result_command, single_command
 from modelhost.cli.running_host import RunningHost
-from modelhost.operations.alerts import GET_ALERTS, AlertList, AlertReport
 from modelhost.operations.audit import GET_AUDIT, AuditList
 from modelhost.operations.machine_stats import GET_GPU_STATS, GpuList
 from modelhost.operations.metric_groups import Distribution, ModelMetrics
-from modelhost.operations.monitor import GET_METRICS, MetricParameters, MetricReport
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS, AlertList, AlertReport, MetricParameters, MetricReport
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,8 +13,7 @@ import typer
 
 from modelhost import json_text
 from modelhost.client.connections import DEFAULT_URL, normalize_url
-from modelhost.client.host_client import Body, SoundClient
-from modelhost.client.media import Picture, Transcript
+from modelhost.client.host_client import Body, Picture, SoundClient, Transcript
 from modelhost.client.remote import RemoteClient
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nu
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
-from modelhost.client.host_client import Body
-from modelhost.client.media import Picture, Transcript, progress_at, progress_of
+from modelhost.client.host_client import Body, Picture, Transcript, progress_at, progress_of
 from modelhost.errors import ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed

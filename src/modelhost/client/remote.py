@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from modelhost import json_text
 from modelhost.client.connections import NO_HEADERS, Connections, Event, EventReader, error_in
-from modelhost.client.host_client import Body
-from modelhost.client.media import Picture, Transcript, form_of, progress_at, progress_of
+from modelhost.client.host_client import Body, Picture, Transcript, form_of, progress_at, progress_of
 from modelhost.errors import HostUnreachable, MethodNotAllowed, NotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError

@@ -26,10 +26,9 @@ from starlette.types import Message, Receive, Scope, Send
 from modelhost.background import log_failures
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
-from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.lenient import parse_call_arguments
-from modelhost.mcp_servers.server import Extend
+from modelhost.mcp_servers.server import LEFT, Extend
 
 
 class OpenSessions:

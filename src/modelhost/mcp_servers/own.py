@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
 from modelhost.background import cancel_and_wait
-from modelhost.client.host_client import Body
-from modelhost.client.media import Picture, Transcript
+from modelhost.client.host_client import Body, Picture, Transcript
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces

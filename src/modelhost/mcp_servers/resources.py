@@ -14,9 +14,8 @@ import orjson
 from modelhost.client.host_client import HostClient
 from modelhost.mcp_servers.faces import Area
 from modelhost.operations import models, monitor, state
-from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.models import LogParameters, OneModel
-from modelhost.operations.monitor import MetricParameters, seconds_in
+from modelhost.operations.monitor import GET_ALERTS, AlertParameters, MetricParameters, seconds_in
 from modelhost.operations.operation import NoParameters, Operation, P, Result
 from modelhost.operations.state import OneLabel
 

@@ -19,8 +19,7 @@ from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.media_tools import image_tool, sound_tools
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
-from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
-from modelhost.operations.progress import CombinedProgress
+from modelhost.operations.operation import AnyOperation, CombinedProgress, OnProgress, ignore_progress, parsed
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from modelhost.operations import mcp_resources, model_loading, models, sessions, state, tools
-from modelhost.operations.alerts import GET_ALERTS
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.llm import MODEL_INFO
 from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
-from modelhost.operations.monitor import GET_METRICS
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS
 from modelhost.operations.operation import AnyOperation
 
 Operations = tuple[AnyOperation, ...]

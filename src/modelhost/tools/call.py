@@ -17,8 +17,7 @@ from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.arguments import read_arguments
-from modelhost.tools.attempts import CallAttempt
-from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
+from modelhost.tools.callbacks import ApprovalRequest, CallAttempt, CallContext, stricter, verdict
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, sounds_of, text_of

@@ -12,11 +12,12 @@ from mcp.client.session import ClientRequestContext
 from modelhost import json_text
 from modelhost.errors import ModelhostError
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CallAttempt, InFlightCalls
 from modelhost.tools.callbacks import (
     ApprovalRequest,
+    CallAttempt,
     ElicitationAnswer,
     ElicitationRequest,
+    InFlightCalls,
     Sampler,
     SamplingAnswer,
     SamplingRequest,

@@ -19,8 +19,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from modelhost import trace_context
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import DEPTH_META_KEY, CallAttempt
-from modelhost.tools.callbacks import ToolProgress
+from modelhost.tools.callbacks import DEPTH_META_KEY, CallAttempt, ToolProgress
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.failures import ConnectionLostError

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from modelhost.config import network
 from modelhost.fetching.guard import GuardedTransport
-from modelhost.tools.attempts import CURRENT_ATTEMPT, CallAttempt
+from modelhost.tools.callbacks import CURRENT_ATTEMPT, CallAttempt
 from modelhost.tools.entry import HttpTransport
 from modelhost.tools.failures import FOREIGN, refusal_of
 from modelhost.tools.repair import message_of, unreadable

@@ -17,8 +17,7 @@ import mcp_types as types
 
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CallAttempt, InFlightCalls
-from modelhost.tools.callbacks import Sampler
+from modelhost.tools.callbacks import CallAttempt, InFlightCalls, Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport

@@ -22,7 +22,7 @@ from mcp.shared.message import SessionMessage
 
 from modelhost.config import environment
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CURRENT_ATTEMPT
+from modelhost.tools.callbacks import CURRENT_ATTEMPT
 from modelhost.tools.entry import StdioTransport
 from modelhost.tools.repair import message_of, unreadable
 from modelhost.workers.child import Child

@@ -13,8 +13,8 @@ from modelhost.config.value_types import parse_levels
 from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
-from modelhost.state.history import MetricStore
 from modelhost.state.lazy_database import LazyDatabase
+from modelhost.state.store import MetricStore
 
 LEVELS = "1s/10m,10s/6h,1m/7d,10m/90d"
 BEGINNING = 1_767_225_600.0

@@ -15,9 +15,8 @@ from modelhost.monitor.engine_reports import EngineReport
 from modelhost.monitor.history import StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations import machine_stats, monitor
-from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
-from modelhost.operations.monitor import GET_METRICS, seconds_in
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS, AlertParameters, seconds_in
 from modelhost.workers.gpu_stats import GpuProcess, GpuStats
 from tests.support.metric_history import LEVELS, MemoryHistory, memory_monitor
 from tests.unit.monitor.conftest import BEGINNING, Clock, record

@@ -14,7 +14,7 @@ import typer
 
 from modelhost.cli import console
 from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
-from modelhost.client.media import Transcript
+from modelhost.client.host_client import Transcript
 from modelhost.http.openai.audio.rendering import rendered_text
 
 SPEAK_EXAMPLES: Final = (

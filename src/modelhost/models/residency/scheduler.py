@@ -23,9 +23,9 @@ from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals
 from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
-from modelhost.models.residency.description import describe
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.placement import describe
 from modelhost.models.residency.record import Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
 from modelhost.models.residency.reports import (
