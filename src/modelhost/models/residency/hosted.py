@@ -85,15 +85,11 @@ class ThroughputMeter:
     def measured(self, now: float) -> Throughput:
         """Return what the answers of the last ``WINDOW_SECONDS`` came to."""
         self._forget(now)
-        tokens, answers, seconds, latency_seconds = 0, 0, 0.0, 0.0
-        for step in self._steps:
-            tokens += step.tokens
-            answers += step.answers
-            seconds += step.seconds
-            latency_seconds += step.latency_seconds
+        tokens, answers = sum(step.tokens for step in self._steps), sum(step.answers for step in self._steps)
+        seconds = sum(step.seconds for step in self._steps)
         return Throughput(
             tokens_per_second=tokens / seconds if tokens and seconds else None,
-            latency_seconds=latency_seconds / answers if answers else None,
+            latency_seconds=sum(step.latency_seconds for step in self._steps) / answers if answers else None,
         )
 
     def _step(self, now: float) -> _Step:

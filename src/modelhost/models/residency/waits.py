@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from modelhost.models.files.memory_pools import memory_in
@@ -15,7 +16,7 @@ from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.record import ModelRecord, Phase
 from modelhost.models.residency.status import LoadEstimate, State
 from modelhost.tracing import spans
-from modelhost.tracing.spans import OpenSpan, Value
+from modelhost.tracing.spans import Value
 
 SECONDS_TO_FIND_FILES: Final = 2.0
 """How long a load that is not waited for may take to say what it needs; downloads take longer."""
@@ -91,36 +92,22 @@ class LoadWaits:
 MODEL: Final = "modelhost.model"
 
 
-class waiting:  # noqa: N801 (used like a function made by contextlib)
+@contextmanager
+def waiting(model: HostedModel, position: int) -> Iterator[None]:
     """Record what is inside as the wait of a request for ``model``, at ``position`` in its queue."""
-
-    __slots__ = ("_began", "_loaded_at", "_model", "_position", "_span")
-
-    def __init__(self, model: HostedModel, position: int) -> None:
-        self._model = model
-        self._position = position
-        self._span: OpenSpan | None = None
-
-    def __enter__(self) -> None:
-        if (tracer := spans.tracer()) is None:
-            return
-        self._began, self._loaded_at = time.time(), self._model.loaded_at
-        self._span = tracer.span("queue", {MODEL: self._model.name, "modelhost.queue.position": self._position})
-        self._span.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._span is None:
-            return
-        self._note_load()
-        self._span.__exit__(kind, error, traceback)
-
-    def _note_load(self) -> None:
-        tracer, loaded_at, seconds = spans.tracer(), self._model.loaded_at, self._model.load_seconds
-        if tracer is None or loaded_at is None or seconds is None or loaded_at == self._loaded_at:
-            return
-        name = self._model.name
-        within = max(0.0, min(seconds, loaded_at - self._began))
-        attributes: dict[str, Value] = {MODEL: name, "modelhost.load.seconds": round(seconds, 4)}
-        tracer.past(f"load {name}", attributes, seconds=within, ended_ago=max(0.0, time.time() - loaded_at))
+    if (tracer := spans.tracer()) is None:
+        yield
+        return
+    began, loaded_at = time.time(), model.loaded_at
+    with tracer.span("queue", {MODEL: model.name, "modelhost.queue.position": position}):
+        try:
+            yield
+        finally:
+            if model.loaded_at is not None and model.load_seconds is not None and model.loaded_at != loaded_at:
+                within = max(0.0, min(model.load_seconds, model.loaded_at - began))
+                attributes: dict[str, Value] = {
+                    MODEL: model.name,
+                    "modelhost.load.seconds": round(model.load_seconds, 4),
+                }
+                ended_ago = max(0.0, time.time() - model.loaded_at)
+                tracer.past(f"load {model.name}", attributes, seconds=within, ended_ago=ended_ago)
