@@ -14,16 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from modelhost.config import fields
 from modelhost.config.checks import suggestion
-from modelhost.config.fields import (
-    ENVIRONMENT_PREFIX,
-    SETTINGS,
-    GivenValue,
-    Origin,
-    OriginKind,
-    SourceValues,
-    parse_variable,
-)
 from modelhost.config.value_types import LogLevel
 from modelhost.config.variables import DOTENV, read_dotenv
 from modelhost.config.vllm_environment import VARIABLES
@@ -93,7 +85,7 @@ class OtherName:
 
 def _milliseconds(text: str) -> tuple[float, None]:
     """Convert the milliseconds of candle-vllm to seconds."""
-    value = parse_variable(SETTINGS["keep_alive_interval"], text)
+    value = fields.parse_variable(fields.SETTINGS["keep_alive_interval"], text)
     return (value * 0.001 if isinstance(value, float) else value), None
 
 
@@ -122,9 +114,9 @@ def current() -> Mapping[str, str]:
     return MappingProxyType(dict(os.environ))
 
 
-def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> SourceValues:
+def read(environ: Mapping[str, str], *, kind: fields.OriginKind = "environment") -> fields.SourceValues:
     """Read settings from variables of the environment or of a file of ``kind``. Empty variables count as not set."""
-    given: dict[str, GivenValue] = {}
+    given: dict[str, fields.GivenValue] = {}
     problems: list[str] = []
     warnings: list[str] = []
     for name, key, read_other in _names():
@@ -138,48 +130,50 @@ def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> Sou
             problems.append(f"{label}: {error}")
             continue
         if value is not None:
-            origin = Origin(kind=kind, name=name)
-            given[key] = GivenValue(setting=SETTINGS[key], value=value, origin=origin, label=label)
+            origin = fields.Origin(kind=kind, name=name)
+            given[key] = fields.GivenValue(setting=fields.SETTINGS[key], value=value, origin=origin, label=label)
         if warning is not None:
             warnings.append(f"{label}: {warning}")
     unknown, unlike = _unknown(environ, kind)
-    return SourceValues(given=tuple(given.values()), problems=(*problems, *unknown), warnings=(*warnings, *unlike))
+    return fields.SourceValues(
+        given=tuple(given.values()), problems=(*problems, *unknown), warnings=(*warnings, *unlike)
+    )
 
 
 def _names() -> list[tuple[str, str, Callable[[str], tuple[Any, str | None]] | None]]:
     """Return variable, key and parser of all settings, their own variables before other names."""
-    twins = [(setting.environment, key, None) for key, setting in SETTINGS.items()]
+    twins = [(setting.environment, key, None) for key, setting in fields.SETTINGS.items()]
     return [*twins, *((name, other.key, other.read) for name, other in OTHER_NAMES.items())]
 
 
 def _value(name: str, key: str, text: str) -> Any:
     # A key may hold a comma; the variable for one key is not split.
-    return (text.strip(),) if name == KEY_VARIABLE else parse_variable(SETTINGS[key], text)
+    return (text.strip(),) if name == KEY_VARIABLE else fields.parse_variable(fields.SETTINGS[key], text)
 
 
-def _unknown(environ: Mapping[str, str], kind: OriginKind) -> tuple[list[str], list[str]]:
+def _unknown(environ: Mapping[str, str], kind: fields.OriginKind) -> tuple[list[str], list[str]]:
     """Return problems for variables that resemble a known one, and warnings for other unknown ones."""
-    known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES)
-    bare = [name.removeprefix(ENVIRONMENT_PREFIX) for name in sorted(known)]
+    known = {setting.environment for setting in fields.SETTINGS.values()} | set(OTHER_VARIABLES)
+    bare = [name.removeprefix(fields.ENVIRONMENT_PREFIX) for name in sorted(known)]
     problems: list[str] = []
     warnings: list[str] = []
     what = "unknown environment variable" if kind == "environment" else f"{kind}: unknown variable"
     for name in sorted(environ):
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        if not name.startswith(fields.ENVIRONMENT_PREFIX):
             continue
         if _is_service_link(name, environ[name]):
             if name in known:
                 warnings.append(f'{name} is ignored: it is what Kubernetes sets for a service called "modelhost"')
         elif name not in known:
             hint = suggestion(
-                name.removeprefix(ENVIRONMENT_PREFIX), bare, show=lambda close: ENVIRONMENT_PREFIX + close
+                name.removeprefix(fields.ENVIRONMENT_PREFIX), bare, show=lambda close: fields.ENVIRONMENT_PREFIX + close
             )
             (problems if hint else warnings).append(f"{what} {name}{hint}")
     return problems, warnings
 
 
 def _is_service_link(name: str, text: str) -> bool:
-    if name == SETTINGS["port"].environment:
+    if name == fields.SETTINGS["port"].environment:
         return bool(_SERVICE_ADDRESS.match(text))
     return bool(_SERVICE_LINK.fullmatch(name))
 
@@ -191,11 +185,11 @@ class DotenvFile:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     why_ignored: str | None = None
 
-    def values(self) -> SourceValues:
+    def values(self) -> fields.SourceValues:
         """Return the settings in it."""
         found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
-        return SourceValues(given=found.given, problems=found.problems, warnings=warnings)
+        return fields.SourceValues(given=found.given, problems=found.problems, warnings=warnings)
 
     def merged_with(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """Return ``environ`` with the variables that only the file sets. Empty variables count as not set."""
@@ -212,7 +206,7 @@ def read_dotenv_settings(cwd: Path) -> DotenvFile:
         variables={
             name: text
             for name, text in found.items()
-            if (name.startswith(ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES) and text.strip()
+            if (name.startswith(fields.ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES) and text.strip()
         },
         why_ignored=why_ignored,
     )

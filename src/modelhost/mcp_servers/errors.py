@@ -17,26 +17,8 @@ from typing import Any, Final
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
+from modelhost import errors
 from modelhost.engines import TRAITS
-from modelhost.errors import (
-    DownloadFailed,
-    EngineMissing,
-    HostUnreachable,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelFailed,
-    ModelFileInvalid,
-    ModelFileMissing,
-    ModelhostError,
-    ModelNotFound,
-    SessionNotFound,
-    SetupError,
-    StateNotFound,
-    SystemLibraryMissing,
-    Unavailable,
-    WorkerError,
-    WorkerStartFailed,
-)
 from modelhost.operations.model_loading import LOAD, PULL
 
 ADVICE: Final[Mapping[str, str]] = {
@@ -108,15 +90,15 @@ ADVICE: Final[Mapping[str, str]] = {
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
 NOT_INITIALIZED: Final = (
-    *(WorkerStartFailed, ModelFailed, SystemLibraryMissing),
-    *(ModelFileMissing, ModelFileInvalid, EngineMissing, DownloadFailed),
+    *(errors.WorkerStartFailed, errors.ModelFailed, errors.SystemLibraryMissing),
+    *(errors.ModelFileMissing, errors.ModelFileInvalid, errors.EngineMissing, errors.DownloadFailed),
 )
 """Reasons other than memory why a model is not loaded; vLLM's MCP server has one message for all of them."""
-NOT_LOADED: Final = (InsufficientMemory, *NOT_INITIALIZED)
+NOT_LOADED: Final = (errors.InsufficientMemory, *NOT_INITIALIZED)
 """Reasons why a model is not loaded, whatever was called, except downloads that were themselves requested."""
-LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
+LOAD_ENDED: Final = (errors.Unavailable, errors.WorkerError, errors.SetupError)
 """Errors that count as failures to load if a load was called; invalid calls and unreachable hosts do not."""
-INVALID: Final = (ModelNotFound, SessionNotFound, StateNotFound, InvalidRequest)
+INVALID: Final = (errors.ModelNotFound, errors.SessionNotFound, errors.StateNotFound, errors.InvalidRequest)
 """What is wrong with the URI of a resource, and not with the host."""
 CAUSE: Final = "cause"
 MODEL_ID: Final = "model_id"
@@ -142,7 +124,7 @@ class MemoryValues:
 
 
 def error_result(
-    error: ModelhostError, memory: MemoryValues | None = None, *, tool: str | None = None
+    error: errors.ModelhostError, memory: MemoryValues | None = None, *, tool: str | None = None
 ) -> dict[str, Any]:
     """Return ``error`` in the common format; out-of-memory errors with the values of ``memory``, if given.
 
@@ -150,7 +132,7 @@ def error_result(
     """
     has_not_loaded = tool != PULL.name and (
         isinstance(error, NOT_LOADED)
-        or (tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, HostUnreachable))
+        or (tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, errors.HostUnreachable))
     )
     message = _message(error) if has_not_loaded else error.message
     suggestion = _suggestion(error)
@@ -165,7 +147,7 @@ def error_result(
     return {"success": False, "error": {"code": code, "message": message, "details": details}}
 
 
-def _message(error: ModelhostError) -> str:
+def _message(error: errors.ModelhostError) -> str:
     if not isinstance(error, NOT_INITIALIZED):
         return error.message
     engine = str(error.details.get("engine", "the model"))
@@ -174,33 +156,33 @@ def _message(error: ModelhostError) -> str:
     return f"Failed to initialize {what}: {error.message}"
 
 
-def _suggestion(error: ModelhostError) -> str:
-    if isinstance(error, ModelNotFound) and error.param == MODEL_ID:
+def _suggestion(error: errors.ModelhostError) -> str:
+    if isinstance(error, errors.ModelNotFound) and error.param == MODEL_ID:
         return UNKNOWN_ID
     own: str | None = error.details.get("suggestion")
     return own or ADVICE.get(_cause(error), NO_ADVICE)
 
 
-def _cause(error: ModelhostError) -> str:
+def _cause(error: errors.ModelhostError) -> str:
     """Return the code of the cause: for a model that failed, that of the earlier attempt."""
     if is_out_of_memory(error):
-        return InsufficientMemory.code
-    return str(error.details.get(CAUSE) or error.code) if isinstance(error, ModelFailed) else error.code
+        return errors.InsufficientMemory.code
+    return str(error.details.get(CAUSE) or error.code) if isinstance(error, errors.ModelFailed) else error.code
 
 
-def is_out_of_memory(error: ModelhostError) -> bool:
+def is_out_of_memory(error: errors.ModelhostError) -> bool:
     """Whether memory ran out."""
-    return isinstance(error, InsufficientMemory) or bool(error.details.get("out_of_memory"))
+    return isinstance(error, errors.InsufficientMemory) or bool(error.details.get("out_of_memory"))
 
 
-def _details(error: ModelhostError) -> dict[str, Any]:
+def _details(error: errors.ModelhostError) -> dict[str, Any]:
     details = {name: value for name, value in error.details.items() if name != CAUSE}
     if error.param is not None:
         details["param"] = error.param
     return details
 
 
-def _which_memory(error: ModelhostError) -> str:
+def _which_memory(error: errors.ModelhostError) -> str:
     missing = error.details.get("missing_mb", ())
     is_cuda = any(pool.startswith("gpu") for pool in missing) or "cuda" in error.message.lower()
     return "CUDA " if is_cuda else ""
@@ -218,7 +200,7 @@ def _way_out_of_memory(values: MemoryValues) -> str:
     )
 
 
-def protocol_error(error: ModelhostError, uri: str | None = None) -> MCPError:
+def protocol_error(error: errors.ModelhostError, uri: str | None = None) -> MCPError:
     """Return ``error`` as one of the protocol: resources have no other."""
     data = error_result(error)["error"]
     if uri is not None:

@@ -16,19 +16,7 @@ from modelhost.cli.operation_commands import Command, add_commands, result_comma
 from modelhost.cli.running_host import Key, Url, running_host
 from modelhost.config.paths import broken_link, expand_home
 from modelhost.errors import ConfigError
-from modelhost.operations.sessions import (
-    DELETE_SESSION,
-    EXPORT_SESSIONS,
-    IMPORT_SESSIONS,
-    LIST_SESSIONS,
-    SHOW_SESSION,
-    ExportParameters,
-    ImportParameters,
-    OneSession,
-    SessionDocument,
-    SessionList,
-    SessionReport,
-)
+from modelhost.operations import sessions as operations
 from modelhost.plurals import counted
 
 STANDARD: Final = "-"
@@ -36,7 +24,7 @@ BATCH_BYTES: Final = 4_000_000
 """The size of one upload of sessions; by default a host accepts 10 MB."""
 
 
-def print_sessions(found: SessionList) -> None:
+def print_sessions(found: operations.SessionList) -> None:
     """Print a row for each session on standard output."""
     if not found.sessions:
         console.note("no sessions: a chat request with a session_id begins one")
@@ -54,7 +42,7 @@ def print_sessions(found: SessionList) -> None:
         console.note(f"{len(found.sessions)} of {found.total}; more with --limit")
 
 
-def print_session(session: SessionReport) -> None:
+def print_session(session: operations.SessionReport) -> None:
     """Print a conversation on standard output."""
     for message in session.messages:
         said = _content(message.get("content"))
@@ -86,7 +74,7 @@ def rm(
 ) -> None:
     host = running_host(url, api_key)
     for session_id in session_ids:
-        deleted = host.call(DELETE_SESSION, OneSession(session_id=session_id))
+        deleted = host.call(operations.DELETE_SESSION, operations.OneSession(session_id=session_id))
         what = f"{counted(deleted.messages, 'message')} deleted, {console.format_size(deleted.space_freed_bytes)}"
         console.note(f"{deleted.session_id}: {what}")
 
@@ -102,8 +90,10 @@ def export(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    parameters = ExportParameters() if session_id is None else ExportParameters(session_id=session_id)
-    exported = running_host(url, api_key).call(EXPORT_SESSIONS, parameters)
+    parameters = (
+        operations.ExportParameters() if session_id is None else operations.ExportParameters(session_id=session_id)
+    )
+    exported = running_host(url, api_key).call(operations.EXPORT_SESSIONS, parameters)
     text = json.dumps(exported.model_dump(mode="json"), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
@@ -120,11 +110,11 @@ def import_(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    parameters: ImportParameters = IMPORT_SESSIONS.parse(_exported(source))
+    parameters: operations.ImportParameters = operations.IMPORT_SESSIONS.parse(_exported(source))
     host = running_host(url, api_key)
     imported = not_kept = 0
     for batch in _batches(parameters.sessions):
-        answer = host.call(IMPORT_SESSIONS, ImportParameters(sessions=batch))
+        answer = host.call(operations.IMPORT_SESSIONS, operations.ImportParameters(sessions=batch))
         imported, not_kept = imported + answer.imported, not_kept + answer.not_kept
     console.note(f"{imported} sessions imported")
     if not_kept:
@@ -145,8 +135,8 @@ def _exported(source: str) -> dict[str, Any]:
     return found
 
 
-def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocument]]:
-    batch: list[SessionDocument] = []
+def _batches(sessions: Sequence[operations.SessionDocument]) -> Iterator[list[operations.SessionDocument]]:
+    batch: list[operations.SessionDocument] = []
     length = 0
     for session in sessions:
         own = len(session.model_dump_json().encode())
@@ -160,15 +150,19 @@ def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocume
 
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    (LIST_SESSIONS, result_command(LIST_SESSIONS, print_sessions), ("list", "list --limit 10 --json")),
     (
-        SHOW_SESSION,
-        result_command(SHOW_SESSION, print_session, argument="session_id"),
+        operations.LIST_SESSIONS,
+        result_command(operations.LIST_SESSIONS, print_sessions),
+        ("list", "list --limit 10 --json"),
+    ),
+    (
+        operations.SHOW_SESSION,
+        result_command(operations.SHOW_SESSION, print_session, argument="session_id"),
         ("show anna-42", "show anna-42 --json"),
     ),
-    (DELETE_SESSION, rm, ("rm anna-42",)),
-    (EXPORT_SESSIONS, export, ("export > sessions.json", "export anna-42 --output anna.json")),
-    (IMPORT_SESSIONS, import_, ("import sessions.json", "import - < sessions.json")),
+    (operations.DELETE_SESSION, rm, ("rm anna-42",)),
+    (operations.EXPORT_SESSIONS, export, ("export > sessions.json", "export anna-42 --output anna.json")),
+    (operations.IMPORT_SESSIONS, import_, ("import sessions.json", "import - < sessions.json")),
 )
 
 app = typer.Typer(

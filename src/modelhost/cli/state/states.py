@@ -9,36 +9,25 @@ import typer
 from modelhost.cli import console
 from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result, result_command
 from modelhost.cli.running_host import RunningHost
-from modelhost.operations.state import (
-    CLEAR,
-    LIST_STATES,
-    LOAD,
-    SAVE,
-    Cleared,
-    ClearParameters,
-    Restored,
-    RestoreParameters,
-    Saved,
-    SavedSessions,
-)
+from modelhost.operations import state as operations
 from modelhost.plurals import counted
 
 
-def _print_saved(saved: Saved) -> None:
+def _print_saved(saved: operations.Saved) -> None:
     what = f"{counted(saved.models, 'model')}, {counted(saved.conversations, 'conversation')}"
     typer.echo(f"{saved.state_id}: {what}, {console.format_size(saved.size_bytes)}, saved as {saved.session_id}")
 
 
-@operation_command(LOAD, argument="session_id")
-def load(host: RunningHost, parameters: RestoreParameters, as_json: bool) -> None:
-    answer = host.call(LOAD, parameters)
+@operation_command(operations.LOAD, argument="session_id")
+def load(host: RunningHost, parameters: operations.RestoreParameters, as_json: bool) -> None:
+    answer = host.call(operations.LOAD, parameters)
     print_result(answer, _print_restored, as_json=as_json)
     if answer.failed_models:
         console.error(f"could not be loaded: {', '.join(answer.failed_models)}; see modelhost models status")
         raise typer.Exit(1)
 
 
-def _print_restored(answer: Restored) -> None:
+def _print_restored(answer: operations.Restored) -> None:
     counts = answer.restored
     what = f"{counted(counts.models, 'model')}, {counted(counts.conversations, 'conversation')}"
     configurations = counted(counts.configurations, "configuration")
@@ -49,23 +38,23 @@ def _print_restored(answer: Restored) -> None:
         console.warning(f"the host does not have: {', '.join(answer.missing_models)}")
 
 
-@operation_command(CLEAR, argument="session_id")
+@operation_command(operations.CLEAR, argument="session_id")
 def clear(
     host: RunningHost,
-    parameters: ClearParameters,
+    parameters: operations.ClearParameters,
     as_json: bool,
     is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     if parameters.session_id is None and parameters.older_than_hours is None and not is_sure:
         typer.confirm("Clear all of it, whatever its name and age?", abort=True)
-    print_result(host.call(CLEAR, parameters), _print_cleared, as_json=as_json)
+    print_result(host.call(operations.CLEAR, parameters), _print_cleared, as_json=as_json)
 
 
-def _print_cleared(cleared: Cleared) -> None:
+def _print_cleared(cleared: operations.Cleared) -> None:
     typer.echo(f"{cleared.cleared_items} cleared, {console.format_size(cleared.space_freed_bytes)} freed")
 
 
-def print_states(found: SavedSessions) -> None:
+def print_states(found: operations.SavedSessions) -> None:
     """Print a row for each saved state on standard output."""
     if not found.sessions:
         console.note("no saved states: modelhost state save")
@@ -84,13 +73,13 @@ def print_states(found: SavedSessions) -> None:
 
 COMMANDS: Final[tuple[Command, ...]] = (
     (
-        SAVE,
-        result_command(SAVE, _print_saved, argument="session_id"),
+        operations.SAVE,
+        result_command(operations.SAVE, _print_saved, argument="session_id"),
         ("save", "save before-the-update --include-metrics"),
     ),
-    (LOAD, load, ("load", "load before-the-update --wait", "load --state-id state-3f9c1a77b2e0")),
-    (CLEAR, clear, ("clear before-the-update --include-models", "clear --older-than-hours 720")),
-    (LIST_STATES, result_command(LIST_STATES, print_states), ("list", "list --json")),
+    (operations.LOAD, load, ("load", "load before-the-update --wait", "load --state-id state-3f9c1a77b2e0")),
+    (operations.CLEAR, clear, ("clear before-the-update --include-models", "clear --older-than-hours 720")),
+    (operations.LIST_STATES, result_command(operations.LIST_STATES, print_states), ("list", "list --json")),
 )
 
 app = typer.Typer(

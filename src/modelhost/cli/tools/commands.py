@@ -19,37 +19,9 @@ from modelhost.cli.operation_commands import Command, add_commands, print_result
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
 from modelhost.cli.signature import option, with_signature
 from modelhost.errors import ConfigError
-from modelhost.operations.mcp_resources import (
-    GET_PROMPT,
-    LIST_PROMPTS,
-    LIST_RESOURCES,
-    READ_RESOURCE,
-    FilledPrompt,
-    PromptField,
-    PromptList,
-    PromptParameters,
-    ResourceContents,
-    ResourceList,
-    ResourceParameters,
-)
+from modelhost.operations import mcp_resources
+from modelhost.operations import tools as operations
 from modelhost.operations.operation import NoParameters, Operation, P, R
-from modelhost.operations.tools import (
-    CALL,
-    DISABLE,
-    ENABLE,
-    LIST_SERVERS,
-    LIST_TOOLS,
-    RESTART,
-    CallParameters,
-    CallResult,
-    OfServer,
-    OneServer,
-    ServerList,
-    ServerReport,
-    ToolCard,
-    ToolList,
-    ToolProblemReport,
-)
 from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
 
@@ -61,7 +33,7 @@ STYLES: Final = {
 }
 
 
-def print_tools(found: ToolList) -> None:
+def print_tools(found: operations.ToolList) -> None:
     """Print a row for each tool on standard output."""
     if not found.data:
         console.note("no tools: `modelhost tools servers` shows the status of the servers")
@@ -73,7 +45,7 @@ def print_tools(found: ToolList) -> None:
     console.print_table(table)
 
 
-def print_servers(found: ServerList) -> None:
+def print_servers(found: operations.ServerList) -> None:
     """Print a row for each server on standard output."""
     if found.config_error:
         console.error(found.config_error)
@@ -103,7 +75,7 @@ def print_servers(found: ServerList) -> None:
     console.print_table(table)
 
 
-def print_resources(found: ResourceList) -> None:
+def print_resources(found: mcp_resources.ResourceList) -> None:
     """Print a row for each resource on standard output."""
     if not found.data:
         console.note("no resources: `modelhost tools servers` shows the status of the servers")
@@ -119,7 +91,7 @@ def print_resources(found: ResourceList) -> None:
     console.print_rows(headings, rows, right=("Size",), fold=("Description",))
 
 
-def print_prompts(found: PromptList) -> None:
+def print_prompts(found: mcp_resources.PromptList) -> None:
     """Print a row for each prompt on standard output."""
     if not found.data:
         console.note("no prompts: `modelhost tools servers` shows the status of the servers")
@@ -131,24 +103,24 @@ def print_prompts(found: PromptList) -> None:
     console.print_rows(("Server", "Prompt", "Arguments", "Description"), rows, fold=("Description",))
 
 
-def _argument(field: PromptField) -> str:
+def _argument(field: mcp_resources.PromptField) -> str:
     return f"{field.name}=" if field.is_required else f"[{field.name}=]"
 
 
-def _runs(tool: ToolCard) -> str:
+def _runs(tool: operations.ToolCard) -> str:
     needs_approval = tool.approval == "ask" or (
         tool.approval == "read_only" and not tool.annotations.get("readOnlyHint")
     )
     return {"deny": "never"}.get(tool.approval, "if agreed" if needs_approval else "always")
 
 
-def _problem(server: ServerReport) -> str:
+def _problem(server: operations.ServerReport) -> str:
     if server.state is not ServerState.READY:
         return console.printable(server.why_disabled or server.last_error or "")
     return "\n".join(_of_tool(each) for each in server.tool_problems)
 
 
-def _of_tool(problem: ToolProblemReport) -> str:
+def _of_tool(problem: operations.ToolProblemReport) -> str:
     what = "" if problem.is_offered else " is left out"
     return console.printable(f"{problem.tool}{what}: {problem.location}: {problem.message}")
 
@@ -208,7 +180,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server: its na
 
 @with_target
 def resources(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
-    found = target.call(LIST_RESOURCES, _of(server))
+    found = target.call(mcp_resources.LIST_RESOURCES, _of(server))
     print_result(found, print_resources, as_json=as_json)
     _warn_of({} if as_json else found.errors)
 
@@ -220,13 +192,13 @@ def resource(
     uri: Annotated[str, typer.Argument(metavar="URI", help="The URI, as shown by `modelhost tools resources`.")],
     as_json: AsJson = False,
 ) -> None:
-    found = target.call(READ_RESOURCE, ResourceParameters(server=server, uri=uri))
+    found = target.call(mcp_resources.READ_RESOURCE, mcp_resources.ResourceParameters(server=server, uri=uri))
     print_result(found, _print_contents, as_json=as_json)
 
 
 @with_target
 def prompts(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
-    found = target.call(LIST_PROMPTS, _of(server))
+    found = target.call(mcp_resources.LIST_PROMPTS, _of(server))
     print_result(found, print_prompts, as_json=as_json)
     _warn_of({} if as_json else found.errors)
 
@@ -243,12 +215,14 @@ def prompt(
     as_json: AsJson = False,
 ) -> None:
     arguments = dict(parse_key_value(text) for text in values or ())
-    found = target.call(GET_PROMPT, PromptParameters(server=server, name=name, arguments=arguments))
+    found = target.call(
+        mcp_resources.GET_PROMPT, mcp_resources.PromptParameters(server=server, name=name, arguments=arguments)
+    )
     print_result(found, _print_prompt, as_json=as_json)
 
 
-def _of(server: str | None) -> OfServer:
-    return OfServer() if server is None else OfServer(server=server)
+def _of(server: str | None) -> operations.OfServer:
+    return operations.OfServer() if server is None else operations.OfServer(server=server)
 
 
 def _warn_of(errors: Mapping[str, str]) -> None:
@@ -256,7 +230,7 @@ def _warn_of(errors: Mapping[str, str]) -> None:
         console.warning(f"{server}: {console.printable(error)}")
 
 
-def _print_contents(found: ResourceContents) -> None:
+def _print_contents(found: mcp_resources.ResourceContents) -> None:
     """Print text, and bytes unless they would go to a terminal."""
     for content in found.contents:
         if content.text is not None:
@@ -274,7 +248,7 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _print_prompt(found: FilledPrompt) -> None:
+def _print_prompt(found: mcp_resources.FilledPrompt) -> None:
     for message in found.messages:
         content = message.get("content")
         if isinstance(content, list):
@@ -284,12 +258,12 @@ def _print_prompt(found: FilledPrompt) -> None:
 
 @with_target
 def list_(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
-    print_result(target.call(LIST_TOOLS, _of(server)), print_tools, as_json=as_json)
+    print_result(target.call(operations.LIST_TOOLS, _of(server)), print_tools, as_json=as_json)
 
 
 @with_target
 def servers(target: Target, as_json: AsJson = False) -> None:
-    found = target.call(LIST_SERVERS, NoParameters())
+    found = target.call(operations.LIST_SERVERS, NoParameters())
     print_result(found, print_servers, as_json=as_json)
     if not isinstance(target, RunningHost) and any(_is_broken(server) for server in found.data):
         raise typer.Exit(1)  # a file is given to check that all of it works
@@ -313,10 +287,10 @@ def call(
     if arguments is not None and pairs:
         raise typer.BadParameter("give the arguments as KEY=VALUE or with --json, not both ways")
     given = None if arguments is None else _object(arguments)
-    tool = _found(name, target.call(LIST_TOOLS, OfServer()).data)
+    tool = _found(name, target.call(operations.LIST_TOOLS, operations.OfServer()).data)
     outcome = target.call(
-        CALL,
-        CallParameters(
+        operations.CALL,
+        operations.CallParameters(
             # One that is not in the list: the host says what is wrong with it.
             name=name if tool is None else tool.function.name,
             arguments=_typed(pairs, tool) if given is None else given,
@@ -327,25 +301,27 @@ def call(
         raise typer.Exit(1)
 
 
-def _print_outcome(outcome: CallResult) -> None:
+def _print_outcome(outcome: operations.CallResult) -> None:
     if outcome.is_error:
         console.error(outcome.text)
     else:
         typer.echo(outcome.text)
 
 
-def _server_command(operation: Operation[OneServer, ServerReport]) -> Command:
+def _server_command(operation: Operation[operations.OneServer, operations.ServerReport]) -> Command:
     def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-        print_result(running_host(url, api_key).call(operation, OneServer(name=name)), _print_state, as_json=as_json)
+        print_result(
+            running_host(url, api_key).call(operation, operations.OneServer(name=name)), _print_state, as_json=as_json
+        )
 
     return operation, command, (f"{operation.command} weather",)
 
 
-def _print_state(server: ServerReport) -> None:
+def _print_state(server: operations.ServerReport) -> None:
     typer.echo(f"{server.name}: {server.state}")
 
 
-def _is_broken(server: ServerReport) -> bool:
+def _is_broken(server: operations.ServerReport) -> bool:
     is_meant_to_be_off = server.state is ServerState.DISABLED and server.why_disabled is None
     return server.state is not ServerState.READY and not is_meant_to_be_off
 
@@ -360,7 +336,7 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
-def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
+def _found(name: str, tools: Sequence[operations.ToolCard]) -> operations.ToolCard | None:
     known = {tool.function.name: tool for tool in tools}
     found = [known[each] for each in meant_by(name, {each: ToolKey(t.server, t.tool) for each, t in known.items()})]
     if len(found) > 1:
@@ -369,7 +345,7 @@ def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
     return found[0] if found else None
 
 
-def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str, Any]:
+def _typed(pairs: Sequence[tuple[str, str]], tool: operations.ToolCard | None) -> dict[str, Any]:
     properties: Mapping[str, Any] = (tool.function.parameters.get("properties") or {}) if tool else {}
 
     def typed(key: str, value: str) -> Any:
@@ -381,9 +357,9 @@ def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str,
 
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    (LIST_TOOLS, list_, ("list", "list --server weather", "list --json --config mcp.json")),
+    (operations.LIST_TOOLS, list_, ("list", "list --server weather", "list --json --config mcp.json")),
     (
-        CALL,
+        operations.CALL,
         call,
         (
             "call weather_forecast city=Paris days=3",
@@ -391,14 +367,18 @@ COMMANDS: Final[tuple[Command, ...]] = (
             "call get_current_time timezone=UTC --config mcp.json",
         ),
     ),
-    (LIST_SERVERS, servers, ("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
-    (LIST_RESOURCES, resources, ("resources", "resources --server docs --json")),
-    (READ_RESOURCE, resource, ("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png")),
-    (LIST_PROMPTS, prompts, ("prompts", "prompts --config mcp.json")),
-    (GET_PROMPT, prompt, ("prompt docs review file=main.py language=Python",)),
-    _server_command(RESTART),
-    _server_command(ENABLE),
-    _server_command(DISABLE),
+    (operations.LIST_SERVERS, servers, ("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
+    (mcp_resources.LIST_RESOURCES, resources, ("resources", "resources --server docs --json")),
+    (
+        mcp_resources.READ_RESOURCE,
+        resource,
+        ("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png"),
+    ),
+    (mcp_resources.LIST_PROMPTS, prompts, ("prompts", "prompts --config mcp.json")),
+    (mcp_resources.GET_PROMPT, prompt, ("prompt docs review file=main.py language=Python",)),
+    _server_command(operations.RESTART),
+    _server_command(operations.ENABLE),
+    _server_command(operations.DISABLE),
 )
 
 app = typer.Typer(

@@ -11,12 +11,8 @@ from modelhost.config import environment
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.value_types import parse_size
-from modelhost.engines import TRAITS
+from modelhost.engines import TRAITS, installed
 from modelhost.engines.base import Engine
-from modelhost.engines.installed import (
-    environment_of,
-    missing_modules,
-)
 from modelhost.models.files.memory_pools import GPU, RAM, Bytes
 from modelhost.workers.gpus import Gpu, gpus, has_driver, installed_gpu
 from modelhost.workers.machine import machine_memory
@@ -117,14 +113,14 @@ class Runtime:
         own = None
         if settings.worker_python is None and engine.program(options) is None:
             # A program of the user's is no part of an environment, and needs nothing of one.
-            own = environment_of(engine.name, data_directory(settings))
+            own = installed.environment_of(engine.name, data_directory(settings))
             if own is None:
                 options = engine.with_packaged_program(options)
         return cls(
             engine=engine,
             options=options,
             python=settings.worker_python if own is None else str(own),
-            has_fallback=own is not None and not missing_modules(engine.name),
+            has_fallback=own is not None and not installed.missing_modules(engine.name),
             env={name: value.get_secret_value() for name, value in settings.worker_env.items()},
         )
 
