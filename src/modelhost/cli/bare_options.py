@@ -17,7 +17,6 @@ class MisplacedOptionError(ValueError):
 
 
 def begins_with_option(args: list[str]) -> bool:
-    """Whether the first of ``args`` is an option."""
     return bool(args) and args[0].startswith("-") and args[0] not in ("-", "--")
 
 

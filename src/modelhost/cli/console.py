@@ -27,7 +27,6 @@ PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each row o
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -49,7 +48,6 @@ def add_row(table: Table, *cells: str | Text, style: str = "") -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print ``table`` on standard output."""
     terminal = lazy.rich_console.Console()
     (terminal if terminal.is_terminal else lazy.rich_console.Console(width=PIPED_WIDTH)).print(table)
 
@@ -65,7 +63,6 @@ def print_rows(
 
 
 def format_size(count: int) -> str:
-    """Format an amount of bytes."""
     return f"{count:,} B" if count < 1000 else f"{count / 1000:,.1f} kB"
 
 
@@ -140,7 +137,6 @@ def print_thought(piece: str) -> None:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

@@ -134,7 +134,6 @@ stats_app = single_command(
 
 
 def print_gpus(found: GpuList) -> None:
-    """Print a row for each GPU on standard output."""
     if not found.gpus:
         console.note("no GPUs: the host sees none of NVIDIA's")
         return

@@ -46,7 +46,6 @@ def examples(group: str, *lines: str) -> str:
 
 
 def print_result(result: R, show: Callable[[R], None], *, as_json: bool) -> None:
-    """Print ``result`` as JSON or with ``show``."""
     if as_json:
         console.print_json(result.model_dump(mode="json"))
     else:

@@ -186,7 +186,6 @@ class DotenvFile:
     why_ignored: str | None = None
 
     def values(self) -> fields.SourceValues:
-        """Return the settings in it."""
         found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
         return fields.SourceValues(given=found.given, problems=found.problems, warnings=warnings)

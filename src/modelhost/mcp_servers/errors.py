@@ -171,7 +171,6 @@ def _cause(error: errors.ModelhostError) -> str:
 
 
 def is_out_of_memory(error: errors.ModelhostError) -> bool:
-    """Whether memory ran out."""
     return isinstance(error, errors.InsufficientMemory) or bool(error.details.get("out_of_memory"))
 
 

@@ -71,7 +71,6 @@ class OpenSessions:
                 self._opening -= 1
 
     def remove(self, session: str) -> None:
-        """Remove an ended session."""
         self._ids.pop(session, None)
 
     @contextmanager
@@ -317,7 +316,6 @@ class _Client:
         self._given_back.append({"type": "http.request", "body": body, "more_body": False})
 
     async def receive(self) -> Message:
-        """Receive the next message."""
         if self._given_back:
             return self._given_back.popleft()
         message = await (self._receive() if self.ends is None else self._until(self.ends))
@@ -326,7 +324,6 @@ class _Client:
         return message
 
     async def watch(self) -> None:
-        """Wait until the client has disconnected."""
         while not self.left.is_set():
             await self.receive()
 

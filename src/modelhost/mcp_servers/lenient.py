@@ -98,7 +98,6 @@ class LenientSession:
         return not self._unanswered
 
     def receive(self, line: bytes) -> ParsedLine:
-        """Process a line of the client."""
         if not line.strip():
             return ParsedLine()
         try:

@@ -222,8 +222,6 @@ class GenerateResult(Result):
 
 
 def image_tool(backend: SoundClient) -> HostTool:
-    """Return the tool."""
-
     async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
         parameters = parsed(GENERATE, GenerateParameters, arguments)
         model = parameters.model or await first_model(backend, "images")

@@ -60,7 +60,6 @@ class Kind:
         return None
 
     def address_of(self, name: str) -> str:
-        """Return the URI of the resource ``name``."""
         return re.sub(r"\{.*\}", lambda _: quote(name, safe=IN_ADDRESSES), self.address)
 
 

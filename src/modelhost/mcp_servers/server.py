@@ -102,7 +102,6 @@ async def cancel_when_client_leaves(ctx: Context) -> AsyncIterator[None]:
 
 
 def record_call(call: OperationCall) -> None:
-    """Count and log a finished call."""
     METERS.mcp_calls.labels(call.operation, call.outcome).inc()
     METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)
     log.info(

@@ -76,16 +76,13 @@ class StdioLog:
         self._open.__exit__(kind, error, trace)
 
     def started(self, serving: ServerSummary) -> None:
-        """Log that the server listens."""
         self._serving = serving
         self._note_start()
 
     def stopping(self, reason: str) -> None:
-        """Log why the server is stopping."""
         log.info("mcp_stopping", reason=reason)
 
     def stopped(self) -> None:
-        """Log that the server has stopped normally."""
         log.info("mcp_stopped")
 
     def received(self, message: Mapping[str, Any] | None, byte_count: int) -> None:
@@ -95,7 +92,6 @@ class StdioLog:
         _note_message("in", message, byte_count)
 
     def sent(self, message: Mapping[str, Any], byte_count: int) -> None:
-        """Log a line for the client."""
         _note_message("out", message, byte_count)
 
     def _note_start(self) -> None:

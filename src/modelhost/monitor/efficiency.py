@@ -31,11 +31,9 @@ class Efficiency:
         return self._last / self._best if self._best else None
 
     def start(self) -> None:
-        """Begin to measure."""
         self._task = asyncio.create_task(self._measure_repeatedly(), name="measuring efficiency")
 
     async def stop(self) -> None:
-        """End."""
         await cancel_and_wait(self._task)
 
     async def _measure_repeatedly(self) -> None:

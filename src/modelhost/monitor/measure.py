@@ -83,7 +83,6 @@ class RequestMeasure:
     tool_seconds: float = 0.0
 
     def add_turn(self, turn: Turn) -> None:
-        """Add a turn that has ended."""
         self.turns += 1
         first_at, last_at, usage = turn.first_at, turn.last_at, turn.usage
         if first_at is not None and self.first_token_seconds is None:
@@ -100,7 +99,6 @@ class RequestMeasure:
         self.accepted += accepted
 
     def add_usage(self, usage: Mapping[str, Any]) -> None:
-        """Add OpenAI's usage."""
         self.tokens_in += usage.get("prompt_tokens") or 0
         self.tokens_out += usage.get("completion_tokens") or 0
         self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
@@ -179,7 +177,6 @@ def turn_ended(running: RunningTurn | None, now: float, turn: Turn) -> None:
 
 
 def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:
-    """Add the usage of a task that generates nothing."""
     if (measure := _CURRENT.get()) is not None:
         measure.model = model
         measure.add_usage(usage or {})

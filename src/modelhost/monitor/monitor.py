@@ -205,7 +205,6 @@ class Monitor:
             turn.request.tokens_counted += fresh
 
     def loaded(self, model: str, seconds: float) -> None:
-        """Record a load that took ``seconds``."""
         cell = self._cell(model)
         cell.count("loads")
         cell.observe("load", seconds)
@@ -215,7 +214,6 @@ class Monitor:
         self._cell(model).count("evictions")
 
     def worker_exited(self, model: str) -> None:
-        """Record a worker that ended unexpectedly."""
         self._cell(model).count("worker_exits")
 
     def engine_reported(self, model: str, report: EngineReport, before: EngineReport | None) -> None:

@@ -116,7 +116,6 @@ class ModelInfo(Result):
 
 
 def model_card(status: ModelStatus) -> ModelCard:
-    """Return the card of one model."""
     is_loaded = reports.CONDITIONS[status.state] == "loaded" and status.loaded_at is not None
     return ModelCard(
         id=status.name,
@@ -160,7 +159,6 @@ def adapter_cards(status: ModelStatus) -> list[ModelCard]:
 
 
 def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> ModelInfo:
-    """Return a model in detail."""
     return ModelInfo(
         model_id=status.name,
         name=status.name,

@@ -178,7 +178,6 @@ class MachineMemory:
 
 
 def machine_memory() -> MachineMemory:
-    """Measure it."""
     return MachineMemory(
         own=measure_self(),
         available=psutil.virtual_memory().available,

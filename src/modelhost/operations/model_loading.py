@@ -63,7 +63,6 @@ class LoadParameters(OneModel):
 
     @property
     def config(self) -> LoadConfig:
-        """The configuration among them."""
         return LoadConfig(**{name: getattr(self, name) for name in LOAD_FIELDS})
 
 

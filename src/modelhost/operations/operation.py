@@ -90,7 +90,6 @@ class HttpRoute:
 
     @property
     def path_names(self) -> tuple[str, ...]:
-        """The parameters in the path."""
         return tuple(_IN_BRACES.findall(self.path))
 
     def path_with(self, fill: Callable[[str], str]) -> str:

@@ -62,13 +62,11 @@ class OperationCall:
         self.end(error)
 
     def end(self, error: BaseException | None) -> None:
-        """Record the end and the outcome."""
         self.seconds = time.perf_counter() - self._began
         self.outcome = self.outcome or _outcome_of(error, self.caller.face)
 
     @property
     def named_model(self) -> str | None:
-        """The model in the result or in the parameters."""
         name = self.model or self.values.get("model_id", self.values.get("model"))
         return name if isinstance(name, str) else None
 

@@ -47,20 +47,17 @@ class ConversationStore:
         return made
 
     async def get(self, conversation_id: str, owner: str) -> StoredConversation:
-        """Return the conversation."""
         _check(conversation_id)
         return _there(
             conversation_id, await self._database.read(lambda rows: rows.conversations.get(conversation_id, owner))
         )
 
     async def update(self, conversation_id: str, owner: str, metadata: Mapping[str, Any]) -> StoredConversation:
-        """Replace the metadata; return the conversation."""
         _check(conversation_id)
         found = await self._database.write(lambda rows: rows.conversations.update(conversation_id, owner, metadata))
         return _there(conversation_id, found)
 
     async def delete(self, conversation_id: str, owner: str) -> None:
-        """Delete the conversation with its items."""
         _check(conversation_id)
         if not await self._database.write(lambda rows: rows.conversations.delete(conversation_id, owner)):
             raise _not_found(conversation_id)

@@ -26,7 +26,6 @@ class LazyDatabase:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was opened, and not closed since."""
         return self._database is not None
 
     async def get(self) -> Database:

@@ -166,7 +166,6 @@ class ResponseStore:
         await self._database.write(lambda rows: rows.responses.delete(response_id, owner))
 
     async def usage(self) -> stored.Usage:
-        """Return how much is stored."""
         return await self._database.read(usage_of)
 
     async def close(self) -> None:

@@ -110,7 +110,6 @@ class Retention:
 
 
 def usage_of(rows: Rows) -> Usage:
-    """Return how much is stored."""
     responses, response_bytes = rows.responses.totals()
     conversations, conversation_bytes = rows.conversations.totals()
     return Usage(responses=responses, conversations=conversations, size_bytes=response_bytes + conversation_bytes)

@@ -76,7 +76,6 @@ class SessionStore:
         return await self._database.read(lambda rows: rows.sessions.list(limit=limit, before=before))
 
     async def count(self) -> int:
-        """Return the number of sessions."""
         return await self._database.read(lambda rows: rows.sessions.count())
 
     async def all(self) -> AsyncGenerator[Session, None]:

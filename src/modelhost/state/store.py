@@ -42,7 +42,6 @@ class AlertHistory:
 
     @property
     def is_open(self) -> bool:
-        """Whether the database is in use."""
         return self._database.is_open
 
     async def add(self, alerts: Sequence[Alert]) -> None:

@@ -46,7 +46,6 @@ class NewResponse:
 
     @property
     def id(self) -> str:
-        """The id of the response."""
         return str(self.body["id"])
 
 
@@ -72,7 +71,6 @@ class StoredResponse:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has its final status."""
         return self.status not in UNFINISHED
 
     @property
@@ -175,7 +173,6 @@ class ResponseSnapshot:
 
     @property
     def body(self) -> Item:
-        """The response object."""
         if self._body["output"]:
             return self._body
         return {**self._body, "output": [self._items[index] for index in sorted(self._items)]}

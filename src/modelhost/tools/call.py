@@ -57,7 +57,6 @@ def call_span(offered: OfferedTool, arguments: Mapping[str, Any] | str, call_id:
 
 
 def note_outcome(span: Span | None, outcome: ToolOutcome) -> None:
-    """Note the outcome of a call."""
     if span is None:
         return
     if outcome.is_error:
@@ -74,7 +73,6 @@ def approval_span(offered: OfferedTool) -> MaybeSpan:
 
 
 def note_decision(span: Span | None, is_approved: bool | None) -> None:
-    """Note what was decided."""
     if span is not None:
         span.set({APPROVAL: DECISIONS[is_approved]})
 
@@ -137,7 +135,6 @@ def needs_approval(listed: CatalogueEntry, given: Mapping[str, Any] | str, conte
 
 
 def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
-    """Return the outcome of a call without a result."""
     return ToolOutcome(name=name, text=text, is_error=True, code=code)
 
 

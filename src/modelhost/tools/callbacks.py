@@ -35,7 +35,6 @@ class ApprovalRequest:
 
 
 def stricter(one: Approval, other: Approval | None) -> Approval:
-    """Return the stricter of the two rules."""
     return one if other is None else max(one, other, key=STRICTNESS.index)
 
 

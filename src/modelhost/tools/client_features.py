@@ -97,7 +97,6 @@ class ClientFeatures:
         return _elicited(answer, params)
 
     async def roots(self, _context: ClientRequestContext) -> types.ListRootsResult | types.ErrorData:
-        """Return the folders of the configuration."""
         return types.ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in self._entry.roots]})
 
     async def note(self, params: types.LoggingMessageNotificationParams) -> None:

@@ -132,7 +132,6 @@ class ToolHub:
     # The servers.
 
     def status(self, name: str) -> ServerStatus:
-        """Return the status of one server."""
         return self._server(name).status()
 
     def statuses(self) -> tuple[ServerStatus, ...]:

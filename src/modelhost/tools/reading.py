@@ -41,16 +41,12 @@ class ResourceReader:
         return await self._read(server, read)
 
     async def resource(self, server: str, uri: str) -> tuple[content.ResourceContent, ...]:
-        """Return the contents of the resource at ``uri``."""
-
         async def read(connection: Connection) -> tuple[content.ResourceContent, ...]:
             return content.resource_contents(await connection.client.read_resource(uri))
 
         return await self._read(server, read)
 
     async def prompts(self, server: str) -> tuple[content.PromptInfo, ...]:
-        """Return the prompts of a server."""
-
         async def read(connection: Connection) -> tuple[content.PromptInfo, ...]:
             return tuple(content.prompt_info(server, each) for each in await connection.prompts())
 

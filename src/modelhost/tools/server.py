@@ -178,7 +178,6 @@ class ToolServer:
             raise ToolServerUnavailable(f'the MCP server "{self.name}" {error}', server=self.name) from error
 
     def record_call(self, seconds: float, *, is_error: bool) -> None:
-        """Record a call that was answered."""
         self._calls += 1
         self._failed_calls += is_error
         self._latencies.append(seconds)
@@ -204,7 +203,6 @@ class ToolServer:
                     await self.changed()
 
     async def changed(self) -> None:
-        """Wait until the state changes."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(future)
         await future
@@ -214,7 +212,6 @@ class ToolServer:
         return f'the MCP server "{self.name}" is {self.state}{why}'
 
     def status(self) -> ServerStatus:
-        """Return its status."""
         connection = self._connection
         info = connection.client.server_info if connection is not None else None
         transport = self.entry.transport

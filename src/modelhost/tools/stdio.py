@@ -97,7 +97,6 @@ class ServerProcess:
         self._drain = asyncio.create_task(self._keep_stderr())
 
     def describe_end(self) -> str:
-        """Return how the process ended, if it has."""
         status = self._child.returncode
         if status is None:
             return "closed its output"

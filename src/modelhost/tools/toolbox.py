@@ -65,7 +65,6 @@ class Toolbox:
 
     @property
     def reading(self) -> ResourceReader:
-        """Reads the resources and prompts of the servers."""
         return self.hub.reading
 
     @property
@@ -85,7 +84,6 @@ class Toolbox:
             await self.hub.settled(slowest + SECONDS_TO_GIVE_UP)
 
     async def stop(self) -> None:
-        """Stop all servers."""
         await cancel_and_wait(self._watching)
         if self.path is not None:
             await self.hub.stop()

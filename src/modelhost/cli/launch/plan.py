@@ -138,7 +138,6 @@ def resolved(value: Value, api_key: str | None, directory: Path) -> str:
 
 
 def environment_of(plan: Plan, inherited: Mapping[str, str], api_key: str | None, directory: Path) -> dict[str, str]:
-    """Return the environment of the agent."""
     kept = {name: text for name, text in inherited.items() if name not in plan.removed}
     return kept | {name: resolved(value, api_key, directory) for name, value in plan.variables.items()}
 

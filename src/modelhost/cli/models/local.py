@@ -124,7 +124,6 @@ def _print_inventory(entries: Sequence[Entry]) -> None:
 
 
 def print_models(models: Sequence[KnownModel]) -> None:
-    """Print a table of known models."""
     headings = ("Model", "From", "Size", "Details", "Path")
     table = console.new_table(*headings, right=("Size",), fold=headings)
     for model in models:
@@ -178,7 +177,6 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def format_megabytes(amount: int | None) -> str:
-    """Format an amount of bytes."""
     if amount is None:
         return ""
     return f"{amount / 1e6:,.1f} MB" if amount < 1e9 else f"{amount / 1e9:,.2f} GB"

@@ -29,7 +29,6 @@ STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued
 
 
 def format_memory(mb: int) -> str:
-    """Format an amount of memory."""
     return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
 
 
@@ -44,7 +43,6 @@ def describe_state(state: State | None, activity: Activity | None, progress: flo
 
 
 def print_status(report: HostReport) -> None:
-    """Print the models on standard output."""
     console.print_table(_table(report))
 
 
@@ -65,7 +63,6 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
 
 
 def event_line(event: EventReport) -> str:
-    """Format an event as a line."""
     at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
     is_about_state = event.kind in {"state", "progress"}
     what = describe_state(event.state, event.activity, event.progress) if is_about_state else event.kind
@@ -181,7 +178,6 @@ class _Bar:
         self._update: OnProgress | None = None
 
     def show(self, progress: Progress) -> None:
-        """Move the bar."""
         if self._update is None:
             self._update = self._shown.enter_context(console.shown_progress(""))
         self._update(progress)
@@ -192,7 +188,6 @@ class _Lines:
         self._tenth = -1
 
     def show(self, progress: Progress) -> None:
-        """Write a line if another tenth is here."""
         tenth = int((progress.fraction or 0.0) * TENTHS)
         if tenth > self._tenth:
             self._tenth = tenth

@@ -25,7 +25,6 @@ BATCH_BYTES: Final = 4_000_000
 
 
 def print_sessions(found: operations.SessionList) -> None:
-    """Print a row for each session on standard output."""
     if not found.sessions:
         console.note("no sessions: a chat request with a session_id begins one")
         return
@@ -43,7 +42,6 @@ def print_sessions(found: operations.SessionList) -> None:
 
 
 def print_session(session: operations.SessionReport) -> None:
-    """Print a conversation on standard output."""
     for message in session.messages:
         said = _content(message.get("content"))
         if said or not message.get("tool_calls"):

@@ -34,7 +34,6 @@ class Conversation:
     turns: list[Message] = field(default_factory=list)
 
     def add(self, question: str, answer: str) -> None:
-        """Add a question and its answer."""
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     def clear(self) -> None:
@@ -50,7 +49,6 @@ class Conversation:
         return json.dumps(self.messages(), indent=2, ensure_ascii=False) + "\n"
 
     def as_markdown(self) -> str:
-        """Return the messages as Markdown."""
         return "\n".join(f"**{message['role']}:**\n\n{message['content']}\n" for message in self.messages())
 
 

@@ -34,7 +34,6 @@ STYLES: Final = {
 
 
 def print_tools(found: operations.ToolList) -> None:
-    """Print a row for each tool on standard output."""
     if not found.data:
         console.note("no tools: `modelhost tools servers` shows the status of the servers")
         return
@@ -46,7 +45,6 @@ def print_tools(found: operations.ToolList) -> None:
 
 
 def print_servers(found: operations.ServerList) -> None:
-    """Print a row for each server on standard output."""
     if found.config_error:
         console.error(found.config_error)
     if not found.data:
@@ -76,7 +74,6 @@ def print_servers(found: operations.ServerList) -> None:
 
 
 def print_resources(found: mcp_resources.ResourceList) -> None:
-    """Print a row for each resource on standard output."""
     if not found.data:
         console.note("no resources: `modelhost tools servers` shows the status of the servers")
         return
@@ -92,7 +89,6 @@ def print_resources(found: mcp_resources.ResourceList) -> None:
 
 
 def print_prompts(found: mcp_resources.PromptList) -> None:
-    """Print a row for each prompt on standard output."""
     if not found.data:
         console.note("no prompts: `modelhost tools servers` shows the status of the servers")
         return

@@ -51,7 +51,6 @@ class HeaderStream:
             raise Damaged(f"the file ends at {self._end:,} bytes, in the middle of its header")
 
     def take(self, byte_count: int) -> bytes:
-        """Return the next ``byte_count`` bytes."""
         self.require(byte_count)
         if self._at + byte_count > len(self._buffer):
             self._fill(byte_count)

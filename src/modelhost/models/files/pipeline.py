@@ -42,7 +42,6 @@ class Pipeline:
 
 
 def is_pipeline(directory: Path) -> bool:
-    """Whether there is one in ``directory``."""
     return (directory / INDEX).is_file()
 
 

@@ -84,7 +84,6 @@ class CreatedModel(_Stored):
 
     @property
     def blobs(self) -> frozenset[str]:
-        """The digests of its files."""
         return frozenset(filter(None, (self.source.blob, self.projector, *self.adapters)))
 
 
@@ -126,7 +125,6 @@ class CreatedStore:
         write_atomically(self._path(record.name), record.model_dump_json(exclude_defaults=True).encode())
 
     def remove(self, name: str) -> None:
-        """Remove what is stored under ``name``."""
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:

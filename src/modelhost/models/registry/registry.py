@@ -81,7 +81,6 @@ def parse_registry(content: bytes, path: Path, base: Settings) -> Registry:
 
 
 def digest_of(content: bytes) -> str:
-    """Return the digest of the file's content."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -79,7 +79,6 @@ class ModelChanges:
             self.wake(name)
 
     def close(self) -> None:
-        """End all subscriptions."""
         self._is_closed = True
         self.feed.close()
 

@@ -356,7 +356,6 @@ class ModelCollection:
         return await asyncio.to_thread(utilization, gpus_in(pools))
 
     def status(self) -> HostStatus:
-        """Return what is the case now."""
         active = self.active
         models = tuple(self.scheduler.status(model) for model in self.models)
         selection = self._selection

@@ -321,7 +321,6 @@ class HostedModel:
         return self.resolved
 
     def attach_worker(self, worker: Worker, load_seconds: float) -> None:
-        """Note a worker that has become ready."""
         self.workers, self.worker = (worker,), worker
         self.memory = None
         self.operations = tuple(sorted(worker.ready.tasks))

@@ -64,11 +64,9 @@ class RegistrySync:
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
 
     async def stop(self) -> None:
-        """Watch the file no longer."""
         await cancel_and_wait(self._watching)
 
     def reread(self) -> None:
-        """Have the file read now, if there is one."""
         self._again.set()
 
     @property
@@ -170,7 +168,6 @@ class Previews:
         await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
 
     async def stop(self) -> None:
-        """End the inspection that is under way."""
         await cancel_and_wait(self._task)
 
     async def _refresh(self) -> None:

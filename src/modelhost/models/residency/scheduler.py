@@ -267,7 +267,6 @@ class Scheduler:
     # What it says of itself.
 
     def status(self, model: HostedModel) -> ModelStatus:
-        """Return what can be said of a model now."""
         return describe(model, self.ledger.record(model.name), self.ledger.occupancy, self._now())
 
     def events(self) -> AbstractAsyncContextManager[Subscription[ModelEvent]]:

@@ -200,7 +200,6 @@ def _gguf_capabilities(header: GgufHeader, path: Path) -> tuple[Capability, ...]
 
 
 def mentions_tools(template: str | None) -> bool:
-    """Whether a chat template shows tools to the model."""
     return template is not None and "tools" in template
 
 

@@ -149,7 +149,6 @@ class Alerts:
         await repeat("evaluating alerts", self.evaluate, pause_seconds=self._interval_seconds)
 
     async def evaluate(self) -> None:
-        """Evaluate all rules now."""
         if self._wanted is not self.rules:
             self.rules = self._wanted
             self._counted.watch(_windows_of(self.rules))

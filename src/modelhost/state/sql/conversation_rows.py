@@ -93,13 +93,11 @@ class ConversationRows(TableRows):
         return ItemPage(items=tuple(map(decoded, found[:limit])), has_more=len(found) > limit)
 
     def item(self, conversation_id: str, item_id: str) -> Item | None:
-        """Return the item."""
         found = self._connection.execute(select(conversation_items.c.body).where(*_item(conversation_id, item_id)))
         body = found.scalar_one_or_none()
         return None if body is None else decoded(body)
 
     def remove_item(self, conversation_id: str, item_id: str) -> bool:
-        """Delete the item; return whether there was one."""
         gone = delete(conversation_items).where(*_item(conversation_id, item_id))
         size = self._connection.execute(gone.returning(func.length(conversation_items.c.body))).scalar_one_or_none()
         if size is None:
@@ -109,7 +107,6 @@ class ConversationRows(TableRows):
         return True
 
     def delete(self, conversation_id: str, owner: str) -> bool:
-        """Delete the conversation; return whether there was one."""
         gone = delete(conversations).where(conversations.c.id == conversation_id, conversations.c.owner == owner)
         return bool(self._connection.execute(gone).rowcount)
 
@@ -124,7 +121,6 @@ class ConversationRows(TableRows):
         return found
 
     def touch(self, conversation_id: str) -> None:
-        """Note that the conversation is used now."""
         used = update(conversations).where(conversations.c.id == conversation_id).values(used_at=datetime.now(UTC))
         self._connection.execute(used)
 
@@ -135,7 +131,6 @@ class ConversationRows(TableRows):
         return int(count), int(size)
 
     def unused_since(self, at: datetime) -> Sequence[str]:
-        """Return the conversations that were last used before ``at``."""
         wanted = select(conversations.c.id).where(conversations.c.used_at < at)
         return self._connection.execute(wanted).scalars().all()
 

@@ -119,7 +119,6 @@ class ResponseRows(TableRows):
         return self._connection.execute(renewed.returning(responses.c.id)).scalars().all()
 
     def delete(self, response_id: str, owner: str) -> bool:
-        """Delete the response; return whether there was one."""
         gone = delete(responses).where(responses.c.id == response_id, responses.c.owner == owner)
         return bool(self._connection.execute(gone).rowcount)
 
@@ -145,7 +144,6 @@ class ResponseRows(TableRows):
         return found
 
     def touch(self, ids: Sequence[str]) -> None:
-        """Note that the responses are used now."""
         now = datetime.now(UTC)
         for part in in_parts(ids):
             self._connection.execute(update(responses).where(responses.c.id.in_(part)).values(used_at=now))

@@ -87,7 +87,6 @@ class KeyRows(TableRows):
     """Keys, within one transaction."""
 
     def get(self, name: str) -> bytes | None:
-        """Return the key."""
         found: bytes | None = self._connection.execute(
             select(keys.c.secret).where(keys.c.name == name)
         ).scalar_one_or_none()
@@ -109,11 +108,9 @@ class DecisionRows(TableRows):
         return bool(self._connection.execute(row.on_conflict_do_nothing()).rowcount)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Delete decisions."""
         self._connection.execute(delete(decisions).where(decisions.c.name.in_(names)))
 
     def purge(self, older_than: datetime) -> None:
-        """Delete older decisions."""
         self._connection.execute(delete(decisions).where(decisions.c.taken_at < older_than))
 
 
@@ -125,7 +122,6 @@ class AlertRows(TableRows):
     """Alerts that fired and were resolved, within one transaction."""
 
     def add(self, added: Sequence[Alert]) -> None:
-        """Insert a row for each change of an alert."""
         self._connection.execute(insert(alerts), [_alert_row(alert) for alert in added])
 
     def list(self, *, limit: int, before: datetime | None, rule: str | None) -> tuple[Alert, ...]:
@@ -172,7 +168,6 @@ class SnapshotRows(TableRows):
     """Saved states, within one transaction."""
 
     def put(self, info: SnapshotInfo, content: bytes, sha256: str, files: Sequence[str]) -> None:
-        """Insert a saved state."""
         row = {**asdict(info), "content": content, "sha256": sha256, "files": orjson.dumps(files)}
         self._connection.execute(insert(snapshots), row)
 
@@ -214,7 +209,6 @@ class SnapshotRows(TableRows):
         )
 
     def remove(self, state_id: str) -> Removed:
-        """Delete a saved state, if it exists."""
         gone = delete(snapshots).where(snapshots.c.state_id == state_id)
         row = self._connection.execute(gone.returning(*_SNAPSHOT_INFO, snapshots.c.files)).one_or_none()
         if row is None:
@@ -232,7 +226,6 @@ class AuditRows(TableRows):
     """The audit log, within one transaction."""
 
     def add(self, entries: Sequence[AuditEntry]) -> None:
-        """Insert ``entries``."""
         self._connection.execute(insert(audit), [_row(entry) for entry in entries])
 
     def list(

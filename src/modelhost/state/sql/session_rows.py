@@ -37,13 +37,11 @@ class SessionRows(TableRows):
     """Sessions, within one transaction."""
 
     def stored(self, session_id: str) -> StoredSession | None:
-        """Return the stored session."""
         wanted = select(sessions).where(sessions.c.id == session_id)
         row = self._connection.execute(wanted).one_or_none()
         return None if row is None else self._with_lines(row)
 
     def get(self, session_id: str) -> Session | None:
-        """Return the session."""
         wanted = select(sessions).where(sessions.c.id == session_id)
         row = self._connection.execute(wanted).one_or_none()
         return None if row is None else _session(row, (self._with_lines(row)).messages)
@@ -56,7 +54,6 @@ class SessionRows(TableRows):
         return tuple(SessionInfo(**row._mapping) for row in self._connection.execute(wanted))
 
     def count(self) -> int:
-        """Return the number of sessions."""
         return int(self._connection.execute(select(func.count()).select_from(sessions)).scalar_one())
 
     def ids(self) -> Sequence[str]:
@@ -119,7 +116,6 @@ class SessionRows(TableRows):
             self._insert([(session.id, line) for session, new in stored for line in new.lines])
 
     def clear(self, *, session_id: str | None, older_than: datetime | None) -> Removed:
-        """Delete the matching sessions."""
         conditions: list[ColumnElement[bool]] = []
         if session_id is not None:
             conditions.append(sessions.c.id == session_id)

@@ -15,7 +15,6 @@ AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the tables."""
     op.create_table(
         "sessions",
         sa.Column("id", sa.String(256), primary_key=True),
@@ -80,6 +79,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables."""
     for table in ("audit", "snapshots", "leases", "messages", "sessions"):
         op.drop_table(table)

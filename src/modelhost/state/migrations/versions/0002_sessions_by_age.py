@@ -12,10 +12,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the index."""
     op.create_index("sessions_by_age", "sessions", ["created_at", "id"])
 
 
 def downgrade() -> None:
-    """Remove the index."""
     op.drop_index("sessions_by_age", "sessions")

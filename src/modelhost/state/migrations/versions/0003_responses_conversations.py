@@ -15,7 +15,6 @@ AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the tables."""
     _responses()
     _conversations()
     op.create_table(
@@ -89,6 +88,5 @@ def _conversations() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables."""
     for table in ("keys", "conversation_items", "conversations", "response_events", "response_items", "responses"):
         op.drop_table(table)

@@ -15,7 +15,6 @@ AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "alerts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
@@ -37,5 +36,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("alerts")

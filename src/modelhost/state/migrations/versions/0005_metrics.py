@@ -13,7 +13,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "metrics",
         sa.Column("source", sa.String(128), primary_key=True),
@@ -25,5 +24,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("metrics")

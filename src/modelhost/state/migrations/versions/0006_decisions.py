@@ -13,7 +13,6 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "decisions",
         sa.Column("name", sa.String(64), primary_key=True),
@@ -23,5 +22,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("decisions")
