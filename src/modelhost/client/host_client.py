@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """A whole transcript."""
-
     text: str
     language: str | None
     """A code; ``None``: there was nothing to hear, and the host does not say."""
@@ -52,8 +50,6 @@ def form_of(file: bytes, fields: Mapping[str, str]) -> Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A whole image."""
-
     data: bytes
     seed: int
     """Makes the same image again."""

@@ -73,8 +73,6 @@ def _one_of(choices: Mapping[str, str]) -> ParseText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """One variable: its parser and its description."""
-
     read: ParseText
     meaning: str
 

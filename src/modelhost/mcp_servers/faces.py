@@ -13,8 +13,6 @@ Area = Literal["llm", "models", "state", "monitor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """One server: its names and areas."""
-
     name: FaceName
     title: str
     areas: frozenset[Area]

@@ -176,8 +176,6 @@ KINDS: Final = (
 
 
 class Resources:
-    """The resources of some areas."""
-
     def __init__(self, areas: Iterable[Area], backend: HostClient) -> None:
         wanted = frozenset(areas)
         self._backend = backend

@@ -182,8 +182,6 @@ READ_SECONDS: Final = 5.0
 
 
 class ReportingWorker(Protocol):
-    """A worker."""
-
     @property
     def open_requests(self) -> int: ...
 

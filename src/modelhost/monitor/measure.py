@@ -106,8 +106,6 @@ class RequestMeasure:
 
 @dataclass(slots=True, eq=False)
 class RunningTurn:
-    """A turn at work."""
-
     request: RequestMeasure
     model: str
     written: Callable[[], int]

@@ -58,8 +58,6 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The progress of an operation."""
-
     fraction: float | None
     """0 to 1, where it is known."""
     message: str
@@ -103,8 +101,6 @@ Area = Literal["llm", "models", "tools", "sessions", "state", "monitor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[P, R]):
-    """One operation on a host."""
-
     name: str
     """Its name as a tool, in metrics and in logs."""
     summary: str

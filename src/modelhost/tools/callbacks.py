@@ -158,8 +158,6 @@ class SampledCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingAnswer:
-    """The model's answer."""
-
     text: str = field(repr=False)
     model: str
     finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
@@ -186,8 +184,6 @@ DEPTH_META_KEY: Final = "modelhost/depth"
 
 
 class CallAttempt:
-    """One attempt at a call."""
-
     def __init__(self, server: str, tool: str, context: CallContext, *, is_retry: bool = False) -> None:
         self.server = server
         self.tool = tool

@@ -25,8 +25,6 @@ IGNORED: Final = ("$schema", "inputs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawServer:
-    """One server as written."""
-
     name: str
     place: str
     fields: Any
@@ -34,8 +32,6 @@ class RawServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFile:
-    """A file as written."""
-
     servers: tuple[RawServer, ...]
     defaults: Mapping[str, Any]
     warnings: tuple[str, ...]

@@ -89,8 +89,6 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """A coding agent."""
-
     title: str
     program: str
     """The name of its program on the ``PATH``."""

@@ -152,8 +152,6 @@ def read_from_terminal(prompt: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormAnswer:
-    """The user's response to the form of a server."""
-
     action: Literal["accept", "decline", "cancel"]
     content: Content | None = None
 

@@ -68,8 +68,6 @@ class ReloadFinished(Struct, frozen=True):
 
 
 class StateChanged(Struct, frozen=True):
-    """The model's state has changed."""
-
     model: str
 
 

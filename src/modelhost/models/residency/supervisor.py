@@ -46,8 +46,6 @@ class SupervisorPorts:
 
 
 class WorkerSupervisor:
-    """Runs the tasks of all workers."""
-
     def __init__(self, ledger: Ledger, scheduler: Scheduler, ports: SupervisorPorts) -> None:
         self._ledger = ledger
         self._scheduler = scheduler

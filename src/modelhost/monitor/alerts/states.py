@@ -13,8 +13,6 @@ from modelhost.config.alerts import AlertRule, Comparison, Severity
 
 
 class AlertState(StrEnum):
-    """The state of an alert."""
-
     PENDING = "pending"
     """The condition holds, but not yet for long enough."""
     FIRING = "firing"

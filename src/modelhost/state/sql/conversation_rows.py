@@ -14,8 +14,6 @@ from modelhost.state.stored_response import Item, ItemPage, StoredConversation, 
 
 
 class ConversationRows(TableRows):
-    """Conversations, within one transaction."""
-
     def create(self, conversation_id: str, owner: str, metadata: Mapping[str, Any]) -> StoredConversation:
         """Insert a conversation without items."""
         now, written = datetime.now(UTC), json_text.encode(dict(metadata))

@@ -20,8 +20,6 @@ _NOBODY: Final = dict.fromkeys((*_HOLDER, "expires_at"))
 
 
 class ResponseRows(TableRows):
-    """Responses, within one transaction."""
-
     def put(self, new: stored.NewResponse, holder: Holder | None = None, lease_seconds: float = 0.0) -> None:
         """Insert a response, which ``holder`` is going to make, or which is finished."""
         now = datetime.now(UTC)

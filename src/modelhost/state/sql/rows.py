@@ -84,8 +84,6 @@ class MetricRows(TableRows):
 
 
 class KeyRows(TableRows):
-    """Keys, within one transaction."""
-
     def get(self, name: str) -> bytes | None:
         found: bytes | None = self._connection.execute(
             select(keys.c.secret).where(keys.c.name == name)
@@ -100,8 +98,6 @@ class KeyRows(TableRows):
 
 
 class DecisionRows(TableRows):
-    """Decisions, within one transaction."""
-
     def add(self, name: str) -> bool:
         """Insert a decision; return whether there was none. Another transaction that inserts it is waited for."""
         row = insert_for(self._connection, decisions).values(name=name, taken_at=datetime.now(UTC))
@@ -119,8 +115,6 @@ _ALERT_COLUMNS: Final = tuple(alerts.c[field.name] for field in fields(Alert))
 
 
 class AlertRows(TableRows):
-    """Alerts that fired and were resolved, within one transaction."""
-
     def add(self, added: Sequence[Alert]) -> None:
         self._connection.execute(insert(alerts), [_alert_row(alert) for alert in added])
 
@@ -165,8 +159,6 @@ class StoredSnapshot:
 
 
 class SnapshotRows(TableRows):
-    """Saved states, within one transaction."""
-
     def put(self, info: SnapshotInfo, content: bytes, sha256: str, files: Sequence[str]) -> None:
         row = {**asdict(info), "content": content, "sha256": sha256, "files": orjson.dumps(files)}
         self._connection.execute(insert(snapshots), row)
@@ -223,8 +215,6 @@ _ENTRY_TEXTS: Final = ("actor", "operation", "outcome", "request_id", "model")
 
 
 class AuditRows(TableRows):
-    """The audit log, within one transaction."""
-
     def add(self, entries: Sequence[AuditEntry]) -> None:
         self._connection.execute(insert(audit), [_row(entry) for entry in entries])
 

@@ -34,8 +34,6 @@ _INFO: Final = (
 
 
 class SessionRows(TableRows):
-    """Sessions, within one transaction."""
-
     def stored(self, session_id: str) -> StoredSession | None:
         wanted = select(sessions).where(sessions.c.id == session_id)
         row = self._connection.execute(wanted).one_or_none()
@@ -199,8 +197,6 @@ def _new_revision() -> int:
 
 
 class LeaseRows(TableRows):
-    """Leases, within one transaction."""
-
     def acquire(
         self, session_id: str, holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Holder | None:
