@@ -100,10 +100,6 @@ def _figures(report: Mapping[str, Any]) -> Any:
     return own, report["models"]
 
 
-def _alerts(listed: Mapping[str, Any]) -> Any:
-    return listed["alerts"]
-
-
 async def _one(_backend: HostClient) -> tuple[str, ...]:
     return ("",)  # a single resource without a name
 
@@ -170,7 +166,7 @@ KINDS: Final = (
         description="The alerts that are pending or firing.",
         read=_active_alerts,
         listed=_one,
-        changing=_alerts,
+        changing=lambda listed: listed["alerts"],
     ),
 )
 

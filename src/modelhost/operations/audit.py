@@ -12,7 +12,6 @@ from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Par
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.state.records import AuditEntry
 
 
 class AuditParameters(Parameters):
@@ -55,11 +54,7 @@ async def _entries(host: Host, parameters: AuditParameters, _on_progress: OnProg
         actor=parameters.actor,
         outcome=parameters.outcome,
     )
-    return AuditList(entries=[_report(entry) for entry in found])
-
-
-def _report(entry: AuditEntry) -> AuditReport:
-    return AuditReport.model_validate(entry, from_attributes=True)
+    return AuditList(entries=[AuditReport.model_validate(entry, from_attributes=True) for entry in found])
 
 
 GET_AUDIT: Final = Operation(

@@ -306,15 +306,10 @@ def _print_outcome(outcome: operations.CallResult) -> None:
 
 def _server_command(operation: Operation[operations.OneServer, operations.ServerReport]) -> Command:
     def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-        print_result(
-            running_host(url, api_key).call(operation, operations.OneServer(name=name)), _print_state, as_json=as_json
-        )
+        server = running_host(url, api_key).call(operation, operations.OneServer(name=name))
+        print_result(server, lambda _: typer.echo(f"{server.name}: {server.state}"), as_json=as_json)
 
     return operation, command, (f"{operation.command} weather",)
-
-
-def _print_state(server: operations.ServerReport) -> None:
-    typer.echo(f"{server.name}: {server.state}")
 
 
 def _is_broken(server: operations.ServerReport) -> bool:

@@ -128,13 +128,9 @@ def _of_names(data: bytes) -> Iterable[AddedToken]:
             yield AddedToken(content=text, special=True)
 
 
-def _of_numbers(data: bytes) -> Iterable[AddedToken]:
-    return [AddedToken(content=name) for name in _NUMBERS.validate_json(data)]
-
-
 _READERS: Final[Mapping[str, Callable[[bytes], Iterable[AddedToken]]]] = {
     "tokenizer.json": lambda data: _Tokenizer.model_validate_json(data).added_tokens,
     "tokenizer_config.json": _of_config,
     "special_tokens_map.json": _of_names,
-    "added_tokens.json": _of_numbers,
+    "added_tokens.json": lambda data: [AddedToken(content=name) for name in _NUMBERS.validate_json(data)],
 }
