@@ -177,10 +177,10 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLevel:
-    """Intervals of ``step_seconds``, kept for ``keep_seconds``."""
+    """Intervals of ``step`` seconds, kept for ``keep`` seconds."""
 
-    step_seconds: int
-    keep_seconds: int
+    step: int
+    keep: int
 
 
 def parse_levels(text: str) -> tuple[MetricLevel, ...]:
@@ -200,13 +200,13 @@ def parse_levels(text: str) -> tuple[MetricLevel, ...]:
             raise ValueError(f"{part} keeps fewer than two intervals")
         if keep > LONGEST_SECONDS:
             raise ValueError(f"{part} is kept for longer than {LONGEST_SECONDS // 86_400} days")
-        if levels and keep < levels[-1].keep_seconds:
+        if levels and keep < levels[-1].keep:
             raise ValueError(f"{part} is kept for a shorter time than the level before it")
-        if levels and (step <= levels[-1].step_seconds or step % levels[-1].step_seconds):
+        if levels and (step <= levels[-1].step or step % levels[-1].step):
             raise ValueError(f"the interval of {part} has to be a multiple of the one before it")
-        if levels and levels[-1].keep_seconds < 2 * step:
+        if levels and levels[-1].keep < 2 * step:
             raise ValueError(f"{part} is made of the level before it, which is not kept for two such intervals")
-        levels.append(MetricLevel(step_seconds=step, keep_seconds=keep))
+        levels.append(MetricLevel(step=step, keep=keep))
     return tuple(levels)
 
 

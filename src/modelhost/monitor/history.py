@@ -25,23 +25,14 @@ ENOUGH: Final = 0.4
 """The share of the points that were asked for that is enough, where more would take many times as many rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """Rows of ``step`` seconds, deleted once they are older than ``keep`` seconds."""
-
-    step: int
-    keep: int
-
-
-def levels_of(given: Sequence[MetricLevel]) -> tuple[Level, ...]:
+def levels_of(given: Sequence[MetricLevel]) -> tuple[MetricLevel, ...]:
     """Return the levels of the settings, the finest first, with summaries that are kept as long as the longest."""
-    own = [Level(step=level.step_seconds, keep=level.keep_seconds) for level in given]
-    longest, coarsest = max(level.keep for level in own), own[-1].step
+    longest, coarsest = max(level.keep for level in given), given[-1].step
     summaries = [step for step in SUMMARIES if step > coarsest and step % coarsest == 0 and step * FEWEST <= longest]
-    return (*own, *(Level(step=step, keep=longest) for step in summaries))
+    return (*given, *(MetricLevel(step=step, keep=longest) for step in summaries))
 
 
-def level_for(levels: Sequence[Level], seconds: float, points: int) -> int:
+def level_for(levels: Sequence[MetricLevel], seconds: float, points: int) -> int:
     """Return the place of the coarsest level that divides ``seconds`` into about ``points``, two at least."""
     fewest = max(points * ENOUGH, 2)
     fitting = [place for place, level in enumerate(levels) if seconds / level.step >= fewest]
@@ -103,7 +94,7 @@ class HistoryStore(Protocol):
 class RollUps:
     """The intervals of coarser levels that have to be merged anew, since finer frames within them were written."""
 
-    def __init__(self, levels: Sequence[Level], source: str) -> None:
+    def __init__(self, levels: Sequence[MetricLevel], source: str) -> None:
         self._levels = levels
         self._source = source
         self._due: tuple[frozenset[int], ...] = tuple(frozenset() for _ in levels)
@@ -184,7 +175,7 @@ class Span:
 
 
 def frames_of(
-    rows: HistoryRows, levels: Sequence[Level], span: Span, source: str | None = None
+    rows: HistoryRows, levels: Sequence[MetricLevel], span: Span, source: str | None = None
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the start and the content of the frames of a span, of all sources or one, each moment once.
 
@@ -195,7 +186,7 @@ def frames_of(
         yield from _frames(rows, levels, span, each)
 
 
-def _frames(rows: HistoryRows, levels: Sequence[Level], span: Span, source: str) -> Iterator[tuple[int, bytes]]:
+def _frames(rows: HistoryRows, levels: Sequence[MetricLevel], span: Span, source: str) -> Iterator[tuple[int, bytes]]:
     start, end, place = span.start, span.end, span.place
     if start >= end:
         return

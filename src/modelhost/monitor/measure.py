@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from modelhost.monitor.monitor import Monitor
 
 
-class Workload(Protocol):
-    """Counts the turns at work; a :class:`modelhost.monitor.monitor.Monitor` is one."""
-
-    def turn_began(self, model: str, now: float) -> None: ...
-
-    def turn_ended(self, model: str, now: float) -> None: ...
-
-    def follow(self, turn: RunningTurn) -> None:
-        """Count the tokens of ``turn`` as they come."""
-
-    def stop_following(self, turn: RunningTurn, tokens: int) -> None:
-        """Count the rest of the ``tokens`` of a turn that has ended."""
-
-
 class Turn(Protocol):
     """What is known of a turn of a model that has ended."""
 
@@ -60,7 +46,8 @@ class Turn(Protocol):
 class RequestMeasure:
     """One request; its numbers are sums over its turns."""
 
-    workload: Workload
+    workload: Monitor
+    """Counts the turns at work."""
     began: float = field(default_factory=time.perf_counter)
     model: str = ""
     """The main name of the model of its turns."""
@@ -132,7 +119,7 @@ def current() -> RequestMeasure | None:
     return _CURRENT.get()
 
 
-def begin(workload: Workload) -> RequestMeasure:
+def begin(workload: Monitor) -> RequestMeasure:
     """Return a new measure, which is the current one from now on in this task and those that it starts."""
     measure = RequestMeasure(workload)
     _CURRENT.set(measure)

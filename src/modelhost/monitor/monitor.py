@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from modelhost.background import cancel_and_wait, log_failures
+from modelhost.config.value_types import MetricLevel
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
@@ -19,7 +20,6 @@ from modelhost.monitor.engine_reports import EngineReport
 from modelhost.monitor.history import (
     HistoryRows,
     HistoryStore,
-    Level,
     RollUps,
     Span,
     StoredFrame,
@@ -92,7 +92,7 @@ class Monitor:
     def __init__(
         self,
         store: HistoryStore,
-        levels: Sequence[Level],
+        levels: Sequence[MetricLevel],
         *,
         source: str,
         cache_seconds: float = 0.0,
