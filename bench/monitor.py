@@ -16,16 +16,16 @@ import tracemalloc
 from pathlib import Path
 
 from modelhost.config.databases import parse_database_url
-from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import parse_levels
 from modelhost.http.metrics.exposition import Exposition
 from modelhost.meters import METERS, ModelMeters
-from modelhost.monitor.levels import levels_of
+from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations.monitor import ALL, POINTS, report_of
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.metrics import MetricStore
+from modelhost.state.store import MetricStore
 
 MODELS = tuple(f"model-{number}" for number in range(5))
 CODES = ("queue_full", "queue_timeout", "invalid_request", "model_failed", "context_length_exceeded")

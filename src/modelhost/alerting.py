@@ -13,10 +13,10 @@ from modelhost.config.settings import Settings
 from modelhost.models.files.memory_pools import GPU, memory_in
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.status import State
-from modelhost.monitor.alerts.counted import HOST, Probe
-from modelhost.monitor.alerts.distributions import Distributions
 from modelhost.monitor.alerts.service import Alerts, Destinations, Measured
+from modelhost.monitor.alerts.source import Distributions, Probe
 from modelhost.monitor.alerts.webhooks import Webhooks
+from modelhost.monitor.cells import HOST
 from modelhost.monitor.monitor import Monitor
 from modelhost.state.store import StateStore
 from modelhost.tools.toolbox import Toolbox

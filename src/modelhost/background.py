@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -39,6 +39,23 @@ def log_failures(task: str, **about: Any) -> Iterator[RoundResult]:
         this.fault = fault
         log.exception("background_fault", task=task, **about)
         METERS.background_faults.labels(task).inc()
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel ``tasks``, as far as there are any, and return when they have ended."""
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)
+
+
+async def repeat(task: str, work: Callable[[], Awaitable[object]], *, pause_seconds: float) -> NoReturn:
+    """Do ``work`` again and again, after a pause each time; a failure is logged as one of ``task``."""
+    while True:
+        await asyncio.sleep(pause_seconds)
+        with log_failures(task):
+            await work()
 
 
 class Alarm:

@@ -39,7 +39,7 @@ from modelhost.models.residency.status import (
     State,
     Unloaded,
 )
-from modelhost.monitor.recording import recorded, recording
+from modelhost.monitor.measure import recorded, recording
 from modelhost.parts import Parts, log_to_file
 from modelhost.redaction import hide
 from modelhost.tracing import spans

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from modelhost.cli.engines import installation as engine_installation
     from modelhost.cli.launch import plan as launch_plan
     from modelhost.cli.launch import recipes as launch_recipes
-    from modelhost.cli.launch import running as launch_running
     from modelhost.cli.models import known as known_models
     from modelhost.cli.models import local as local_models
     from modelhost.cli.serve import starting
@@ -86,7 +85,6 @@ MODULES: Final[Mapping[str, str]] = {
     "engine_installation": "modelhost.cli.engines.installation",
     "launch_plan": "modelhost.cli.launch.plan",
     "launch_recipes": "modelhost.cli.launch.recipes",
-    "launch_running": "modelhost.cli.launch.running",
     "known_models": "modelhost.cli.models.known",
     "local_models": "modelhost.cli.models.local",
     "starting": "modelhost.cli.serve.starting",

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from modelhost import lazy, logs
 from modelhost.config import environment
 from modelhost.config.alerts import alert_rules
-from modelhost.config.metric_levels import parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import parse_levels
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.monitor.efficiency import Efficiency
-from modelhost.monitor.engine_meters import EngineMeters
+from modelhost.monitor.engine_reports import EngineMeters
 from modelhost.tracing.wanted import WantedTraces, wanted_traces
 from modelhost.workers.gpu_stats import energy_joules
 from modelhost.workers.process import ProgressCallback

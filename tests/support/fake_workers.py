@@ -22,8 +22,8 @@ from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import State
 from modelhost.models.residency.supervisor import SupervisorPorts
-from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import Headroom
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.worker import Worker
 from tests.support import fake_process

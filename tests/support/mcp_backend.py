@@ -11,9 +11,7 @@ from modelhost.chat.audio_files import container_of
 from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
-from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture
-from modelhost.client.transcript import Transcript
+from modelhost.client.host_client import Body, Picture, Transcript
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader

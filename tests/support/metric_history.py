@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from modelhost.config.metric_levels import parse_levels
-from modelhost.monitor.history import HistoryRows, StoredFrame
-from modelhost.monitor.levels import levels_of
+from modelhost.config.value_types import parse_levels
+from modelhost.monitor.history import HistoryRows, StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.cli.talk import connect
+from modelhost.cli.talk import options
 from modelhost.config import environment
 
 
@@ -16,4 +16,4 @@ def leave_surroundings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         if name.startswith("MODELHOST_") or name in environment.OTHER_NAMES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(connect, "DEFAULT_URL", "http://127.0.0.1:9")  # the discard port: nothing answers
+    monkeypatch.setattr(options, "DEFAULT_URL", "http://127.0.0.1:9")  # the discard port: nothing answers

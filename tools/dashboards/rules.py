@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from modelhost.config.alerts import AlertRule, alert_rules
-from modelhost.monitor.alerts.counted import MEMORY_REFUSAL, REFUSALS
+from modelhost.monitor.alerts.source import MEMORY_REFUSAL, REFUSALS
 
 HEAD: Final = (
     "# Written by `python -m tools.dashboards` from the code: change it there. Tested by modelhost.test.yml.\n"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from modelhost.exchange.messages import SYSTEM_ROLES, Message
 from modelhost.exchange.requests import ChatRequest
-from modelhost.models.registry.preset import NO_PRESET, Preset
+from modelhost.models.registry.entry import NO_PRESET, Preset
 
 
 def with_preset(request: ChatRequest, preset: Preset) -> ChatRequest:

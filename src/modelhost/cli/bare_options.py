@@ -17,7 +17,6 @@ class MisplacedOptionError(ValueError):
 
 
 def begins_with_option(args: list[str]) -> bool:
-    """Whether the first of ``args`` is an option."""
     return bool(args) and args[0].startswith("-") and args[0] not in ("-", "--")
 
 
@@ -62,7 +61,6 @@ def insert_command(
 
 
 def _leading(args: list[str], options: Mapping[str, bool]) -> int:
-    """Count the leading ``args`` that are known options and their values."""
     at = 0
     while at < len(args):
         name = _name(args[at], options)

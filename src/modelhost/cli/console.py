@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from modelhost.operations.operation import OnProgress
+
 PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each row on one line
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -46,9 +48,37 @@ def add_row(table: Table, *cells: str | Text, style: str = "") -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print ``table`` on standard output."""
     terminal = lazy.rich_console.Console()
     (terminal if terminal.is_terminal else lazy.rich_console.Console(width=PIPED_WIDTH)).print(table)
+
+
+def print_rows(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = (), fold: Collection[str] = ()
+) -> None:
+    """Print a table of untrusted texts on standard output, each on one line."""
+    table = new_table(*headings, right=right, fold=fold)
+    for cells in rows:
+        add_row(table, *map(printable, cells))
+    print_table(table)
+
+
+def format_size(count: int) -> str:
+    return f"{count:,} B" if count < 1000 else f"{count / 1000:,.1f} kB"
+
+
+def local_time(at: datetime) -> str:
+    """Format a time as that of the user's clock."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+@contextmanager
+def shown_progress(description: str) -> Iterator[OnProgress]:
+    """Yield a callback that shows progress, and its message in the place of ``description``, as a bar on a terminal."""
+    with new_bar(lazy.rich_progress.TextColumn("{task.percentage:>3.0f} %")) as bar:
+        task = bar.add_task(description, total=1.0)
+        yield lambda progress: bar.update(
+            task, completed=progress.fraction or 0.0, description=progress.message or description
+        )
 
 
 def new_bar(*columns: ProgressColumn, terminal: Console | None = None) -> Progress:
@@ -85,11 +115,7 @@ def report_os_error(fault: OSError) -> None:
 
 
 def flush() -> None:
-    """Flush standard output.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Flush standard output; raises OSError if it cannot be written."""
     if sys.stdout is not None:  # None if the program was started with its output closed
         sys.stdout.flush()
 
@@ -111,7 +137,6 @@ def print_thought(piece: str) -> None:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

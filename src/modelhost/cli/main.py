@@ -21,9 +21,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve.command",
     "ask": "talk.ask",
     "chat": "talk.chat",
-    "speak": "talk.speak",
-    "transcribe": "talk.transcribe",
-    "image": "talk.image",
+    "speak": "talk.media:speak_app",
+    "transcribe": "talk.media:transcribe_app",
+    "image": "talk.media:image_app",
     "launch": "launch.command",
     "mcp": "mcp",
     "models": "models.commands",
@@ -31,13 +31,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "tools": "tools.commands",
     "sessions": "state.sessions",
     "state": "state.states",
-    "audit": "state.audit",
-    "stats": "monitor.stats",
-    "gpus": "monitor.gpus",
-    "alerts": "alerts",
+    "audit": "monitor:audit_app",
+    "stats": "monitor:stats_app",
+    "gpus": "monitor:gpus_app",
+    "alerts": "monitor:alerts_app",
     "config": "config",
 }
-"""The commands in the order of ``modelhost --help``, each with the module of ``modelhost.cli`` that has its ``app``."""
+"""The commands in the order of ``modelhost --help``, each with its module in ``modelhost.cli``."""
 FORMS: Final = ("run", "plain", "gguf", "diffusion", "speech")
 """The commands of mistral.rs. The help does not list them."""
 NO_HOME: Final = "home directory"  # in the message of pathlib's error
@@ -84,8 +84,8 @@ class _OnDemand(TyperGroup):
 
 
 def _imported(name: str) -> Any:
-    module = "serve.mistralrs" if name in FORMS else COMMANDS[name]
-    command: Any = get_command(importlib.import_module(f"modelhost.cli.{module}").app)
+    module, _, attribute = ("serve.mistralrs" if name in FORMS else COMMANDS[name]).partition(":")
+    command: Any = get_command(getattr(importlib.import_module(f"modelhost.cli.{module}"), attribute or "app"))
     return command.commands[name] if name in FORMS else command
 
 

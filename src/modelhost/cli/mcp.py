@@ -16,14 +16,14 @@ import typer
 from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import RunningHost, named_host
-from modelhost.client.address import DEFAULT_URL
+from modelhost.client.connections import DEFAULT_URL
 from modelhost.config import environment
 from modelhost.config.checks import config_error, find_problems
-from modelhost.config.choices import LogLevel
 from modelhost.config.directories import data_directory
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.config.settings import Settings
-from modelhost.config.sources import EffectiveConfig, load
+from modelhost.config.sources import load
+from modelhost.config.value_types import LogLevel
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.mcp_servers.faces import FaceName
@@ -157,13 +157,13 @@ def _has(host: RunningHost, model: str | None) -> bool:
 
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
-    """Return an own host and the plan of the log; raises ConfigError."""
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
         console.warning(warning)
     launch = {PREFERS_FLOAT16: True, **vllm.launch}
-    return lazy.mcp_own.OwnHost(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
+    plan = _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
+    return lazy.mcp_own.OwnHost(effective.settings, launch=launch), plan
 
 
 @contextmanager
@@ -195,11 +195,6 @@ app.command(epilog=EXAMPLES)(mcp)
 OF_THE_LOG: Final = ("log_level", "log_format", "data_dir")
 
 
-def plan_of_own_host(effective: EffectiveConfig, vllm: VllmEnvironment) -> LogPlan:
-    """Return the log plan of a server with an own host."""
-    return _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
-
-
 def plan_beside_a_host(vllm: VllmEnvironment) -> LogPlan:
     """Return the log plan of a server attached to a host, from the environment only.
 
@@ -225,7 +220,6 @@ def _plan(settings: Settings, vllm: VllmEnvironment, *, is_chosen: bool) -> LogP
 
 
 def _file(settings: Settings) -> Path:
-    """Return the log file of this process."""
     name = f"mcp-{os.getpid()}.log"
     try:
         return data_directory(settings) / "logs" / name

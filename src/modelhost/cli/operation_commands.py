@@ -31,13 +31,21 @@ def add_commands(app: typer.Typer, group: str, commands: Iterable[Command]) -> N
         app.command(operation.command, help=f"{operation.summary}.", epilog=examples(group, *lines))(command)
 
 
+def single_command(
+    name: str, operation: AnyOperation, command: Callable[..., None], lines: tuple[str, ...]
+) -> typer.Typer:
+    """Return ``modelhost NAME``, with the summary of its operation, and examples."""
+    app = typer.Typer(add_completion=False)
+    app.command(help=f"{operation.summary}.", epilog=examples(name, *lines))(command)
+    return app
+
+
 def examples(group: str, *lines: str) -> str:
     """Return the examples in a command's help; ``lines`` are what follows ``modelhost GROUP``."""
     return "\n".join(["Examples:", *(f"  modelhost {group} {line}".rstrip() for line in lines)])
 
 
 def print_result(result: R, show: Callable[[R], None], *, as_json: bool) -> None:
-    """Print ``result`` as JSON or with ``show``."""
     if as_json:
         console.print_json(result.model_dump(mode="json"))
     else:
@@ -69,6 +77,18 @@ def operation_command(
     return decorate
 
 
+def result_command(
+    operation: Operation[P, R], show: Callable[[R], None], *, argument: str | None = None
+) -> Callable[..., None]:
+    """Return the command that runs ``operation`` and prints its result with ``show``, or as JSON."""
+
+    @operation_command(operation, argument=argument)
+    def command(host: RunningHost, parameters: Any, as_json: bool) -> None:
+        print_result(host.call(operation, parameters), show, as_json=as_json)
+
+    return command
+
+
 def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parameter:
     kind = next((kind for kind in KINDS if kind in _types(field.annotation)), str)
     text, default = literal(field.description or ""), None if field.is_required() else field.default
@@ -88,7 +108,6 @@ def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parame
 
 
 def _types(annotation: Any) -> set[Any]:
-    """Return the possible types of a value."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _types(typing.get_args(annotation)[0])

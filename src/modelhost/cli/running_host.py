@@ -12,11 +12,9 @@ from typing import Annotated, Any, Protocol, TypeVar
 import typer
 
 from modelhost import json_text
-from modelhost.client.address import DEFAULT_URL, normalize_url
-from modelhost.client.host_client import Body, SoundClient
-from modelhost.client.pictures import Picture
+from modelhost.client.connections import DEFAULT_URL, normalize_url
+from modelhost.client.host_client import Body, Picture, SoundClient, Transcript
 from modelhost.client.remote import RemoteClient
-from modelhost.client.transcript import Transcript
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
@@ -62,7 +60,6 @@ class BlockingRunner:
     """Runs each coroutine in an event loop of its own in this thread, so that Ctrl-C stops it at once."""
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return the result of ``coroutine``."""
         return asyncio.run(coroutine)
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T]:
@@ -91,7 +88,6 @@ class BlockingClient:
         self._loop = loop
 
     def models(self) -> Sequence[str]:
-        """Return the names of the models."""
         return self._loop.wait_for(self._client.models())
 
     def complete(self, messages: Sequence[Message], params: Body) -> Mapping[str, Any]:
@@ -114,11 +110,9 @@ class BlockingClient:
         return self._loop.iterate(self._audio(body))
 
     def transcribe(self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress) -> Transcript:
-        """Return the transcript of a sound file."""
         return self._loop.wait_for(self._client.transcribe(file, fields, on_progress))
 
     def paint(self, body: Body, on_progress: OnProgress) -> Sequence[Picture]:
-        """Return the images that ``body`` asks for."""
         return self._loop.wait_for(self._client.paint(body, on_progress))
 
     async def _audio(self, body: Body) -> AsyncGenerator[bytes, None]:
@@ -142,11 +136,9 @@ class RunningHost(BlockingClient):
         super().__init__(self.client, BlockingRunner())
 
     def is_modelhost(self) -> bool:
-        """Whether a modelhost answers there."""
         return self._loop.wait_for(self.client.is_modelhost())
 
     def has_path(self, path: str) -> bool:
-        """Whether there is an endpoint at ``path``."""
         return self._loop.wait_for(self.client.has_path(path))
 
     def model_events(self) -> Generator[EventReport]:
@@ -170,11 +162,7 @@ def running_host(url: str | None, api_key: str | None) -> RunningHost:
 
 
 def parse_key_value(text: str) -> tuple[str, str]:
-    """Split ``KEY=VALUE``.
-
-    Raises:
-        typer.BadParameter: there is no ``=``.
-    """
+    """Split ``KEY=VALUE``; raises typer.BadParameter if there is no ``=``."""
     key, is_pair, value = text.partition("=")
     if not is_pair or not key:
         raise typer.BadParameter(f'"{text}" is not KEY=VALUE, such as temperature=0.7')
@@ -182,7 +170,6 @@ def parse_key_value(text: str) -> tuple[str, str]:
 
 
 def parse_json_or_text(value: str) -> Any:
-    """Parse ``value`` as JSON, or return it as text."""
     try:
         return json_text.decode(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""HTTP connections to a running host, with streamed answers.
+"""HTTP connections to a running host: streamed answers with their events, and errors as the host raised them.
 
 The implementation is that of remote workers, which imports and connects within a few milliseconds.
 """
@@ -6,30 +6,79 @@ The implementation is that of remote workers, which imports and connects within 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from modelhost import json_text, lazy, trace_context
-from modelhost.client.errors import error_of_status
-from modelhost.errors import ConfigError, HostUnreachable
+from modelhost.errors import ConfigError, HostUnreachable, ModelhostError, Unavailable, WorkerError
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote.connection import KeepAliveConnection
+
+
+def error_in(answer: Any) -> ModelhostError | None:
+    """Return the error in a decoded JSON answer, or ``None``.
+
+    An error with an unknown code keeps its message.
+    """
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    if not error:
+        return None
+    if not isinstance(error, Mapping):
+        return HostUnreachable(str(error))
+    leaf = _LEAVES.get(str(error.get("code")), HostUnreachable)
+    found = _made(leaf, str(error.get("message") or error), _mapping(error.get("source")))
+    found.details = _mapping(error.get("details"))
+    found.param = error["param"] if isinstance(error.get("param"), str) else None
+    return found
+
+
+def error_of_status(url: str, status: int, body: bytes, retry_after: str | None = None) -> ModelhostError:
+    """Return the error of an answer with a status of 400 or more; ``retry_after`` is the header."""
+    try:
+        error = error_in(json.loads(body))
+    except ValueError:
+        error = None
+    if isinstance(error, Unavailable) and retry_after is not None and retry_after.isdigit():
+        error.retry_after_seconds = int(retry_after)
+    return error or HostUnreachable(f"{url} answered with HTTP status {status}; is it a modelhost?")
+
+
+def _made(leaf: type[ModelhostError], message: str, source: Mapping[str, Any]) -> ModelhostError:
+    if not issubclass(leaf, WorkerError):
+        return leaf(message)
+    return leaf(message, model=str(source.get("model", "")), worker=str(source.get("worker", "")))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _leaves(branch: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
+    for below in branch.__subclasses__():
+        if "code" in vars(below):
+            yield below
+        yield from _leaves(below)
+
+
+_LEAVES: Mapping[str, type[ModelhostError]] = {leaf.code: leaf for leaf in _leaves(ModelhostError)}
+"""The errors of a host by their codes."""
+
 
 CONNECT_SECONDS: Final = 10.0
 """Timeout to connect; waiting for an answer has none."""
 IDLE_CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 5.0
 """How long a connection is kept, less than hosts keep it."""
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
+NO_HEADERS: Final[Mapping[str, str]] = {}
+PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
 _REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
@@ -43,7 +92,7 @@ class Content:
 
 
 class Connections:
-    """Connections to the host at ``url``, normalised by :func:`modelhost.client.address.normalize_url`."""
+    """Connections to the host at ``url``, normalised by :func:`modelhost.client.connections.normalize_url`."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
         """Take the URL and the API key of the host; raises ConfigError if one of them is invalid."""
@@ -139,7 +188,6 @@ def _content(body: Any) -> tuple[bytes | None, str]:
 
 
 def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
-    """Return the common headers of all requests."""
     lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity"}
     if api_key is not None:
         lines["Authorization"] = f"Bearer {api_key}"
@@ -157,3 +205,66 @@ def _reason(error: OSError) -> str:
     """Return the system's reason for a failed connection; asyncio's message repeats the address."""
     refused = _REFUSED.findall(str(error))
     return f"[Errno {refused[-1]}] {os.strerror(int(refused[-1]))}" if refused else str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; ``name`` is empty for an ordinary one."""
+
+    name: str
+    data: bytes
+
+
+class EventReader:
+    """Parses server-sent events from bytes. Comments are skipped; a last event without its empty line is ignored.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def read(self, block: bytes) -> list[Event]:
+        """Return the events that ``block`` completes."""
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        events = []
+        for line in lines:
+            field, colon, value = line.removesuffix(b"\r").partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+            elif field == b"event":
+                self._name = value.removeprefix(b" ").decode(errors="replace")
+            elif not field and not colon:
+                if self._data:
+                    events.append(Event(self._name, b"\n".join(self._data)))
+                self._name, self._data = "", []
+        return events
+
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+def normalize_url(url: str) -> str:
+    """Return ``url`` with a scheme and without a trailing slash or ``/v1``.
+
+    Raises:
+        ConfigError: not an HTTP address. A single word is not one, except ``localhost``.
+    """
+    has_scheme = "://" in url
+    address = (url if has_scheme else f"http://{url}").rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(address)
+        is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        if not has_scheme and parts.port is None:
+            is_http = is_http and _is_machine(parts.hostname or "")
+    except ValueError:
+        is_http = False
+    if not is_http:
+        raise ConfigError(f'"{url}" is not the address of a host; it looks like http://127.0.0.1:8000')
+    return address
+
+
+def _is_machine(name: str) -> bool:
+    return name == "localhost" or "." in name or ":" in name

@@ -1,19 +1,66 @@
-"""A host as its clients see it, whether it is in this process or reached over HTTP."""
+"""A host as its clients see it, in this process or over HTTP, and the media that it gives them."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modelhost.client.pictures import Picture
-from modelhost.client.transcript import Transcript
+from modelhost.client.connections import Content
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
+from modelhost.operations.operation import OnProgress, Operation, P, Progress, R, ignore_progress
 
 if TYPE_CHECKING:
     from modelhost.operations.perform import OperationCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    text: str
+    language: str | None
+    """A code; ``None``: there was nothing to hear, and the host does not say."""
+    seconds: float
+    """The length of the sound."""
+    segments: tuple[Mapping[str, Any], ...]
+    """Each with ``start`` and ``end`` in seconds, and ``text``."""
+
+
+def progress_at(end: float, seconds: float) -> Progress:
+    """Return the progress once a sound of ``seconds`` is transcribed up to ``end``."""
+    return Progress(fraction=min(1.0, end / seconds) if seconds else 1.0, message="")
+
+
+def form_of(file: bytes, fields: Mapping[str, str]) -> Content:
+    """Return a form (``multipart/form-data``) with ``fields`` and the field ``file``."""
+    boundary = secrets.token_hex(16)
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="sound"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    data = "".join([*parts, head]).encode() + file + f"\r\n--{boundary}--\r\n".encode()
+    return Content(content_type=f"multipart/form-data; boundary={boundary}", data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    data: bytes
+    seed: int
+    """Makes the same image again."""
+
+
+def progress_of(index: int, step: int, steps: int, body: Mapping[str, Any]) -> Progress:
+    """Return the progress of the images that ``body`` asks for, after ``step`` of the ``steps`` of one of them."""
+    count = body.get("n") or 1
+    named = f" of image {index + 1}" if count > 1 else ""
+    return Progress(fraction=min(1.0, (index + step / max(1, steps)) / count), message=f"step {step}/{steps}{named}")
+
 
 Body = Mapping[str, Any]
 """A chat request in OpenAI's format, without ``stream``."""

@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nu
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
-from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture, progress_of
-from modelhost.client.transcript import Transcript, progress_at
+from modelhost.client.host_client import Body, Picture, Transcript, progress_at, progress_of
 from modelhost.errors import ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.images import FinishedImage, ImageStep
 from modelhost.exchange.requests import ChatRequest, SpeechRequest
-from modelhost.monitor.recording import recording
+from modelhost.monitor.measure import recording
 from modelhost.operations.llm import CHAT
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.perform import OperationCall, perform, performing
@@ -97,7 +95,6 @@ class LocalClient:
         return recording(self.host.monitor, lambda: self._main_name(call.named_model))
 
     def _main_name(self, model: str | None) -> str:
-        """Return the main name of a known model, or an empty text."""
         try:
             return self.host.find(model).name
         except ModelNotFound:

@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pydantic import ValidationError
 
 from modelhost import json_text
-from modelhost.client.connections import NO_HEADERS, Connections
-from modelhost.client.errors import error_in
-from modelhost.client.event_stream import Event, EventReader
-from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture, progress_of
-from modelhost.client.transcript import Transcript, form_of, progress_at
+from modelhost.client.connections import NO_HEADERS, Connections, Event, EventReader, error_in
+from modelhost.client.host_client import Body, Picture, Transcript, form_of, progress_at, progress_of
 from modelhost.errors import HostUnreachable, MethodNotAllowed, NotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
@@ -272,7 +268,6 @@ async def _events(answer: KeepAliveConnection) -> AsyncGenerator[Event, None]:
 
 
 def _transcript(done: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> Transcript:
-    """Return the transcript that the last event completes."""
     return Transcript(
         text=done["text"], language=done["language"], seconds=done["usage"]["seconds"], segments=tuple(segments)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -25,43 +24,39 @@ Severity = Literal["info", "warning", "critical"]
 Comparison = Literal[">", ">=", "<", "<="]
 Kind = Literal["counter", "gauge", "share", "distribution"]
 
-STATISTICS: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
-    {
-        "counter": ("increase", "rate"),
-        "gauge": ("last", "mean", "min", "max"),
-        "share": ("mean",),
-        "distribution": ("p50", "p95", "p99", "mean"),
-    }
-)
+STATISTICS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "counter": ("increase", "rate"),
+    "gauge": ("last", "mean", "min", "max"),
+    "share": ("mean",),
+    "distribution": ("p50", "p95", "p99", "mean"),
+}
 """What can be computed of a metric over a window, the default first. ``rate`` is per second."""
 
-METRICS: Final[Mapping[str, tuple[Kind, str]]] = MappingProxyType(
-    {
-        "requests": ("counter", "Answered requests."),
-        "errors": ("counter", "Requests answered with an error."),
-        "refusals": ("counter", "Requests that the host had no place for: full queues, waits, memory, failed models."),
-        "memory_refusals": ("counter", "Requests refused because their model does not fit into memory (507)."),
-        "cancelled": ("counter", "Requests whose client disconnected."),
-        "tokens_in": ("counter", "Prompt tokens."),
-        "tokens_out": ("counter", "Generated tokens."),
-        "loads": ("counter", "Loads of the model."),
-        "evictions": ("counter", "Evictions of the model."),
-        "worker_exits": ("counter", "Workers that ended unexpectedly."),
-        "audit_entries_lost": ("counter", "Audit log entries that the database did not accept."),
-        "background_faults": ("counter", "Rounds of background work that failed because of a fault in the host."),
-        "error_share": ("share", "Share of requests answered with an error, 0 to 1."),
-        "refusal_share": ("share", "Share of requests that were refused, 0 to 1."),
-        "queue_length": ("gauge", "Requests waiting for the model."),
-        "requests_in_flight": ("gauge", "Requests at work."),
-        "model_failed": ("gauge", "1 while the model cannot be started, otherwise 0."),
-        "registry_ok": ("gauge", "0 while the registry file is broken."),
-        "mcp_config_ok": ("gauge", "0 while `mcp.json` is broken."),
-        "memory_used_share": ("gauge", "Share of the memory budget in use, 0 to 1, by pool: `ram`, `gpu:0` ..."),
-        "gpu_temperature_celsius": ("gauge", "Temperature of each GPU: `gpu:0` ..."),
-        "time_to_first_token_seconds": ("distribution", "From a request's arrival to the first piece of its answer."),
-        "latency_seconds": ("distribution", "From a request's arrival to its last byte."),
-    }
-)
+METRICS: Final[Mapping[str, tuple[Kind, str]]] = {
+    "requests": ("counter", "Answered requests."),
+    "errors": ("counter", "Requests answered with an error."),
+    "refusals": ("counter", "Requests that the host had no place for: full queues, waits, memory, failed models."),
+    "memory_refusals": ("counter", "Requests refused because their model does not fit into memory (507)."),
+    "cancelled": ("counter", "Requests whose client disconnected."),
+    "tokens_in": ("counter", "Prompt tokens."),
+    "tokens_out": ("counter", "Generated tokens."),
+    "loads": ("counter", "Loads of the model."),
+    "evictions": ("counter", "Evictions of the model."),
+    "worker_exits": ("counter", "Workers that ended unexpectedly."),
+    "audit_entries_lost": ("counter", "Audit log entries that the database did not accept."),
+    "background_faults": ("counter", "Rounds of background work that failed because of a fault in the host."),
+    "error_share": ("share", "Share of requests answered with an error, 0 to 1."),
+    "refusal_share": ("share", "Share of requests that were refused, 0 to 1."),
+    "queue_length": ("gauge", "Requests waiting for the model."),
+    "requests_in_flight": ("gauge", "Requests at work."),
+    "model_failed": ("gauge", "1 while the model cannot be started, otherwise 0."),
+    "registry_ok": ("gauge", "0 while the registry file is broken."),
+    "mcp_config_ok": ("gauge", "0 while `mcp.json` is broken."),
+    "memory_used_share": ("gauge", "Share of the memory budget in use, 0 to 1, by pool: `ram`, `gpu:0` ..."),
+    "gpu_temperature_celsius": ("gauge", "Temperature of each GPU: `gpu:0` ..."),
+    "time_to_first_token_seconds": ("distribution", "From a request's arrival to the first piece of its answer."),
+    "latency_seconds": ("distribution", "From a request's arrival to its last byte."),
+}
 """The metrics that a rule may watch, with their kind and meaning."""
 
 OF_THE_HOST: Final = frozenset({"audit_entries_lost", "background_faults", "registry_ok", "mcp_config_ok"})
@@ -69,7 +64,7 @@ OF_THE_HOST: Final = frozenset({"audit_entries_lost", "background_faults", "regi
 EVERY_SUBJECT: Final = "*"
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
-_UNIT_SECONDS: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+_UNIT_SECONDS: Final[Mapping[str, float]] = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_SECONDS: Final = 86400.0
 """Of a window: what it needs is kept in memory."""
 WHOLE_SENTENCE: Final = "whole_sentence"
@@ -134,89 +129,73 @@ class AlertRule(BaseModel):
         return self
 
 
-def _rule(**fields: Any) -> Mapping[str, Any]:
-    return MappingProxyType(fields)
+def _rule(condition: str, summary: str, **more: str) -> Mapping[str, Any]:
+    metric, comparison, threshold = condition.split()
+    return {"metric": metric, "comparison": comparison, "threshold": float(threshold), "summary": summary, **more}
 
 
-DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {
-        "model-failed": _rule(
-            metric="model_failed",
-            comparison=">=",
-            threshold=1,
-            window="1m",
-            severity="critical",
-            summary="The model cannot be started. `modelhost models logs MODEL` shows why.",
-            **{"for": "1m"},
-        ),
-        "worker-exits": _rule(
-            metric="worker_exits",
-            comparison=">=",
-            threshold=3,
-            window="10m",
-            severity="critical",
-            summary="The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
-        ),
-        "refusals": _rule(
-            metric="refusal_share",
-            threshold=0.05,
-            window="5m",
-            summary="Requests are refused. Give the model more slots or memory, or send fewer requests.",
-            **{"for": "2m"},
-        ),
-        "memory-refusals": _rule(
-            metric="memory_refusals",
-            threshold=0,
-            window="5m",
-            summary="A model does not fit into memory. Raise the memory budget, or choose a smaller model or context.",
-        ),
-        "slow-first-token": _rule(
-            metric="time_to_first_token_seconds",
-            statistic="p95",
-            threshold=10,
-            window="5m",
-            summary="Answers begin late. Look at the queue, at loads of models, and at the length of prompts.",
-            **{"for": "2m"},
-        ),
-        "registry-broken": _rule(
-            metric="registry_ok",
-            comparison="<",
-            threshold=1,
-            window="1m",
-            summary="The registry file is broken; the one before it is in force. The log says what is wrong with it.",
-        ),
-        "mcp-config-broken": _rule(
-            metric="mcp_config_ok",
-            comparison="<",
-            threshold=1,
-            window="1m",
-            summary="The file of MCP servers is broken; the one before it is in force. The log says what is wrong.",
-        ),
-        "audit-losses": _rule(
-            metric="audit_entries_lost",
-            threshold=0,
-            window="10m",
-            severity="critical",
-            summary="Audit log entries were lost: the database does not accept them.",
-        ),
-        "memory-near-budget": _rule(
-            metric="memory_used_share",
-            threshold=0.95,
-            window="1m",
-            severity="info",
-            summary="Nearly all of the memory budget is in use: the next load evicts a model, or is refused.",
-            **{"for": "10m"},
-        ),
-        "gpu-hot": _rule(
-            metric="gpu_temperature_celsius",
-            statistic="min",
-            comparison=">=",
-            threshold=88,
-            window="2m",
-            summary="The GPU is hot, and may slow down. Check its cooling.",
-        ),
-    }
-)
+DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "model-failed": _rule(
+        "model_failed >= 1",
+        "The model cannot be started. `modelhost models logs MODEL` shows why.",
+        window="1m",
+        severity="critical",
+        **{"for": "1m"},
+    ),
+    "worker-exits": _rule(
+        "worker_exits >= 3",
+        "The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
+        window="10m",
+        severity="critical",
+    ),
+    "refusals": _rule(
+        "refusal_share > 0.05",
+        "Requests are refused. Give the model more slots or memory, or send fewer requests.",
+        window="5m",
+        **{"for": "2m"},
+    ),
+    "memory-refusals": _rule(
+        "memory_refusals > 0",
+        "A model does not fit into memory. Raise the memory budget, or choose a smaller model or context.",
+        window="5m",
+    ),
+    "slow-first-token": _rule(
+        "time_to_first_token_seconds > 10",
+        "Answers begin late. Look at the queue, at loads of models, and at the length of prompts.",
+        window="5m",
+        statistic="p95",
+        **{"for": "2m"},
+    ),
+    "registry-broken": _rule(
+        "registry_ok < 1",
+        "The registry file is broken; the one before it is in force. The log says what is wrong with it.",
+        window="1m",
+    ),
+    "mcp-config-broken": _rule(
+        "mcp_config_ok < 1",
+        "The file of MCP servers is broken; the one before it is in force. The log says what is wrong.",
+        window="1m",
+    ),
+    "audit-losses": _rule(
+        "audit_entries_lost > 0",
+        "Audit log entries were lost: the database does not accept them.",
+        window="10m",
+        severity="critical",
+    ),
+    "memory-near-budget": _rule(
+        "memory_used_share > 0.95",
+        "Nearly all of the memory budget is in use: the next load evicts a model, or is refused.",
+        window="1m",
+        severity="info",
+        **{"for": "10m"},
+    ),
+    "gpu-hot": _rule(
+        "gpu_temperature_celsius >= 88",
+        "The GPU is hot, and may slow down. Check its cooling.",
+        window="2m",
+        statistic="min",
+    ),
+}
 """The rules of every host, as the setting would have them."""
 
 
@@ -231,7 +210,6 @@ def alert_rules(changes: Mapping[str, Any]) -> dict[str, AlertRule]:
 
 
 def _fields(name: str, change: Any) -> dict[str, Any] | None:
-    """Return the fields of a rule, or ``None`` for one that is switched off."""
     return None if change is False else {**DEFAULT_RULES.get(name, {}), **change}
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from modelhost.config.alerts import WHOLE_SENTENCE
 from modelhost.config.fields import GivenValue
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
@@ -37,8 +38,6 @@ _LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "less_than_equal": ("must be at most", "le"),
 }
 _EMPTY: Final = ("too_short", "string_too_short")
-WHOLE_SENTENCE: Final = "whole_sentence"
-"""Type of an error of our own whose message needs nothing added."""
 
 
 def find_problems(given: GivenValue) -> list[str]:

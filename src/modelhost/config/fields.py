@@ -51,7 +51,6 @@ class Setting:
 
 
 def _without_none(annotation: Any) -> Any:
-    """Return ``int`` for ``int | None``, and any other annotation unchanged."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
     (inner,) = (part for part in get_args(annotation) if part is not type(None))
@@ -59,7 +58,6 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """Return the annotation without ``| None`` and the constraints of ``Annotated``."""
     inner = _without_none(annotation)
     return get_args(inner)[0] if hasattr(inner, "__metadata__") else inner
 
@@ -89,9 +87,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
     )
 
 
-SETTINGS: Final[Mapping[str, Setting]] = types.MappingProxyType(
-    {key: _setting(key, field) for key, field in Settings.model_fields.items()}
-)
+SETTINGS: Final[Mapping[str, Setting]] = {key: _setting(key, field) for key, field in Settings.model_fields.items()}
 
 OriginKind = Literal["default", "default file", "file", ".env", "environment", "flag"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config import llm_server
@@ -15,9 +14,10 @@ from modelhost.config.fields import SETTINGS, GivenValue, Origin, SourceValues
 from modelhost.config.paths import expand_home, is_file_or_link
 from modelhost.errors import ConfigError
 
-DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
-    {"models_config": ("models.yaml", "models.yml", "models.json"), "mcp_config": ("mcp.json",)}
-)
+DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = {
+    "models_config": ("models.yaml", "models.yml", "models.json"),
+    "mcp_config": ("mcp.json",),
+}
 """The default names of the files that these settings name."""
 
 
@@ -27,9 +27,12 @@ def default_file(key: str, cwd: Path) -> Path | None:
     Raises:
         ConfigError: there are files under several default names.
     """
-    present = [name for name in DEFAULT_FILES[key] if is_file_or_link(cwd / name)]
+    return _only_one(DEFAULT_FILES[key], cwd, SETTINGS[key].flags[0])
+
+
+def _only_one(names: Iterable[str], cwd: Path, flag: str) -> Path | None:
+    present = [name for name in names if is_file_or_link(cwd / name)]
     if len(present) > 1:
-        flag = SETTINGS[key].flags[0]
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with {flag}")
     return Path(present[0]) if present else None
 
@@ -46,7 +49,7 @@ def default_files_in(cwd: Path, keys: Iterable[str]) -> Iterator[GivenValue]:
 
 DEFAULT_NAMES: Final = ("modelhost.yaml", "modelhost.yml", "modelhost.json")
 EXAMPLE_LINE: Final = "port: 8000"
-NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
+NO_VARIABLES: Final[Mapping[str, str]] = {}
 
 
 def find(
@@ -69,10 +72,7 @@ def find(
         if not is_file_or_link(cwd / llm_server.DEFAULT_NAME):
             raise ConfigError(f"--llm-server: there is no {llm_server.DEFAULT_NAME} here; name the file with --config")
         return Path(llm_server.DEFAULT_NAME)
-    present = [name for name in DEFAULT_NAMES if is_file_or_link(cwd / name)]
-    if len(present) > 1:
-        raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with --config")
-    return Path(present[0]) if present else None
+    return _only_one(DEFAULT_NAMES, cwd, "--config")
 
 
 def read(

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.checks import suggestion, validate
@@ -19,19 +18,17 @@ from modelhost.config.request_defaults import RequestDefaults
 from modelhost.config.variables import DOTENV, available, expand, problems_in, read_dotenv
 
 DEFAULT_NAME: Final = "config.json"
-AS_SETTING: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "model name": "model",
-        "listening port": "port",
-        "system prompt": "system_prompt",
-        "log level": "log_level",
-        "log filename": "log_file",
-    }
-)
+AS_SETTING: Final[Mapping[str, str]] = {
+    "model name": "model",
+    "listening port": "port",
+    "system prompt": "system_prompt",
+    "log level": "log_level",
+    "log filename": "log_file",
+}
 """Keys that map to a setting of another name."""
 REQUEST_DEFAULTS: Final = ("temperature", "top_p", "min_p", "min_tokens_to_keep")
 """Keys that map to the request field of the same name."""
-NEUTRAL: Final[Mapping[str, int]] = MappingProxyType({"min_tokens_to_keep": 1})
+NEUTRAL: Final[Mapping[str, int]] = {"min_tokens_to_keep": 1}
 """Values that are the default of every engine, so that engines without the parameter accept them."""
 SERVERS: Final = "servers"
 REQUIRED: Final = (
@@ -43,18 +40,21 @@ RENAMED_SETTINGS: Final = frozenset({*AS_SETTING.values(), "request_defaults", "
 DISTINCTIVE_KEYS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
 """Keys, with underscores, that occur in no other kind of file."""
 LEVEL: Final = "log level"
-LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType(
-    {"trace": "debug", "debug": "debug", "info": "info", "warning": "warning", "error": "error", "critical": "error"}
-)
+LOG_LEVELS: Final[Mapping[str, str]] = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "warning": "warning",
+    "error": "error",
+    "critical": "error",
+}
 """The log levels of the file and ours."""
-PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "wait_for_tools": "ready",  # the servers are started before the model is loaded
-        "log_prompts": True,  # requests and answers are logged
-        "strict_prompts": True,  # there are no other statuses
-        "shutdown_timeout": 600.0,  # requests in flight are completed: as long as an answer with tools may take
-    }
-)
+PRESETS: Final[Mapping[str, Any]] = {
+    "wait_for_tools": "ready",  # the servers are started before the model is loaded
+    "log_prompts": True,  # requests and answers are logged
+    "strict_prompts": True,  # there are no other statuses
+    "shutdown_timeout": 600.0,  # requests in flight are completed: as long as an answer with tools may take
+}
 """Further settings that LLM-Server's behaviour requires."""
 
 
@@ -117,7 +117,7 @@ def _twin(key: object) -> str:
     return str(key).replace(" ", "_")
 
 
-FIRST_SPELLING: Final[Mapping[str, str]] = MappingProxyType({_twin(key): key for key in REQUIRED})
+FIRST_SPELLING: Final[Mapping[str, str]] = {_twin(key): key for key in REQUIRED}
 
 
 def _spelled(document: Mapping[Any, Any]) -> tuple[dict[str, tuple[str, Any]], list[str]]:

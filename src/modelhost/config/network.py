@@ -50,7 +50,6 @@ class Proxy:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` points to this machine."""
     host = (urlsplit(url).hostname or "").lower()
     try:
         address = ipaddress.ip_address(host)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
-from modelhost.config import choices, request_defaults
+from modelhost.config import request_defaults, value_types
 from modelhost.config.alerts import AlertRules, Webhook
 from modelhost.config.databases import DatabaseUrl
 from modelhost.config.engines import ENGINE_PACKAGES
-from modelhost.config.metric_levels import MetricLevels
-from modelhost.config.value_types import HostName, HttpUrl, SizeText, UrlPath, WaitForTools
+from modelhost.config.value_types import HostName, HttpUrl, MetricLevels, SizeText, UrlPath, WaitForTools
 
 if TYPE_CHECKING:
     EngineName = str
@@ -30,7 +29,7 @@ RequestDefaults = Annotated[dict[str, Any], AfterValidator(request_defaults.chec
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
-def _setting(*, panel: str, description: str, default: Any = None, flags: Sequence[str] = (), **limits: Any) -> Any:
+def _setting(description: str, *, panel: str, default: Any = None, flags: Sequence[str] = (), **limits: Any) -> Any:
     """A field of :class:`Settings`; ``panel`` groups it in the help, ``flags`` replace those made from its name."""
     extra: JsonDict = {"panel": panel, **({"flags": list(flags)} if flags else {})}
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
@@ -55,391 +54,353 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Text | None = _model(
-        description="What to serve: nothing (the bundled modelhost-nano), a GGUF file, a Hugging Face directory, "
+        "What to serve: nothing (the bundled modelhost-nano), a GGUF file, a Hugging Face directory, "
         "a hub id `org/name[:file-or-quant]`, or the base URL of an OpenAI-compatible server (several: with commas)."
     )
     alias: tuple[Text, ...] = _model(
-        default=(),
-        description="Names under which the model answers; the first is its main name. Default: from the file's name.",
+        "Names under which the model answers; the first is its main name. Default: from the file's name.", default=()
     )
-    revision: Text | None = _model(description="Branch, tag or commit of a model from the hub.")
+    revision: Text | None = _model("Branch, tag or commit of a model from the hub.")
     engine: EngineName | None = _model(
-        description="The engine that runs the model. Default: chosen by the model's format and the machine."
+        "The engine that runs the model. Default: chosen by the model's format and the machine."
     )
     engine_options: dict[str, Any] = _engine(
-        default={},
-        description="Options of the engine, as `key=value`; the engine checks them.",
-        flags=("--engine-option",),
+        "Options of the engine, as `key=value`; the engine checks them.", default={}, flags=("--engine-option",)
     )
-    remote_api_key: Secret | None = _model(description="API key for the server of a remote model.")
+    remote_api_key: Secret | None = _model("API key for the server of a remote model.")
 
     worker_python: Text | None = _engine(
-        description="Python that runs the engine, such as that of another virtual environment with modelhost "
+        "Python that runs the engine, such as that of another virtual environment with modelhost "
         "installed. Default: the host's own."
     )
-    worker_env: dict[str, SecretStr] = _engine(
-        default={}, description="Environment variables of the worker, as `KEY=value`."
-    )
+    worker_env: dict[str, SecretStr] = _engine("Environment variables of the worker, as `KEY=value`.", default={})
 
     models_config: Text | None = _several_models(
-        description="Registry of models, YAML or JSON; the running host applies changes to it. Default: "
+        "Registry of models, YAML or JSON; the running host applies changes to it. Default: "
         "`models.yaml`, `models.yml` or `models.json`, if it exists."
     )
     memory_budget: SizeText | None = _several_models(
-        description="Memory that all models together may use: bytes, `24GB`, `24GiB` or `80%` of the machine's "
+        "Memory that all models together may use: bytes, `24GB`, `24GiB` or `80%` of the machine's "
         "memory. Default: 90%."
     )
-    gpu_memory_budget: SizeText | None = _several_models(description="The same for each GPU. Default: 90%.")
+    gpu_memory_budget: SizeText | None = _several_models("The same for each GPU. Default: 90%.")
     max_models: int | None = _several_models(
-        ge=1, description="Maximum number of models loaded at the same time. Default: as many as fit."
+        "Maximum number of models loaded at the same time. Default: as many as fit.", ge=1
     )
     chat_speech_model: Text | None = _several_models(
-        description="Model that speaks the answers to chats with `modalities` of text and audio. Default: none."
+        "Model that speaks the answers to chats with `modalities` of text and audio. Default: none."
     )
     model_patterns: dict[str, str] = _several_models(
-        default={"claude-*": "*"},
-        description="Which model answers to names that no model has, as `PATTERN=MODEL` with `*` for any characters; "
+        "Which model answers to names that no model has, as `PATTERN=MODEL` with `*` for any characters; "
         "the model `*` is the active one. Default: the active one to `claude-*`, as coding agents ask for it.",
+        default={"claude-*": "*"},
         flags=("--model-pattern",),
     )
-    require_model: bool = _several_models(
-        default=False, description="Refuse requests of OpenAI's APIs without `model`."
-    )
-    allow_models: choices.AllowedModels | None = _several_models(
-        description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
+    require_model: bool = _several_models("Refuse requests of OpenAI's APIs without `model`.", default=False)
+    allow_models: value_types.AllowedModels | None = _several_models(
+        "Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
         "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "
         "host listens only on this machine; otherwise `registry`."
     )
     idle_unload_secs: float | None = _several_models(
-        gt=0, description="Seconds without a request after which a model is unloaded. Default: never."
+        "Seconds without a request after which a model is unloaded. Default: never.", gt=0
     )
     burst_requests: int = _several_models(
-        default=32,
-        ge=1,
-        description="How many more requests a loaded model may start while another waits for its memory.",
+        "How many more requests a loaded model may start while another waits for its memory.", default=32, ge=1
     )
     burst_seconds: float = _several_models(
-        default=5.0,
-        gt=0,
-        description="How long a loaded model may start requests while another waits for its memory, in seconds.",
+        "How long a loaded model may start requests while another waits for its memory, in seconds.", default=5.0, gt=0
     )
     stall_timeout: float = _limit(
+        "Seconds without progress after which a request fails, or a worker that has work is restarted.",
         default=300.0,
         gt=0,
-        description="Seconds without progress after which a request fails, or a worker that has work is restarted.",
     )
 
-    host: Text = _listening(default="127.0.0.1", description="Address to listen on.")
+    host: Text = _listening("Address to listen on.", default="127.0.0.1")
     port: int = _listening(
-        default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.", flags=("--port", "--p")
+        "Port to listen on; 0 picks a free one.", default=8000, ge=0, le=65535, flags=("--port", "--p")
     )
     ollama: bool = _listening(
-        default=False,
-        description="Also listen where Ollama does, for its clients: on `ollama_port`, on the same address. Without "
+        "Also listen where Ollama does, for its clients: on `ollama_port`, on the same address. Without "
         "it, `/api` is on the host's port, too.",
+        default=False,
     )
-    ollama_port: int = _listening(default=11434, ge=0, le=65535, description="Port for `ollama`; 0 picks a free one.")
+    ollama_port: int = _listening("Port for `ollama`; 0 picks a free one.", default=11434, ge=0, le=65535)
     api_keys: tuple[Secret, ...] = _listening(
-        default=(),
-        description="API keys; each request must contain one (`Authorization: Bearer KEY`). With `NAME=KEY`, the "
+        "API keys; each request must contain one (`Authorization: Bearer KEY`). With `NAME=KEY`, the "
         "audit log shows the name. Default: no key is required.",
+        default=(),
         flags=("--api-key",),
     )
     allow_origin: tuple[Text, ...] = _listening(
-        default=(),
-        description="Origins of other web pages that may use this host, such as `http://localhost:3000`, or `*`: "
+        "Origins of other web pages that may use this host, such as `http://localhost:3000`, or `*`: "
         "they receive CORS headers, and may use a host without keys. Default: none.",
+        default=(),
     )
     allowed_host: tuple[Text, ...] = _listening(
-        default=(),
-        description="Host names that a host without keys accepts in addition to its addresses, `localhost` and "
+        "Host names that a host without keys accepts in addition to its addresses, `localhost` and "
         "the machine's own names, such as `llm.example`, `*.example`, or `*`.",
+        default=(),
     )
-    max_body_mb: float = _limit(default=10.0, gt=0, description="Largest request body, in MB of 1,000,000 bytes.")
+    max_body_mb: float = _limit("Largest request body, in MB of 1,000,000 bytes.", default=10.0, gt=0)
     max_blob_gb: float = _limit(
+        "Largest file that a client may upload to create a model (`/api/blobs`), in GB of 1,000,000,000 bytes.",
         default=100.0,
         gt=0,
-        description="Largest file that a client may upload to create a model (`/api/blobs`), in GB of 1,000,000,000 "
-        "bytes.",
     )
     max_connections: int = _limit(
+        "Maximum number of simultaneous client connections; further ones are answered with 503 and closed.",
         default=1024,
         ge=1,
-        description="Maximum number of simultaneous client connections; further ones are answered with 503 and closed.",
     )
     header_timeout: float = _limit(
-        default=10.0, gt=0, description="Time limit for a client to send the head of a request, in seconds."
+        "Time limit for a client to send the head of a request, in seconds.", default=10.0, gt=0
     )
     body_timeout: float = _limit(
-        default=30.0, gt=0, description="How long the body of a request may pause while it arrives, in seconds."
+        "How long the body of a request may pause while it arrives, in seconds.", default=30.0, gt=0
     )
-    idle_timeout: int = _limit(
-        default=75, ge=1, description="Seconds after which a connection without a request is closed."
-    )
+    idle_timeout: int = _limit("Seconds after which a connection without a request is closed.", default=75, ge=1)
     slow_reader_timeout: float = _limit(
-        default=60.0,
-        gt=0,
-        description="How long a client may read nothing of its answer before it is disconnected, in seconds.",
+        "How long a client may read nothing of its answer before it is disconnected, in seconds.", default=60.0, gt=0
     )
 
     context_length: int | None = _engine(
-        ge=16,
-        description="Context length: maximum tokens per conversation. Default: the model's own, as memory permits.",
+        "Context length: maximum tokens per conversation. Default: the model's own, as memory permits.", ge=16
     )
     slots: int | None = _engine(
-        ge=1,
-        le=256,
-        description="Conversations that the engine processes at the same time. Default: as memory permits, up to 8.",
+        "Conversations that the engine processes at the same time. Default: as memory permits, up to 8.", ge=1, le=256
     )
-    max_slots: int | None = _engine(
-        ge=1, le=256, description="Maximum number of slots if `slots` is not set. Default: 8."
-    )
+    max_slots: int | None = _engine("Maximum number of slots if `slots` is not set. Default: 8.", ge=1, le=256)
     threads: int | None = _engine(
-        ge=1,
-        description="CPU threads for the model, at most the cores of the machine or container. Default: for "
+        "CPU threads for the model, at most the cores of the machine or container. Default: for "
         "llama.cpp one per fast core, for other engines one less than there are cores.",
+        ge=1,
     )
     gpu_layers: int | None = _engine(
-        ge=0,
-        description="Layers to place on the GPUs, whether they fit or not; 0 keeps the model off the GPUs. "
+        "Layers to place on the GPUs, whether they fit or not; 0 keeps the model off the GPUs. "
         "Default: as many as fit into the free memory; none without a GPU.",
+        ge=0,
     )
-    kv_cache_type: choices.KvCacheType = _engine(default="f16", description="Number format of the key-value cache.")
+    kv_cache_type: value_types.KvCacheType = _engine("Number format of the key-value cache.", default="f16")
     kv_cache_memory: SizeText | None = _engine(
-        description="Memory that the key-value cache of a model may use: bytes, `4GB`, `4GiB`, or `40%` of the "
+        "Memory that the key-value cache of a model may use: bytes, `4GB`, `4GiB`, or `40%` of the "
         "free memory. The number of slots and a default context are reduced to fit. Default: 25%, and no limit for "
         "slots and a context that are set."
     )
     lora: tuple[Text, ...] = _engine(
-        default=(),
-        description="LoRA adapter: `FILE` or `FILE:SCALE` for every answer, or `NAME=FILE` for requests that "
+        "LoRA adapter: `FILE` or `FILE:SCALE` for every answer, or `NAME=FILE` for requests that "
         "choose it; can be repeated.",
+        default=(),
     )
-    draft_model: Text | None = _engine(
-        description="Small GGUF model with the same vocabulary, for speculative decoding."
-    )
+    draft_model: Text | None = _engine("Small GGUF model with the same vocabulary, for speculative decoding.")
     mmproj: Text | None = _engine(
-        description="GGUF file with the encoder of the model for images, sound or both; `none` serves the model "
+        "GGUF file with the encoder of the model for images, sound or both; `none` serves the model "
         "without one. Default: the `mmproj*.gguf` beside the model, if it exists."
     )
     chat_template: Text | None = _model(
-        description="Jinja chat template to use instead of the model's own: a file, the text itself, or the name of "
+        "Jinja chat template to use instead of the model's own: a file, the text itself, or the name of "
         "one included with modelhost: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, phi4, plain, vicuna, "
         "zephyr."
     )
 
-    special_tokens: choices.SpecialTokens = _model(
-        default="text",
-        description="How to read names of special tokens, such as `<|im_end|>`, in messages of users and tools: "
+    special_tokens: value_types.SpecialTokens = _model(
+        "How to read names of special tokens, such as `<|im_end|>`, in messages of users and tools: "
         "as `text`, or `raw`, as the tokens themselves, which can forge turns.",
+        default="text",
     )
     special_token_list: tuple[Text, ...] = _model(
-        default=(),
-        description="Special token of a remote model, whose vocabulary the host cannot read; can be repeated. "
+        "Special token of a remote model, whose vocabulary the host cannot read; can be repeated. "
         "For other models: a name to neutralise in addition to those of the vocabulary.",
+        default=(),
         flags=("--special-token",),
     )
 
     request_defaults: RequestDefaults = _model(
-        default={},
-        description="Request defaults: values for requests that do not set them, such as `temperature=0.7`. "
+        "Request defaults: values for requests that do not set them, such as `temperature=0.7`. "
         "Those of a registry entry take precedence.",
+        default={},
         flags=("--request-default",),
     )
 
     request_timeout: float = _limit(
-        default=30.0, gt=0, description="How long a request may wait for its model to be ready, in seconds."
+        "How long a request may wait for its model to be ready, in seconds.", default=30.0, gt=0
     )
     load_timeout: float | None = _limit(
-        gt=0, description="Time limit for loading a model, in seconds. Default: 60, plus 1 for every 50 MB."
+        "Time limit for loading a model, in seconds. Default: 60, plus 1 for every 50 MB.", gt=0
     )
     queue_size: int = _limit(
+        "Maximum number of requests that wait for a model that is not ready; further ones are refused.",
         default=10,
         ge=0,
-        description="Maximum number of requests that wait for a model that is not ready; further ones are refused.",
     )
     max_in_flight: int = _limit(
+        "Maximum number of requests that a ready model processes at the same time; its engine batches them.",
         default=256,
         ge=1,
         le=4096,
-        description="Maximum number of requests that a ready model processes at the same time; its engine "
-        "batches them.",
     )
     keep_alive_interval: float = _limit(
-        default=15.0, gt=0, description="Seconds of silence after which a waiting stream receives a comment line."
+        "Seconds of silence after which a waiting stream receives a comment line.", default=15.0, gt=0
     )
     shutdown_timeout: float = _limit(
-        default=30.0, ge=0, description="How long requests at work may continue when the host is stopped, in seconds."
+        "How long requests at work may continue when the host is stopped, in seconds.", default=30.0, ge=0
     )
 
     mcp_config: Text | None = _tools(
-        description="File with the MCP servers whose tools the models can use, as JSON or YAML; the running host "
+        "File with the MCP servers whose tools the models can use, as JSON or YAML; the running host "
         "applies changes to it. Default: `mcp.json`, if it exists."
     )
-    max_tool_turns: int = _tools(
-        default=10, ge=1, le=100, description="Maximum number of turns in one answer with tool calls."
-    )
+    max_tool_turns: int = _tools("Maximum number of turns in one answer with tool calls.", default=10, ge=1, le=100)
     max_tool_depth: int = _tools(
+        "Maximum depth of nested tool calls, if a tool sends requests to the host that called it.",
         default=5,
         ge=1,
         le=100,
-        description="Maximum depth of nested tool calls, if a tool sends requests to the host that called it.",
     )
-    tool_loop_timeout: float = _tools(
-        default=600.0, gt=0, description="Time limit for one answer with tool calls, in seconds."
-    )
+    tool_loop_timeout: float = _tools("Time limit for one answer with tool calls, in seconds.", default=600.0, gt=0)
     question_timeout: float = _tools(
+        "How long a request for approval or for input (elicitation) waits for an answer, in seconds.",
         default=120.0,
         gt=0,
-        description="How long a request for approval or for input (elicitation) waits for an answer, in seconds.",
     )
     wait_for_tools: WaitForTools = _tools(
-        default="requests",
-        description="What waits for MCP servers that are still starting: `requests` for their tools, once per "
+        "What waits for MCP servers that are still starting: `requests` for their tools, once per "
         "server, for its `connect_timeout_seconds` but at most 15 s; with `ready`, also the host before it loads the "
         "model and listens; with `never`, nothing. `true` is `ready`, `false` is `never`.",
+        default="requests",
     )
     stable_prompts: bool = _engine(
-        default=True,
-        description="Remove lines of system prompts that are different in each request of a coding agent, so that the "
+        "Remove lines of system prompts that are different in each request of a coding agent, so that the "
         "engine reuses the prompt that it has computed. They come over Anthropic's API, from Claude Code.",
+        default=True,
     )
     mcp_port: int | None = _tools(
+        "Port of the host's own MCP servers (`/mcp`), on the same address; 0 picks a free one. "
+        "Default: the host's port.",
         ge=0,
         le=65535,
-        description="Port of the host's own MCP servers (`/mcp`), on the same address; 0 picks a free one. "
-        "Default: the host's port.",
     )
     insecure: bool = _tools(
-        default=False, description="Listen beyond this machine without an API key even though tools are configured."
+        "Listen beyond this machine without an API key even though tools are configured.", default=False
     )
 
     fetch_urls: bool = _connections(
-        default=False, description="Fetch images and documents that requests give as URLs, from public addresses."
+        "Fetch images and documents that requests give as URLs, from public addresses.", default=False
     )
     remote_mcp_servers: bool = _connections(
-        default=False,
-        description="Connect to MCP servers that requests name by URL, at public addresses, while they are answered.",
+        "Connect to MCP servers that requests name by URL, at public addresses, while they are answered.", default=False
     )
     fetch_hosts: tuple[HostName, ...] = _connections(
-        default=(),
-        description="Host, as `name` or `name:port`, that requests may name even though its address is not public; "
+        "Host, as `name` or `name:port`, that requests may name even though its address is not public; "
         "can be repeated.",
+        default=(),
         flags=("--fetch-host",),
     )
 
     data_dir: Text | None = _state(
-        description="Directory for the host's database and saved prompt caches. Default: `modelhost` in the "
-        "user's data directory."
+        "Directory for the host's database and saved prompt caches. Default: `modelhost` in the user's data directory."
     )
     database_url: DatabaseUrl | None = _state(
-        description="Database for sessions, saved states, responses and the audit log: `sqlite:///PATH`, or "
+        "Database for sessions, saved states, responses and the audit log: `sqlite:///PATH`, or "
         "`postgresql://USER:PASSWORD@HOST/NAME`. Default: SQLite, `modelhost.db` in `data_dir`."
     )
     max_sessions: int = _state(
-        default=100,
-        ge=1,
-        description="Maximum number of sessions; beyond it, an unused one is dropped: see `session_eviction`.",
+        "Maximum number of sessions; beyond it, an unused one is dropped: see `session_eviction`.", default=100, ge=1
     )
-    session_eviction: choices.SessionEviction = _state(
+    session_eviction: value_types.SessionEviction = _state(
+        "Which session is dropped: `fifo`, the one that was created first; or `lru`, the least recently used one.",
         default="fifo",
-        description="Which session is dropped: `fifo`, the one that was created first; or `lru`, the least "
-        "recently used one.",
     )
     max_session_messages: int = _state(
+        "Maximum number of messages in a session; the oldest are removed first, and the system message stays.",
         default=50,
         ge=2,
-        description="Maximum number of messages in a session; the oldest are removed first, and the system "
-        "message stays.",
     )
     session_timeout: float = _state(
-        default=60.0, gt=0, description="How long a request waits for a session that another host is using, in seconds."
+        "How long a request waits for a session that another host is using, in seconds.", default=60.0, gt=0
     )
     max_responses: int = _state(
+        "Maximum number of stored responses (`/v1/responses`), and of conversations; beyond it, the least "
+        "recently used ones are deleted.",
         default=10_000,
         ge=1,
-        description="Maximum number of stored responses (`/v1/responses`), and of conversations; beyond it, the least "
-        "recently used ones are deleted.",
     )
     max_responses_mb: float = _state(
+        "Maximum size of all stored responses and conversations, in MB; beyond it, the least recently used "
+        "ones are deleted.",
         default=1000.0,
         gt=0,
-        description="Maximum size of all stored responses and conversations, in MB; beyond it, the least recently used "
-        "ones are deleted.",
     )
     response_retention_days: int = _state(
-        default=30, ge=1, le=36_500, description="How long unused responses and conversations are kept, in days."
+        "How long unused responses and conversations are kept, in days.", default=30, ge=1, le=36_500
     )
     image_files_mb: float = _state(
+        "Disk space for images that answers name by URL, in MB; the oldest make room. Each is kept for an hour.",
         default=500.0,
         gt=0,
-        description="Disk space for images that answers name by URL, in MB; the oldest make room. Each is kept for an "
-        "hour.",
     )
-    audit_retention_days: int = _state(
-        default=90, ge=1, description="How long the audit log keeps its entries, in days."
-    )
+    audit_retention_days: int = _state("How long the audit log keeps its entries, in days.", default=90, ge=1)
 
     system_prompt: str | None = _prompts(
-        description="System message before each prompt of `POST /`; chat completions contain their own."
+        "System message before each prompt of `POST /`; chat completions contain their own."
     )
     prompt_path: tuple[UrlPath, ...] = _prompts(
-        default=(), description="Additional path that accepts prompts like `/`, such as `/ask`; can be repeated."
+        "Additional path that accepts prompts like `/`, such as `/ask`; can be repeated.", default=()
     )
-    only_prompt: bool = _prompts(default=False, description="Serve only prompts, without any other endpoint.")
+    only_prompt: bool = _prompts("Serve only prompts, without any other endpoint.", default=False)
     strict_prompts: bool = _prompts(
-        default=False,
-        description="Answer prompts only with LLM-Server's statuses (200, 400, 405, 413, 500), and use its "
+        "Answer prompts only with LLM-Server's statuses (200, 400, 405, 413, 500), and use its "
         "`Error` format also for requests that are refused before their path is known.",
+        default=False,
     )
 
     metrics_history: MetricLevels = _monitoring(
-        default="1s/10m,10s/6h,1m/7d,10m/90d",
-        description="How finely metrics are kept in the database, and for how long: intervals, each with the age at "
+        "How finely metrics are kept in the database, and for how long: intervals, each with the age at "
         "which it is deleted. Each is a multiple of the one before it.",
+        default="1s/10m,10s/6h,1m/7d,10m/90d",
     )
     metrics_cache_seconds: float = _monitoring(
+        "How long `get-metrics`, `get-gpu-stats` and `get-memory-stats` give the same answer to the same "
+        "parameters, instead of measuring again, in seconds; 0: never.",
         default=1.0,
         ge=0,
         le=3600,
-        description="How long `get-metrics`, `get-gpu-stats` and `get-memory-stats` give the same answer to the same "
-        "parameters, instead of measuring again, in seconds; 0: never.",
     )
     alerts: AlertRules = _monitoring(
-        default={},
-        description="Alert rules by name: the fields to change of a rule of the host's own, those of a new rule, or "
+        "Alert rules by name: the fields to change of a rule of the host's own, those of a new rule, or "
         "`false` to switch a rule off; see docs/monitoring.md.",
+        default={},
         flags=("--alert",),
     )
     alert_interval: float = _monitoring(
-        default=10.0, gt=0, le=300, description="Interval between two evaluations of the alert rules, in seconds."
+        "Interval between two evaluations of the alert rules, in seconds.", default=10.0, gt=0, le=300
     )
     alert_webhook: tuple[Webhook, ...] = _monitoring(
-        default=(),
-        description="URL that alerts are sent to, in the format of Alertmanager's webhooks; can be repeated.",
+        "URL that alerts are sent to, in the format of Alertmanager's webhooks; can be repeated.", default=()
     )
-    metrics_alias: choices.MetricsAlias | None = _monitoring(
-        description="Add metrics under the names of another server to `/metrics`, for its dashboards: `vllm`.",
+    metrics_alias: value_types.MetricsAlias | None = _monitoring(
+        "Add metrics under the names of another server to `/metrics`, for its dashboards: `vllm`."
     )
     otlp_endpoint: HttpUrl | None = _monitoring(
-        description="URL of a collector that traces are exported to over OTLP/HTTP, such as `http://127.0.0.1:4318`. "
+        "URL of a collector that traces are exported to over OTLP/HTTP, such as `http://127.0.0.1:4318`. "
         "Default: what OpenTelemetry's variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`), else none. Needs the extra "
-        "`otel`.",
+        "`otel`."
     )
     otlp_content: bool = _monitoring(
-        default=False, description="Export messages, answers, and the arguments and results of tools in traces."
+        "Export messages, answers, and the arguments and results of tools in traces.", default=False
     )
 
-    log_level: choices.LogLevel = _logging(default="info", description="Lowest level that is logged.")
-    log_format: choices.LogFormat = _logging(
-        default="auto", description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise."
+    log_level: value_types.LogLevel = _logging("Lowest level that is logged.", default="info")
+    log_format: value_types.LogFormat = _logging(
+        "`console`, `json`, or `auto`: console on a terminal, JSON otherwise.", default="auto"
     )
     log_file: Text | None = _logging(
-        description="File for the log in addition to standard error, including the output of workers and MCP "
+        "File for the log in addition to standard error, including the output of workers and MCP "
         "servers. At midnight it is renamed to `NAME-YYYYMMDD`; files are never deleted."
     )
     log_prompts: bool = _logging(
-        default=False,
-        description="Write the prompts and responses of `POST /`, and the output of workers and MCP servers, to "
+        "Write the prompts and responses of `POST /`, and the output of workers and MCP servers, to "
         "`log_file` at every `log_level`. No other log contains them.",
+        default=False,
     )

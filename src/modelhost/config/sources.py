@@ -13,20 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modelhost.config import environment, file
+from modelhost.config import environment, fields, file
 from modelhost.config.checks import config_error, find_problems, suggestion
 from modelhost.config.environment import read_dotenv_settings
-from modelhost.config.fields import (
-    DEFAULT,
-    SETTINGS,
-    GivenValue,
-    Origin,
-    Setting,
-    SourceValues,
-    merge,
-    parse_pairs,
-    parse_scalar,
-)
 from modelhost.config.file import DEFAULT_FILES, default_files_in
 from modelhost.config.llm_server import LlmServerFile
 from modelhost.config.settings import Settings
@@ -37,7 +26,7 @@ class EffectiveConfig:
     """The configuration of a host. ``origins`` has an entry for every setting; ``warnings`` are for the user."""
 
     settings: Settings
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, fields.Origin]
     file: Path | None = None
     warnings: tuple[str, ...] = ()
     read_again: Callable[[], EffectiveConfig] | None = field(default=None, compare=False, repr=False)
@@ -66,7 +55,7 @@ def load(
     dotenv = read_dotenv_settings(cwd)
     path = file.find(config_path, environ=dotenv.merged_with(environ), cwd=cwd, is_llm_server=is_llm_server)
     readings = [] if path is None else [file.read(path, cwd=cwd, environ=environ, is_llm_server=is_llm_server)]
-    reading = merge([*readings, dotenv.values(), environment.read(environ), _read_flags(flags)])
+    reading = fields.merge([*readings, dotenv.values(), environment.read(environ), _read_flags(flags)])
     problems = [*reading.problems, *(problem for given in reading.given for problem in find_problems(given))]
     if problems:
         raise config_error(problems, what="the configuration", log_file=_log_file(reading))
@@ -76,40 +65,42 @@ def load(
         winning[given.setting.key] = given
     return EffectiveConfig(
         settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
-        origins=MappingProxyType({key: winning[key].origin if key in winning else DEFAULT for key in SETTINGS}),
+        origins=MappingProxyType(
+            {key: winning[key].origin if key in winning else fields.DEFAULT for key in fields.SETTINGS}
+        ),
         file=path,
         warnings=tuple(dict.fromkeys(reading.warnings)),  # two sources may read the same `.env`
     )
 
 
-def _log_file(reading: SourceValues) -> str | None:
+def _log_file(reading: fields.SourceValues) -> str | None:
     files = [given.value for given in reading.given if given.setting.key == "log_file" and not find_problems(given)]
     return files[-1] if files else None
 
 
-def _read_flags(flags: Mapping[str, Any]) -> SourceValues:
+def _read_flags(flags: Mapping[str, Any]) -> fields.SourceValues:
     given, problems = [], []
     for key, value in flags.items():
-        if key not in SETTINGS:
-            problems.append(f'unknown setting "{key}"{suggestion(key, SETTINGS)}')
+        if key not in fields.SETTINGS:
+            problems.append(f'unknown setting "{key}"{suggestion(key, fields.SETTINGS)}')
         elif value is not None:
-            setting = SETTINGS[key]
-            origin = Origin(kind="flag", name=setting.flags[0])
+            setting = fields.SETTINGS[key]
+            origin = fields.Origin(kind="flag", name=setting.flags[0])
             try:
                 typed = _typed(setting, value)
             except ValueError as error:
                 problems.append(f"{origin.name}: {error}")
             else:
-                given.append(GivenValue(setting=setting, value=typed, origin=origin, label=origin.name))
-    return SourceValues(given=tuple(given), problems=tuple(problems))
+                given.append(fields.GivenValue(setting=setting, value=typed, origin=origin, label=origin.name))
+    return fields.SourceValues(given=tuple(given), problems=tuple(problems))
 
 
-def _typed(setting: Setting, value: Any) -> Any:
+def _typed(setting: fields.Setting, value: Any) -> Any:
     """Convert the ``value`` of a flag to the type of its setting: repeated flags are a list, text is parsed."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if setting.kind == "list":
         return tuple(value) if isinstance(value, list | tuple) else (value,)
     if setting.kind == "mapping" and isinstance(value, list | tuple):
-        return parse_pairs(value)
-    return parse_scalar(setting, value) if isinstance(value, str) else value
+        return fields.parse_pairs(value)
+    return fields.parse_scalar(setting, value) if isinstance(value, str) else value

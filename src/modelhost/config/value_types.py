@@ -6,12 +6,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "console", "json"]
+SpecialTokens = Literal["text", "raw"]
+SessionEviction = Literal["fifo", "lru"]
+AllowedModels = Literal["registry", "hub", "any"]
+MetricsAlias = Literal["vllm"]
+KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
 
 # pydantic takes bits too, and anything after the unit.
 _AMOUNT: Final = re.compile(r"\d+(\.\d+)?\s*([kmgtp]i?)?b?", re.IGNORECASE | re.ASCII)
@@ -70,12 +78,10 @@ def _checked(text: str) -> str:
 SizeText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_checked)]
 """Text of a setting that :func:`parse_size` takes."""
 
-BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType(
-    {
-        **dict.fromkeys(("true", "yes", "on", "1"), True),
-        **dict.fromkeys(("false", "no", "off", "0"), False),
-    }
-)
+BOOLEANS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 
 
 def _like(literal: object) -> BeforeValidator:
@@ -162,3 +168,54 @@ def host_name(text: str) -> str:
 UrlPath = Annotated[str, AfterValidator(url_path)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 HostName = Annotated[str, AfterValidator(host_name)]
+
+
+_PART: Final = re.compile(r"(\d+)([smhd])/(\d+)([smhd])", re.ASCII)
+LONGEST_SECONDS: Final = 3650 * 86_400
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLevel:
+    """Intervals of ``step`` seconds, kept for ``keep`` seconds."""
+
+    step: int
+    keep: int
+
+
+def parse_levels(text: str) -> tuple[MetricLevel, ...]:
+    """Return the levels of ``text``, such as ``1s/10m,10s/6h``.
+
+    Raises:
+        ValueError: it has another form, or a level that cannot be made of the one before it; the message ends a
+            sentence.
+    """
+    levels: list[MetricLevel] = []
+    for part in text.replace(" ", "").split(","):
+        found = _PART.fullmatch(part)
+        if found is None:
+            raise ValueError(f'expected intervals and how long they are kept, such as 1s/10m,1m/7d, not "{part}"')
+        step, keep = int(found[1]) * _SECONDS[found[2]], int(found[3]) * _SECONDS[found[4]]
+        if step < 1 or keep < 2 * step:
+            raise ValueError(f"{part} keeps fewer than two intervals")
+        if keep > LONGEST_SECONDS:
+            raise ValueError(f"{part} is kept for longer than {LONGEST_SECONDS // 86_400} days")
+        if levels and keep < levels[-1].keep:
+            raise ValueError(f"{part} is kept for a shorter time than the level before it")
+        if levels and (step <= levels[-1].step or step % levels[-1].step):
+            raise ValueError(f"the interval of {part} has to be a multiple of the one before it")
+        if levels and levels[-1].keep < 2 * step:
+            raise ValueError(f"{part} is made of the level before it, which is not kept for two such intervals")
+        levels.append(MetricLevel(step=step, keep=keep))
+    return tuple(levels)
+
+
+def _checked_levels(text: Any) -> Any:
+    try:
+        parse_levels(text)
+    except ValueError as error:
+        raise PydanticCustomError("metric_levels", "{reason}", {"reason": str(error)}) from None
+    return text
+
+
+MetricLevels = Annotated[str, AfterValidator(_checked_levels)]

@@ -37,11 +37,7 @@ def expand(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def parse_dotenv(content: bytes) -> dict[str, str]:
-    """Parse the variables of a ``.env`` file.
-
-    Raises:
-        ValueError: it is not UTF-8 text.
-    """
+    """Parse the variables of a ``.env`` file; raises ValueError if it is not UTF-8 text."""
     # Without interpolation: python-dotenv would read the process environment for it.
     found = lazy.dotenv.dotenv_values(stream=io.StringIO(content.decode("utf-8-sig")), interpolate=False)
     return {name: text for name, text in found.items() if text is not None}

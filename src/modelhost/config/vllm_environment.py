@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.checks import config_error, suggestion
@@ -74,58 +73,53 @@ def _one_of(choices: Mapping[str, str]) -> ParseText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """One variable: its parser and its description."""
-
     read: ParseText
     meaning: str
 
 
-VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
-    {
-        "VLLM_MODEL_NAME": Variable(
-            read=str, meaning="The model: a hub id, a file, or a name in `models.yaml`. Default: the bundled model."
-        ),
-        "VLLM_TENSOR_PARALLEL_SIZE": Variable(
-            read=_number(int, 1, math.inf),
-            meaning="GPUs that share each layer, with vLLM. llama.cpp distributes a model over all GPUs automatically.",
-        ),
-        "VLLM_GPU_MEMORY_UTILIZATION": Variable(
-            read=_number(float, 0, 1, is_above=True),
-            meaning="The share of each GPU's memory that models may use, like `gpu_memory_budget`. Default: 0.9.",
-        ),
-        "VLLM_MAX_MODEL_LEN": Variable(
-            read=_number(int, 16, math.inf),
-            meaning="Maximum tokens per conversation, like `context_length`. Default: the model's own, as "
-            "memory permits.",
-        ),
-        "VLLM_DTYPE": Variable(
-            read=_one_of({name: name for name in DTYPES}),
-            meaning="The number format, with engines that load safetensors; a GGUF file has its own. "
-            "Default: `float16` on GPUs and Apple silicon if the model supports it, else `auto`, the best format for "
-            "engine and files.",
-        ),
-        "VLLM_DEFAULT_TEMPERATURE": Variable(
-            read=_number(float, 0, HIGHEST_TEMPERATURE),
-            meaning="`temperature` of calls without one. Default: the model's, else 0.7.",
-        ),
-        "VLLM_DEFAULT_MAX_TOKENS": Variable(
-            read=_number(int, 1, math.inf),
-            meaning="`max_tokens` of calls without it. Default: the model's, else 512.",
-        ),
-        "VLLM_DEFAULT_TOP_P": Variable(
-            read=_number(float, 0, 1), meaning="`top_p` of calls without it. Default: the model's, else 1.0."
-        ),
-        "VLLM_DEFAULT_TOP_K": Variable(
-            read=_number(int, -1, math.inf),
-            meaning="`top_k` of calls without it; -1 is off. Default: the model's, else -1.",
-        ),
-        "VLLM_LOG_LEVEL": Variable(
-            read=_one_of(LEVELS),
-            meaning="Lowest level that is logged on standard error, like `log_level`. Default: `INFO` if one "
-            "of these variables is set or the client is FluidMCP, else `WARNING`.",
-        ),
-    }
-)
+VARIABLES: Final[Mapping[str, Variable]] = {
+    "VLLM_MODEL_NAME": Variable(
+        read=str, meaning="The model: a hub id, a file, or a name in `models.yaml`. Default: the bundled model."
+    ),
+    "VLLM_TENSOR_PARALLEL_SIZE": Variable(
+        read=_number(int, 1, math.inf),
+        meaning="GPUs that share each layer, with vLLM. llama.cpp distributes a model over all GPUs automatically.",
+    ),
+    "VLLM_GPU_MEMORY_UTILIZATION": Variable(
+        read=_number(float, 0, 1, is_above=True),
+        meaning="The share of each GPU's memory that models may use, like `gpu_memory_budget`. Default: 0.9.",
+    ),
+    "VLLM_MAX_MODEL_LEN": Variable(
+        read=_number(int, 16, math.inf),
+        meaning="Maximum tokens per conversation, like `context_length`. Default: the model's own, as memory permits.",
+    ),
+    "VLLM_DTYPE": Variable(
+        read=_one_of({name: name for name in DTYPES}),
+        meaning="The number format, with engines that load safetensors; a GGUF file has its own. "
+        "Default: `float16` on GPUs and Apple silicon if the model supports it, else `auto`, the best format for "
+        "engine and files.",
+    ),
+    "VLLM_DEFAULT_TEMPERATURE": Variable(
+        read=_number(float, 0, HIGHEST_TEMPERATURE),
+        meaning="`temperature` of calls without one. Default: the model's, else 0.7.",
+    ),
+    "VLLM_DEFAULT_MAX_TOKENS": Variable(
+        read=_number(int, 1, math.inf),
+        meaning="`max_tokens` of calls without it. Default: the model's, else 512.",
+    ),
+    "VLLM_DEFAULT_TOP_P": Variable(
+        read=_number(float, 0, 1), meaning="`top_p` of calls without it. Default: the model's, else 1.0."
+    ),
+    "VLLM_DEFAULT_TOP_K": Variable(
+        read=_number(int, -1, math.inf),
+        meaning="`top_k` of calls without it; -1 is off. Default: the model's, else -1.",
+    ),
+    "VLLM_LOG_LEVEL": Variable(
+        read=_one_of(LEVELS),
+        meaning="Lowest level that is logged on standard error, like `log_level`. Default: `INFO` if one "
+        "of these variables is set or the client is FluidMCP, else `WARNING`.",
+    ),
+}
 
 
 PREFERS_FLOAT16: Final = "prefers_float16"

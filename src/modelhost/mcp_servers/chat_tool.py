@@ -12,7 +12,7 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Loading, Question, Queued, Text
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
-from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
+from modelhost.operations.tools import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

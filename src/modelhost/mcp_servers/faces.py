@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, Literal
 
 FaceName = Literal["all", "llm", "models", "state", "monitor"]
@@ -14,8 +13,6 @@ Area = Literal["llm", "models", "state", "monitor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """One server: its names and areas."""
-
     name: FaceName
     title: str
     areas: frozenset[Area]
@@ -52,20 +49,18 @@ _MONITOR: Final = (
     "get-memory-stats what is in use now. The resources have the same, and the alerts that are active."
 )
 
-FACES: Final[Mapping[FaceName, Face]] = MappingProxyType(
-    {
-        face.name: face
-        for face in (
-            Face(
-                name="all",
-                title="modelhost",
-                areas=frozenset({"llm", "models", "state", "monitor"}),
-                instructions=f"{_CHAT} {_MODELS} {_STATE} {_MONITOR}",
-            ),
-            Face(name="llm", title="modelhost: chat", areas=frozenset({"llm"}), instructions=_CHAT),
-            Face(name="models", title="modelhost: models", areas=frozenset({"models"}), instructions=_MODELS),
-            Face(name="state", title="modelhost: state", areas=frozenset({"state"}), instructions=_STATE),
-            Face(name="monitor", title="modelhost: monitor", areas=frozenset({"monitor"}), instructions=_MONITOR),
-        )
-    }
-)
+FACES: Final[Mapping[FaceName, Face]] = {
+    face.name: face
+    for face in (
+        Face(
+            name="all",
+            title="modelhost",
+            areas=frozenset({"llm", "models", "state", "monitor"}),
+            instructions=f"{_CHAT} {_MODELS} {_STATE} {_MONITOR}",
+        ),
+        Face(name="llm", title="modelhost: chat", areas=frozenset({"llm"}), instructions=_CHAT),
+        Face(name="models", title="modelhost: models", areas=frozenset({"models"}), instructions=_MODELS),
+        Face(name="state", title="modelhost: state", areas=frozenset({"state"}), instructions=_STATE),
+        Face(name="monitor", title="modelhost: monitor", areas=frozenset({"monitor"}), instructions=_MONITOR),
+    )
+}

@@ -36,8 +36,6 @@ class ToolOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTool:
-    """One tool."""
-
     definition: types.Tool
     names: frozenset[str]
     """The names of its parameters; other arguments are meant for intermediaries and dropped."""

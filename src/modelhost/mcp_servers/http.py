@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from codecs import BOM_UTF8
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import mcp_types as types
@@ -24,11 +26,69 @@ from starlette.types import Message, Receive, Scope, Send
 from modelhost.background import log_failures
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
-from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.lenient import parse_call_arguments
-from modelhost.mcp_servers.open_sessions import OpenSessions
-from modelhost.mcp_servers.server import Extend
+from modelhost.mcp_servers.server import LEFT, Extend
+
+
+class OpenSessions:
+    """The open sessions, most recently used last. Ended sessions may stay until they are removed or closed."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._ids: dict[str, None] = {}
+        """In the order of their last use."""
+        self._at_work: Counter[str] = Counter()
+        self._opening = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more sessions than allowed, including those being opened."""
+        return len(self._ids) + self._opening > self._limit
+
+    @property
+    def oldest_idle(self) -> str | None:
+        """The session that has been idle for longest; ``None`` if all have a request or a stream."""
+        return next((each for each in self._ids if not self._at_work[each]), None)
+
+    @contextmanager
+    def reserve(self) -> Iterator[Callable[[str], None]]:
+        """Reserve a place for a new session; call the yielded function with its id once it is open."""
+        self._opening += 1
+        is_open = False
+
+        def add(session: str) -> None:
+            nonlocal is_open
+            if not is_open:
+                is_open = True
+                self._opening -= 1
+                self._ids[session] = None
+
+        try:
+            yield add
+        finally:
+            if not is_open:
+                self._opening -= 1
+
+    def remove(self, session: str) -> None:
+        self._ids.pop(session, None)
+
+    @contextmanager
+    def in_use(self, session: str | None) -> Iterator[None]:
+        """Mark the session as in use by a request or a stream."""
+        if session is None or session not in self._ids:
+            yield
+            return
+        self._at_work[session] += 1
+        try:
+            yield
+        finally:
+            self._at_work[session] -= 1
+            if not self._at_work[session]:
+                del self._at_work[session]
+            if session in self._ids:
+                self._ids[session] = self._ids.pop(session)
+
 
 MAX_SESSIONS: Final = 1000
 """Sessions of clients with a handshake. Beyond that the oldest idle one is closed; without one, new clients get 503."""
@@ -62,10 +122,13 @@ class McpHttp:
     ) -> None:
         """``stopping`` ends endless streams, and then the servers."""
         self._build = build
-        self._max_body_bytes = max_body_bytes
-        self._stopping = stopping
-        self._extension = extension
-        self._max_sessions = max_sessions
+        self._serve = partial(
+            _Served,
+            max_body_bytes=max_body_bytes,
+            stopping=stopping,
+            extension=extension,
+            max_sessions=max_sessions,
+        )
         self._servers: dict[FaceName, _Served] = {}
 
     async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,18 +139,15 @@ class McpHttp:
         """
         served = self._servers.get(face)
         if served is None or served.has_failed:
-            served = self._servers[face] = _Served(
-                self._build(face), self._max_body_bytes, self._stopping, self._extension, self._max_sessions
-            )
+            served = self._servers[face] = self._serve(self._build(face))
         await served.answer(scope, receive, send)
 
 
 class _Served:
-    """One server with its sessions."""
-
     def __init__(
         self,
         server: Server[Any],
+        *,
         max_body_bytes: int,
         stopping: asyncio.Event,
         extension: Extension | None,
@@ -162,7 +222,7 @@ class _Served:
             client.ends = self._stopping  # it would never end by itself
         client.give_back(body)
         session = request.headers.get(plain.SESSION_HEADER)
-        if session is None and _is_greeting(message):
+        if session is None and isinstance(message, dict) and message.get("method") == "initialize":
             await self._open(scope, client, send)
             return
         with self._sessions.in_use(session):
@@ -185,8 +245,6 @@ class _Served:
             await self._manager.handle_request(scope, client.receive, noting)
 
     async def _end(self, session: str, scope: Scope) -> None:
-        """Close a session as its client would."""
-
         async def nothing() -> Message:
             return DISCONNECT
 
@@ -233,8 +291,6 @@ class _Served:
 
 
 class _Client:
-    """The messages of the client of one HTTP request, including its disconnect."""
-
     def __init__(self, receive: Receive, ends: asyncio.Event | None) -> None:
         """``ends``: an event after which the client counts as disconnected."""
         self._receive = receive
@@ -260,7 +316,6 @@ class _Client:
         self._given_back.append({"type": "http.request", "body": body, "more_body": False})
 
     async def receive(self) -> Message:
-        """Receive the next message."""
         if self._given_back:
             return self._given_back.popleft()
         message = await (self._receive() if self.ends is None else self._until(self.ends))
@@ -269,7 +324,6 @@ class _Client:
         return message
 
     async def watch(self) -> None:
-        """Wait until the client has disconnected."""
         while not self.left.is_set():
             await self.receive()
 
@@ -294,10 +348,6 @@ def _without_dead_session(send: Send) -> Send:
         await send(message)
 
     return filtered
-
-
-def _is_greeting(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("method") == "initialize"
 
 
 def _error(code: int, message: str) -> bytes:

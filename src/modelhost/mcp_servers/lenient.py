@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from modelhost.mcp_servers.stdio_log import FLUIDMCP
+from modelhost.mcp_servers.stdio_log import FLUIDMCP, mapping
 
 TOOLS_CALL: Final = "tools/call"
 
@@ -98,7 +98,6 @@ class LenientSession:
         return not self._unanswered
 
     def receive(self, line: bytes) -> ParsedLine:
-        """Process a line of the client."""
         if not line.strip():
             return ParsedLine()
         try:
@@ -135,7 +134,7 @@ class LenientSession:
     def _requested(self, message: Json) -> ParsedLine:
         message = parse_call_arguments(message)
         method, params = message["method"], message.get("params")
-        is_modern = MODERN_KEY in _mapping(_mapping(params).get("_meta"))
+        is_modern = MODERN_KEY in mapping(mapping(params).get("_meta"))
         if method == "ping":  # not in the modern protocol, but some clients check with it whether a server is alive
             done = {"resultType": "complete"} if is_modern else {}
             return ParsedLine(answer={"jsonrpc": "2.0", "id": message.get("id"), "result": done})
@@ -155,13 +154,13 @@ class LenientSession:
 
     def _greeted(self, message: Json) -> Json:
         """Return ``initialize`` with its missing parameters added."""
-        params = _mapping(message.get("params"))
+        params = mapping(message.get("params"))
         client = params.get("clientInfo")
-        self._is_fluidmcp = _mapping(client).get("name") == FLUIDMCP
+        self._is_fluidmcp = mapping(client).get("name") == FLUIDMCP
         self._reads_answers_only = self._is_fluidmcp
         return {
             **message,
-            "params": {**_GREETING, **{key: value for key, value in params.items() if value is not None}},
+            "params": {**GREETING, **{key: value for key, value in params.items() if value is not None}},
         }
 
     def _notified(self, message: Json) -> ParsedLine:
@@ -169,7 +168,7 @@ class LenientSession:
         if method == "notifications/initialized":
             self._is_initialized = True
         elif method == "notifications/cancelled":
-            self._settle(_mapping(message.get("params")).get("requestId"))  # it will not be answered
+            self._settle(mapping(message.get("params")).get("requestId"))  # it will not be answered
         if self._is_fluidmcp and not (method == "notifications/initialized" and is_first):
             # After its first notification FluidMCP waits forever for a line after every message.
             return ParsedLine(messages=(message,), answer={"jsonrpc": "2.0", "id": None, "result": {}})
@@ -194,16 +193,16 @@ class LenientSession:
                 return
 
 
-_GREETING: Final[Mapping[str, Any]] = {
+GREETING: Final[Mapping[str, Any]] = {
     "protocolVersion": NEWEST_HANDSHAKE,
     "capabilities": {},
     "clientInfo": {"name": "unknown", "version": ""},
 }
+"""The parameters of an ``initialize`` that has none."""
 
 
 def _handshake() -> Iterable[Json]:
-    """Yield the handshake that a client omitted."""
-    yield {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": dict(_GREETING)}
+    yield {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": dict(GREETING)}
     yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
@@ -225,7 +224,7 @@ def find_problem(message: Any) -> str | None:
 
 def message_id(message: Any) -> Any:
     """Return the id for an answer to ``message``, which may be any value."""
-    key = _mapping(message).get("id")
+    key = mapping(message).get("id")
     return None if isinstance(key, bool | list | dict) else key
 
 
@@ -233,10 +232,6 @@ def _other_form(key: str | int) -> str | int:
     if isinstance(key, int):
         return str(key)
     return int(key) if key.isdecimal() else key
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _error(key: Any, code: int, message: str) -> Json:

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
-from modelhost.client.host_client import Body
-from modelhost.client.pictures import Picture
-from modelhost.client.transcript import Transcript
+from modelhost.background import cancel_and_wait
+from modelhost.client.host_client import Body, Picture, Transcript
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OwnHost:
-    """A host with ``settings``; it stops at the end of the context."""
+    """A host with ``settings`` until the end of the context; all that uses it raises SetupError if it cannot start."""
 
     def __init__(self, settings: Settings, *, launch: Mapping[str, Any]) -> None:
         """``launch`` are launch parameters for the model's engine (a registry's ``params``)."""
@@ -39,54 +38,42 @@ class OwnHost:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._starting, self._settling):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+        await cancel_and_wait(self._starting, self._settling)
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 
     async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
         return await (await self._started()).run(operation, parameters, on_progress)
 
     async def models(self) -> Sequence[str]:
-        """Return the names of the models; raises as :meth:`run` does."""
         return await (await self._started()).models()
 
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
-        """Answer a chat piece by piece; raises as :meth:`run` does."""
         async with (await self._with_tools()).chat(body, caller) as pieces:
             yield pieces
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Answer a chat at once; raises as :meth:`run` does."""
         return await (await self._with_tools()).complete(body)
 
     @asynccontextmanager
     async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-        """Speak a text; raises as :meth:`run` does."""
         async with (await self._started()).speak(body) as parts:
             yield parts
 
     async def transcribe(
         self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
     ) -> Transcript:
-        """Transcribe a sound file; raises as :meth:`run` does."""
         return await (await self._started()).transcribe(file, fields, on_progress)
 
     async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
-        """Make images; raises as :meth:`run` does."""
         return await (await self._started()).paint(body, on_progress)
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
-        """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""
         return await (await self._started()).request_defaults(model)
 
     @asynccontextmanager
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
-        """Perform the body as ``call``; raises SetupError if the host cannot be started."""
         try:
             client = await self._started()
         except BaseException:

@@ -26,16 +26,13 @@ from starlette.requests import Request
 
 from modelhost import json_text
 from modelhost.mcp_servers import lenient
+from modelhost.mcp_servers.lenient import GREETING
+from modelhost.mcp_servers.stdio_log import mapping
 
 Json = dict[str, Any]
 
 VERSION_HEADER: Final = "mcp-protocol-version"
 SESSION_HEADER: Final = "mcp-session-id"
-GREETING: Final[Mapping[str, Any]] = {
-    "protocolVersion": LATEST_HANDSHAKE_VERSION,
-    "capabilities": {},
-    "clientInfo": {"name": "unknown", "version": ""},
-}
 
 
 def is_plain(headers: Mapping[str, str], message: Any) -> bool:
@@ -45,8 +42,8 @@ def is_plain(headers: Mapping[str, str], message: Any) -> bool:
         return False
     if not isinstance(message, dict) or not isinstance(message.get("method"), str):
         return False
-    method, params = message["method"], _object(message.get("params"))
-    if method.startswith("notifications/") or types.PROTOCOL_VERSION_META_KEY in _object(params.get("_meta")):
+    method, params = message["method"], mapping(message.get("params"))
+    if method.startswith("notifications/") or types.PROTOCOL_VERSION_META_KEY in mapping(params.get("_meta")):
         return False
     return method != "initialize" or not GREETING.keys() <= params.keys()
 
@@ -73,7 +70,7 @@ async def answer(server: Server[Any], lifespan: Any, message: Json, request: Req
     key, method = message.get("id"), message["method"]
     params = message.get("params")
     if method == "initialize":
-        params = {**GREETING, **_object(params)}
+        params = {**GREETING, **mapping(params)}
     context = _OneAnswer(
         transport=TransportContext(kind="streamable-http", can_send_request=False, headers=request.headers),
         request_id=key if isinstance(key, str | int) else 0,
@@ -93,14 +90,8 @@ def error_answer(key: Any, error: types.ErrorData) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": key, "error": error.model_dump(mode="json", exclude_none=True)})
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 @dataclass(kw_only=True)
 class _OneAnswer:
-    """The channel of a plain request, which carries its answer only."""
-
     transport: TransportContext
     request_id: types.RequestId
     message_metadata: ServerMessageMetadata

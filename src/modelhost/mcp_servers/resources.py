@@ -14,10 +14,9 @@ import orjson
 from modelhost.client.host_client import HostClient
 from modelhost.mcp_servers.faces import Area
 from modelhost.operations import models, monitor, state
-from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.models import LogParameters, OneModel
-from modelhost.operations.monitor import MetricParameters, seconds_in
-from modelhost.operations.operation import NoParameters
+from modelhost.operations.monitor import GET_ALERTS, AlertParameters, MetricParameters, seconds_in
+from modelhost.operations.operation import NoParameters, Operation, P, Result
 from modelhost.operations.state import OneLabel
 
 JSON: Final = "application/json"
@@ -61,7 +60,6 @@ class Kind:
         return None
 
     def address_of(self, name: str) -> str:
-        """Return the URI of the resource ``name``."""
         return re.sub(r"\{.*\}", lambda _: quote(name, safe=IN_ADDRESSES), self.address)
 
 
@@ -75,20 +73,16 @@ async def _models(backend: HostClient) -> tuple[str, ...]:
     return tuple(model.id for model in known.models)
 
 
-async def _logs(backend: HostClient, model: str) -> Mapping[str, Any]:
-    return (await backend.run(models.LOGS, LogParameters(model_id=model))).model_dump(mode="json")
+def _result_of(
+    operation: Operation[P, Any], parameters: Callable[[str], P]
+) -> Callable[[HostClient, str], Awaitable[Mapping[str, Any]]]:
+    """Return what reads the result of ``operation``, as JSON, with the ``parameters`` of a name."""
 
+    async def read(backend: HostClient, name: str) -> Mapping[str, Any]:
+        result: Result = await backend.run(operation, parameters(name))
+        return result.model_dump(mode="json")
 
-async def _sessions(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
-    return (await backend.run(state.LIST_STATES, NoParameters())).model_dump(mode="json")
-
-
-async def _summary(backend: HostClient, session_id: str) -> Mapping[str, Any]:
-    return (await backend.run(state.STATE_SUMMARY, OneLabel(session_id=session_id))).model_dump(mode="json")
-
-
-async def _current_metrics(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
-    return (await backend.run(monitor.GET_METRICS, MetricParameters())).model_dump(mode="json")
+    return read
 
 
 async def _past_metrics(backend: HostClient, duration: str) -> Mapping[str, Any]:
@@ -104,10 +98,6 @@ def _figures(report: Mapping[str, Any]) -> Any:
     """Return what requests and models did, without the time of the report and what the machine does besides."""
     own = {name: value for name, value in report["metrics"].items() if name not in {"memory", "gpu"}}
     return own, report["models"]
-
-
-def _alerts(listed: Mapping[str, Any]) -> Any:
-    return listed["alerts"]
 
 
 async def _one(_backend: HostClient) -> tuple[str, ...]:
@@ -132,7 +122,7 @@ KINDS: Final = (
         address="model://{+model_id}/logs",
         title="Log of a model",
         description="The last log lines and events of a model.",
-        read=_logs,
+        read=_result_of(models.LOGS, lambda model: LogParameters(model_id=model)),
         listed=_models,
     ),
     Kind(
@@ -140,7 +130,7 @@ KINDS: Final = (
         address="state://sessions",
         title="Saved sessions",
         description="The names of saved states, each with its states.",
-        read=_sessions,
+        read=_result_of(state.LIST_STATES, lambda _: NoParameters()),
         listed=_one,
     ),
     Kind(
@@ -148,7 +138,7 @@ KINDS: Final = (
         address="state://session/{session_id}/summary",
         title="Saved session",
         description="The saved states and the session of a name.",
-        read=_summary,
+        read=_result_of(state.STATE_SUMMARY, lambda name: OneLabel(session_id=name)),
         listed=_none,
     ),
     Kind(
@@ -156,7 +146,7 @@ KINDS: Final = (
         address="metrics://current",
         title="Current metrics",
         description="The performance of the host and of its models in the last minute.",
-        read=_current_metrics,
+        read=_result_of(monitor.GET_METRICS, lambda _: MetricParameters()),
         listed=_one,
         changing=_figures,
     ),
@@ -176,14 +166,12 @@ KINDS: Final = (
         description="The alerts that are pending or firing.",
         read=_active_alerts,
         listed=_one,
-        changing=_alerts,
+        changing=lambda listed: listed["alerts"],
     ),
 )
 
 
 class Resources:
-    """The resources of some areas."""
-
     def __init__(self, areas: Iterable[Area], backend: HostClient) -> None:
         wanted = frozenset(areas)
         self._backend = backend
@@ -249,7 +237,6 @@ class Resources:
         return kind.changing(await kind.read(self._backend, name))
 
     def _find(self, uri: str) -> tuple[Kind, str] | None:
-        """Return the kind of ``uri`` and the name in it."""
         for kind in self._kinds:
             if (name := kind.named_in(uri)) is not None:
                 return kind, name

@@ -36,7 +36,6 @@ def input_schema(parameters: type[Parameters]) -> Schema:
 
 
 def output_schema(result: type[Result]) -> Schema:
-    """Return the schema of ``result`` as JSON."""
     return _untitled(result.model_json_schema(mode="serialization", schema_generator=_WithoutFieldTitles))
 
 

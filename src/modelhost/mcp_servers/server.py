@@ -1,10 +1,10 @@
-"""One MCP server: its tools and resources, whatever carries its messages."""
+"""One MCP server: its tools and resources, and their callers, whatever carries its messages."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import mcp_types as types
@@ -15,31 +15,114 @@ from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 
-from modelhost import json_text
+from modelhost import json_text, trace_context
 from modelhost.client.host_client import SoundClient
-from modelhost.errors import ModelhostError, NotFound
-from modelhost.exchange.caller import Face
+from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
+from modelhost.errors import InvalidRequest, ModelhostError, NotFound
+from modelhost.exchange.caller import Caller, Face
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
-from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call, traced
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result, protocol_error
 from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.lenient import LISTENING, parse_values
+from modelhost.mcp_servers.media_tools import tasks_of
 from modelhost.mcp_servers.resources import Resources
-from modelhost.mcp_servers.sound_tools import tasks_of
 from modelhost.mcp_servers.subscriptions import Subscriptions
 from modelhost.mcp_servers.tools import make_tools
+from modelhost.meters import METERS
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS
-from modelhost.operations.operation import Progress, ignore_progress
+from modelhost.operations.operation import Progress, ignore_progress, sending_progress
 from modelhost.operations.perform import OperationCall
-from modelhost.operations.progress import sending_progress
+from modelhost.tools.callbacks import DEPTH_META_KEY
+from modelhost.tracing import spans
 from modelhost.version import __version__
+from modelhost.workers.call_depth import DEPTH_HEADER
 
 log = get_logger(__name__)
-
 Context = ServerRequestContext[Any, Any]
+
+
+ACTOR: Final = "modelhost.actor"
+REQUEST_ID: Final = "modelhost.request_id"
+LEFT: Final = "modelhost.left"
+"""The key in the scope of an HTTP request for the event that its client has disconnected."""
+DEPTH_DIGITS: Final = 9  # longer numbers exceed the limit anyway
+
+
+def find_caller(ctx: Context, door: Face) -> Caller:
+    """Return the caller at ``door``, with the id of the HTTP request, or else that of the message."""
+    scope = _scope(ctx)
+    known = _text(scope.get(REQUEST_ID))
+    return Caller(
+        key_name=_text(scope.get(ACTOR)) or "",
+        face=door,
+        request_id=known if known is not None or ctx.request_id is None else str(ctx.request_id),
+    )
+
+
+def call_depth(ctx: Context) -> int:
+    """Return how deeply the call is nested in tool calls: a host that is its own tool server must not recurse forever.
+
+    Raises:
+        InvalidRequest: the given depth is no number.
+    """
+    given: Any = (ctx.meta or {}).get(DEPTH_META_KEY)
+    if given is None and ctx.request is not None:
+        given = ctx.request.headers.get(DEPTH_HEADER)
+    if given is None:
+        return 0
+    text = str(given)[:DEPTH_DIGITS]
+    if not text.isdecimal():
+        raise InvalidRequest(f"The depth of the call ({DEPTH_HEADER}) has to be a whole number, as the host sent it.")
+    return int(text)
+
+
+def traced(ctx: Context) -> AbstractContextManager[None]:
+    """Return what has the call belong to the span that the SDK records of it, or else to the client's trace."""
+    if (tracer := spans.tracer()) is not None:
+        return tracer.foreign()
+    return trace_context.request(trace_context.read(ctx.meta) if ctx.meta else None)
+
+
+@asynccontextmanager
+async def cancel_when_client_leaves(ctx: Context) -> AsyncIterator[None]:
+    """Cancel the body, silently, as soon as the client closes the connection.
+
+    Its answer could not be delivered, and answers of interrupted calls are not kept.
+    """
+    left = _scope(ctx).get(LEFT)
+    if left is None:
+        yield
+        return
+    with suppress(ClientDisconnected):
+        async with cancel_on_disconnect(left.wait):
+            yield
+
+
+def record_call(call: OperationCall) -> None:
+    METERS.mcp_calls.labels(call.operation, call.outcome).inc()
+    METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)
+    log.info(
+        "mcp_call",
+        operation=call.operation,
+        model=call.named_model if call.known_model is None else call.known_model,
+        outcome=call.outcome,
+        face=call.caller.face,
+        seconds=round(call.seconds, 4),
+    )
+
+
+def _scope(ctx: Context) -> Mapping[str, Any]:
+    scope: Mapping[str, Any] = {} if ctx.request is None else ctx.request.scope
+    return scope
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 Extend = Callable[[Server[Any]], None]
 """Extends a finished server by wrapping its handlers."""
 
@@ -124,8 +207,6 @@ async def in_its_trace(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 class _Answers:
-    """The handlers of one server."""
-
     def __init__(
         self,
         tools: Mapping[str, HostTool],

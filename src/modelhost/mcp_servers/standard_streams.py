@@ -107,11 +107,7 @@ class LineStreams:
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until everything is written.
-
-        Raises:
-            BrokenPipeError: the output has no reader any more.
-        """
+        """Wait until everything is written; raises BrokenPipeError if the output has no reader any more."""
         while self._unsent and not self.closed.done():
             if self._drained is None:
                 self._drained = self._loop.create_future()

@@ -47,8 +47,6 @@ async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:
 
 
 class _Client:
-    """The client at the other end."""
-
     def __init__(self, wire: LineStreams, log: StdioLog) -> None:
         self._wire = wire
         self._log = log

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from modelhost import logs
-from modelhost.config.choices import LogFormat, LogLevel
 from modelhost.config.directories import make_private
+from modelhost.config.value_types import LogFormat, LogLevel
 from modelhost.errors import ConfigError
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.standard_streams import UnreadableOutput
@@ -76,16 +76,13 @@ class StdioLog:
         self._open.__exit__(kind, error, trace)
 
     def started(self, serving: ServerSummary) -> None:
-        """Log that the server listens."""
         self._serving = serving
         self._note_start()
 
     def stopping(self, reason: str) -> None:
-        """Log why the server is stopping."""
         log.info("mcp_stopping", reason=reason)
 
     def stopped(self) -> None:
-        """Log that the server has stopped normally."""
         log.info("mcp_stopped")
 
     def received(self, message: Mapping[str, Any] | None, byte_count: int) -> None:
@@ -95,7 +92,6 @@ class StdioLog:
         _note_message("in", message, byte_count)
 
     def sent(self, message: Mapping[str, Any], byte_count: int) -> None:
-        """Log a line for the client."""
         _note_message("out", message, byte_count)
 
     def _note_start(self) -> None:
@@ -103,8 +99,8 @@ class StdioLog:
             log.info("mcp_started", face=it.face, host=it.host, model=it.model, pid=os.getpid())
 
     def _greeted(self, message: Mapping[str, Any]) -> None:
-        params = _mapping(message.get("params"))
-        client = _mapping(params.get("clientInfo"))
+        params = mapping(message.get("params"))
+        client = mapping(params.get("clientInfo"))
         if client.get("name") == FLUIDMCP:
             self._serve_fluidmcp()
         log.info(
@@ -158,9 +154,9 @@ def _outline(message: Mapping[str, Any] | None) -> dict[str, Any]:
     if "method" in message:
         outline["method"] = _text(message["method"])
     if message.get("method") == "tools/call":
-        outline["tool"] = _text(_mapping(message.get("params")).get("name"))
+        outline["tool"] = _text(mapping(message.get("params")).get("name"))
     if outline["kind"] == "error":
-        outline["code"] = _mapping(message["error"]).get("code")
+        outline["code"] = mapping(message["error"]).get("code")
     return outline
 
 
@@ -174,5 +170,6 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, int | float | None) else str(value)[:TEXT_CHARS]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return ``value`` if it is an object of JSON, else an empty one."""
     return value if isinstance(value, dict) else {}

@@ -1,6 +1,6 @@
-"""Subscriptions to resources: clients are notified when the contents have changed.
+"""Subscriptions of clients: to resources, and to the list of tools. They are notified when these have changed.
 
-Subscribed resources are read again and again while there are subscribers, and compared: that works for a host in this
+What is subscribed to is read again and again while there are subscribers, and compared: that works for a host in this
 process as well as for one over HTTP.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import mcp_types as types
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from modelhost.background import log_failures
@@ -23,7 +23,80 @@ from modelhost.errors import ModelhostError
 from modelhost.exchange.caller import Face
 from modelhost.mcp_servers.errors import INVALID, protocol_error
 from modelhost.mcp_servers.resources import Resources
-from modelhost.mcp_servers.tool_changes import ReadTools, ToolChanges
+
+ReadTools = Callable[[], Awaitable[object | None]]
+
+TOOLS_LOOK_SECONDS: Final = 10.0
+"""How often the models are looked at while a client that has listed the tools is connected."""
+TOOLS_STATE: Final = "modelhost.tool_changes"
+"""The key of what follows the changes in a connection's state."""
+
+
+class ToolChanges:
+    """Follows what decides which tools are listed, for all clients of one server, in both eras of the protocol."""
+
+    def __init__(self, read: ReadTools, bus: InMemorySubscriptionBus) -> None:
+        """``read`` returns what decides; ``None``: it is unknown at present, which is no change."""
+        self._read = read
+        self._bus = bus
+        self._followers = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Publish changes on the bus inside."""
+        self._add()
+        try:
+            yield
+        finally:
+            self._remove()
+
+    def follow(self, connection: Connection) -> None:
+        """Notify the client of a handshake of changes, until its connection ends; without a channel, it cannot be."""
+        if not connection.has_standalone_channel or TOOLS_STATE in connection.state:
+            return
+        changed = asyncio.Event()
+        unsubscribe = self._bus.subscribe(lambda event: changed.set() if isinstance(event, ToolsListChanged) else None)
+        telling = connection.state[TOOLS_STATE] = asyncio.create_task(
+            _tell_of_tools(connection, changed), name="telling of MCP tools"
+        )
+        self._add()
+
+        def end() -> None:
+            telling.cancel()
+            unsubscribe()
+            self._remove()
+
+        connection.exit_stack.callback(end)
+
+    def _add(self) -> None:
+        self._followers += 1
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="watching MCP tools")
+
+    def _remove(self) -> None:
+        self._followers -= 1
+        if not self._followers and self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
+    async def _watch(self) -> None:
+        known: Any = None
+        while True:
+            with log_failures("watching MCP tools"):
+                found = await self._read()
+                if found is not None and known not in (None, found):
+                    await self._bus.publish(ToolsListChanged())
+                known = known if found is None else found
+            await asyncio.sleep(TOOLS_LOOK_SECONDS)
+
+
+async def _tell_of_tools(connection: Connection, changed: asyncio.Event) -> None:
+    while True:
+        await changed.wait()
+        changed.clear()
+        await connection.send_tool_list_changed()
+
 
 Context = ServerRequestContext[Any, Any]
 
@@ -82,7 +155,6 @@ class Subscriptions:
         return types.EmptyResult()
 
     def _uris_of(self, connection: Connection) -> set[str]:
-        """Return what a connection has subscribed to."""
         uris: set[str] | None = connection.state.get(STATE)
         if uris is None:
             uris = connection.state[STATE] = set()

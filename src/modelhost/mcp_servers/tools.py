@@ -16,12 +16,10 @@ from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, chat_completi
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
-from modelhost.mcp_servers.image_tool import image_tool
+from modelhost.mcp_servers.media_tools import image_tool, sound_tools
 from modelhost.mcp_servers.schemas import MANY, ONE
-from modelhost.mcp_servers.sound_tools import sound_tools
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
-from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
-from modelhost.operations.progress import CombinedProgress
+from modelhost.operations.operation import AnyOperation, CombinedProgress, OnProgress, ignore_progress, parsed
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),
@@ -166,8 +164,6 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
 def _with_defaults(
     backend: HostClient, defaults: ChatDefaults
 ) -> Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]:
-    """Return ``model_info`` with the defaults of this server."""
-
     async def work(arguments: Mapping[str, Any], _reader: CallContext) -> ToolOutcome:
         given = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
         info = await _run(llm.MODEL_INFO, backend, given)

@@ -49,7 +49,6 @@ class Cell:
         self.sketches: dict[str, Sketch] = {}
 
     def count(self, name: str, amount: float = 1) -> None:
-        """Add to a sum."""
         self.counters[name] = self.counters.get(name, 0) + amount
 
     def observe(self, name: str, seconds: float) -> None:
@@ -64,7 +63,6 @@ class Cell:
         return found
 
     def total(self, name: str) -> float:
-        """Return a sum."""
         return self.counters.get(name, 0)
 
     def merge(self, other: Cell, sketches: Collection[str] = SKETCHES) -> None:
@@ -76,7 +74,6 @@ class Cell:
                 self.sketch(name).merge(sketch)
 
     def merge_stored(self, other: StoredCell) -> None:
-        """Add all of ``other``."""
         counters = self.counters
         for name, amount in other.counters:
             counters[name] = counters.get(name, 0) + amount

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 
 MINUTE_SECONDS: Final = 60.0
 
@@ -31,14 +31,10 @@ class Efficiency:
         return self._last / self._best if self._best else None
 
     def start(self) -> None:
-        """Begin to measure."""
         self._task = asyncio.create_task(self._measure_repeatedly(), name="measuring efficiency")
 
     async def stop(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
 
     async def _measure_repeatedly(self) -> None:
         while True:

@@ -10,11 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
+from modelhost.config.value_types import MetricLevel
 from modelhost.logs import get_logger
 from modelhost.monitor.cells import Frame, UnreadableFrameError, merge_packed, pack
-from modelhost.monitor.levels import Level
+
+SUMMARIES: Final = (3600, 21_600, 86_400)
+"""Further intervals, in seconds: long queries read those, a hundred rows instead of thousands."""
+FEWEST: Final = 30
+"""How many intervals of a summary there have to be for it to be worth its rows."""
+
+ENOUGH: Final = 0.4
+"""The share of the points that were asked for that is enough, where more would take many times as many rows."""
+
+
+def levels_of(given: Sequence[MetricLevel]) -> tuple[MetricLevel, ...]:
+    """Return the levels of the settings, the finest first, with summaries that are kept as long as the longest."""
+    longest, coarsest = max(level.keep for level in given), given[-1].step
+    summaries = [step for step in SUMMARIES if step > coarsest and step % coarsest == 0 and step * FEWEST <= longest]
+    return (*given, *(MetricLevel(step=step, keep=longest) for step in summaries))
+
+
+def level_for(levels: Sequence[MetricLevel], seconds: float, points: int) -> int:
+    """Return the place of the coarsest level that divides ``seconds`` into about ``points``, two at least."""
+    fewest = max(points * ENOUGH, 2)
+    fitting = [place for place, level in enumerate(levels) if seconds / level.step >= fewest]
+    return max(fitting, default=0)
+
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -71,7 +94,7 @@ class HistoryStore(Protocol):
 class RollUps:
     """The intervals of coarser levels that have to be merged anew, since finer frames within them were written."""
 
-    def __init__(self, levels: Sequence[Level], source: str) -> None:
+    def __init__(self, levels: Sequence[MetricLevel], source: str) -> None:
         self._levels = levels
         self._source = source
         self._due: tuple[frozenset[int], ...] = tuple(frozenset() for _ in levels)
@@ -152,7 +175,7 @@ class Span:
 
 
 def frames_of(
-    rows: HistoryRows, levels: Sequence[Level], span: Span, source: str | None = None
+    rows: HistoryRows, levels: Sequence[MetricLevel], span: Span, source: str | None = None
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the start and the content of the frames of a span, of all sources or one, each moment once.
 
@@ -163,7 +186,7 @@ def frames_of(
         yield from _frames(rows, levels, span, each)
 
 
-def _frames(rows: HistoryRows, levels: Sequence[Level], span: Span, source: str) -> Iterator[tuple[int, bytes]]:
+def _frames(rows: HistoryRows, levels: Sequence[MetricLevel], span: Span, source: str) -> Iterator[tuple[int, bytes]]:
     start, end, place = span.start, span.end, span.place
     if start >= end:
         return

@@ -7,24 +7,17 @@ through the context, in which tasks of the request run, too. Times are seconds o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from modelhost.errors import HostFault, ModelhostError
 
-class Workload(Protocol):
-    """Counts the turns at work; a :class:`modelhost.monitor.monitor.Monitor` is one."""
-
-    def turn_began(self, model: str, now: float) -> None: ...
-
-    def turn_ended(self, model: str, now: float) -> None: ...
-
-    def follow(self, turn: RunningTurn) -> None:
-        """Count the tokens of ``turn`` as they come."""
-
-    def stop_following(self, turn: RunningTurn, tokens: int) -> None:
-        """Count the rest of the ``tokens`` of a turn that has ended."""
+if TYPE_CHECKING:
+    from modelhost.monitor.monitor import Monitor
 
 
 class Turn(Protocol):
@@ -53,7 +46,8 @@ class Turn(Protocol):
 class RequestMeasure:
     """One request; its numbers are sums over its turns."""
 
-    workload: Workload
+    workload: Monitor
+    """Counts the turns at work."""
     began: float = field(default_factory=time.perf_counter)
     model: str = ""
     """The main name of the model of its turns."""
@@ -76,7 +70,6 @@ class RequestMeasure:
     tool_seconds: float = 0.0
 
     def add_turn(self, turn: Turn) -> None:
-        """Add a turn that has ended."""
         self.turns += 1
         first_at, last_at, usage = turn.first_at, turn.last_at, turn.usage
         if first_at is not None and self.first_token_seconds is None:
@@ -93,7 +86,6 @@ class RequestMeasure:
         self.accepted += accepted
 
     def add_usage(self, usage: Mapping[str, Any]) -> None:
-        """Add OpenAI's usage."""
         self.tokens_in += usage.get("prompt_tokens") or 0
         self.tokens_out += usage.get("completion_tokens") or 0
         self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
@@ -101,8 +93,6 @@ class RequestMeasure:
 
 @dataclass(slots=True, eq=False)
 class RunningTurn:
-    """A turn at work."""
-
     request: RequestMeasure
     model: str
     written: Callable[[], int]
@@ -129,7 +119,7 @@ def current() -> RequestMeasure | None:
     return _CURRENT.get()
 
 
-def begin(workload: Workload) -> RequestMeasure:
+def begin(workload: Monitor) -> RequestMeasure:
     """Return a new measure, which is the current one from now on in this task and those that it starts."""
     measure = RequestMeasure(workload)
     _CURRENT.set(measure)
@@ -172,7 +162,6 @@ def turn_ended(running: RunningTurn | None, now: float, turn: Turn) -> None:
 
 
 def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:
-    """Add the usage of a task that generates nothing."""
     if (measure := _CURRENT.get()) is not None:
         measure.model = model
         measure.add_usage(usage or {})
@@ -190,3 +179,60 @@ def tool_called(seconds: float) -> None:
     if (measure := _CURRENT.get()) is not None:
         measure.tool_calls += 1
         measure.tool_seconds += seconds
+
+
+T = TypeVar("T")
+
+
+class recording:  # noqa: N801 (used like a function made by contextlib)
+    """Record what is inside as one request, unless it is a part of one already.
+
+    ``label`` returns the main name of the model, or an empty text, of a request that had no turn.
+    """
+
+    __slots__ = ("_label", "_measure", "_monitor")
+
+    def __init__(self, monitor: Monitor, label: Callable[[], str]) -> None:
+        self._monitor = monitor
+        self._label = label
+        self._measure: RequestMeasure | None = None
+
+    def __enter__(self) -> None:
+        if current() is None:
+            self._measure = begin(self._monitor)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if (done := self._measure) is None:
+            return
+        end()
+        self._monitor.record(
+            done,
+            model=done.model or self._label(),
+            seconds=time.perf_counter() - done.began,
+            code=_code_of(error),
+            is_cancelled=error is not None and not isinstance(error, Exception),
+        )
+
+
+def recorded(
+    monitor: Monitor, opened: AbstractAsyncContextManager[T], label: Callable[[], str]
+) -> AbstractAsyncContextManager[T]:
+    """Return ``opened``, recorded as one request like :class:`recording`."""
+    return opened if current() is not None else _recorded(monitor, opened, label)
+
+
+@asynccontextmanager
+async def _recorded(
+    monitor: Monitor, opened: AbstractAsyncContextManager[T], label: Callable[[], str]
+) -> AsyncIterator[T]:
+    with recording(monitor, label):
+        async with opened as answer:
+            yield answer
+
+
+def _code_of(error: BaseException | None) -> str | None:
+    if isinstance(error, ModelhostError):
+        return error.code
+    return HostFault.code if isinstance(error, Exception) else None

@@ -5,21 +5,64 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
+from modelhost.config.value_types import MetricLevel
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
 from modelhost.monitor.engine_reports import EngineReport
-from modelhost.monitor.history import HistoryRows, HistoryStore, RollUps, Span, StoredFrame, frames_of
-from modelhost.monitor.levels import Level, level_for, levels_of
+from modelhost.monitor.history import (
+    HistoryRows,
+    HistoryStore,
+    RollUps,
+    Span,
+    StoredFrame,
+    frames_of,
+    level_for,
+    levels_of,
+)
 from modelhost.monitor.measure import RequestMeasure, RunningTurn
-from modelhost.monitor.recent import RecentAnswers
 from modelhost.monitor.windows import EVERYTHING, Point, Selection, Window, WindowParts, point_step
+
+T = TypeVar("T")
+
+
+class RecentAnswers:
+    """Answers by key, each given again for ``seconds``; with 0, none is kept. For one event loop."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: dict[str, tuple[float, Any]] = {}
+        """When each was made, and the answer."""
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def get(self, key: str, make: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer to ``key``, made by ``make`` unless there is one; those who want the same wait for it.
+
+        What ``make`` raises is raised, and not kept.
+        """
+        if not self._seconds:
+            return await make()
+        async with self._making[key]:
+            now = asyncio.get_running_loop().time()
+            self._forget(now)
+            if key not in self._kept:
+                self._kept[key] = (now, await make())
+            answer: T = self._kept[key][1]
+            return answer
+
+    def _forget(self, now: float) -> None:
+        for key in [key for key, (made_at, _) in self._kept.items() if now - made_at >= self._seconds]:
+            del self._kept[key]
+        for key in [key for key, lock in self._making.items() if key not in self._kept and not lock.locked()]:
+            del self._making[key]
+
 
 __all__ = ["Monitor", "Point", "Window", "levels_of"]
 
@@ -49,7 +92,7 @@ class Monitor:
     def __init__(
         self,
         store: HistoryStore,
-        levels: Sequence[Level],
+        levels: Sequence[MetricLevel],
         *,
         source: str,
         cache_seconds: float = 0.0,
@@ -162,7 +205,6 @@ class Monitor:
             turn.request.tokens_counted += fresh
 
     def loaded(self, model: str, seconds: float) -> None:
-        """Record a load that took ``seconds``."""
         cell = self._cell(model)
         cell.count("loads")
         cell.observe("load", seconds)
@@ -172,7 +214,6 @@ class Monitor:
         self._cell(model).count("evictions")
 
     def worker_exited(self, model: str) -> None:
-        """Record a worker that ended unexpectedly."""
         self._cell(model).count("worker_exits")
 
     def engine_reported(self, model: str, report: EngineReport, before: EngineReport | None) -> None:
@@ -325,16 +366,12 @@ class Monitor:
 
         A database that was never opened is opened only for requests.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._store.is_open or self._has_requests():
+        await cancel_and_wait(*self._tasks)
+        cells = (cell for frame in self._frames.values() for cell in frame.values())
+        if self._store.is_open or any(cell.total("requests") for cell in cells):
             with suppress(DatabaseUnavailable):  # logged when it began
                 self._clock = _later(self._clock, self.levels[0].step)
                 await self.flush()
-
-    def _has_requests(self) -> bool:
-        return any(cell.total("requests") for frame in self._frames.values() for cell in frame.values())
 
     async def _keep_following(self) -> None:
         while True:

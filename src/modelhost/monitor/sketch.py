@@ -194,7 +194,6 @@ class Sketch(BaseDDSketch):
         return *numbers, first, [counts[place] for place in used], distances
 
     def merge_unpacked(self, other: Unpacked) -> None:
-        """Add all values of ``other``."""
         if other.row:
             self._store.add_row(other.first, other.row)
         else:

@@ -51,7 +51,6 @@ class Window:
 
     @property
     def total(self) -> Cell:
-        """The sum over all models."""
         return summed(self.frame.values())
 
 
@@ -104,7 +103,6 @@ class WindowParts:
         return of_model, of_point
 
     def window(self, *, end: float, seconds: int) -> Window:
-        """Return what was merged."""
         covered = max(end - self._start, float(seconds))
         points = [
             self._point(self._points_start + place * self._step, self._step, end, total)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field
 
 from modelhost.errors import DatabaseUnavailable
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Timestamp
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.state.records import AuditEntry
 
 
 class AuditParameters(Parameters):
@@ -56,18 +54,12 @@ async def _entries(host: Host, parameters: AuditParameters, _on_progress: OnProg
         actor=parameters.actor,
         outcome=parameters.outcome,
     )
-    return AuditList(entries=[_report(entry) for entry in found])
-
-
-def _report(entry: AuditEntry) -> AuditReport:
-    return AuditReport.model_validate(entry, from_attributes=True)
+    return AuditList(entries=[AuditReport.model_validate(entry, from_attributes=True) for entry in found])
 
 
 GET_AUDIT: Final = Operation(
     name="get-audit",
     summary="List audit log entries",
-    parameters=AuditParameters,
-    result=AuditList,
     work=_entries,
     route=HttpRoute(method="GET", path="/v1/audit"),
     command=None,  # `modelhost audit`, which is in no group

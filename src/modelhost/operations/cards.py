@@ -8,23 +8,8 @@ from pydantic import Field
 
 from modelhost.engines.adapters import TASKS_WITHOUT_ADAPTERS, adapter_model_name
 from modelhost.models.residency.status import ModelStatus, State
+from modelhost.operations import reports
 from modelhost.operations.operation import Result
-from modelhost.operations.reports import (
-    ADAPTERS_HELP,
-    CONDITIONS,
-    LATENCY_HELP,
-    LOAD_CONFIG_HELP,
-    MAX_TOKENS_HELP,
-    TEMPORARY_HELP,
-    THROUGHPUT_HELP,
-    Condition,
-    Dtype,
-    IdleUnloadSeconds,
-    Quantization,
-    condition_of,
-    error_of,
-    megabytes,
-)
 
 GENERATING: Final = frozenset({"chat", "completions"})
 
@@ -40,21 +25,21 @@ class ModelCard(Result):
     aliases: list[str] = Field(description="Further names of the model.")
     engine: str
     state: State = Field(description="unloaded, queued, loading, ready, busy, stopping or failed.")
-    status: Condition = Field(description="The same, in fewer values.")
+    status: reports.Condition = Field(description="The same, in fewer values.")
     context_length: int | None = Field(description="Maximum tokens per conversation.")
     max_model_len: int | None = Field(description="The same, under vLLM's name.")
     context_window: int | None = Field(description="The same, under another name.")
-    max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
+    max_tokens: int | None = Field(description=reports.MAX_TOKENS_HELP)
     memory_usage_mb: int | None = Field(description="Measured memory use.")
     memory_required_mb: int | None = Field(
         description="Expected memory use; `null` if its files are not on this machine."
     )
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
-    dtype: Dtype = None
-    quantization: Quantization = None
-    load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
-    is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
+    dtype: reports.Dtype = None
+    quantization: reports.Quantization = None
+    load_config: dict[str, Any] = Field(default_factory=dict, description=reports.LOAD_CONFIG_HELP)
+    is_config_temporary: bool = Field(default=False, description=reports.TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that the model can process at the same time.")
     operations: list[str] = Field(
         description="Supported operations: chat, completions, embeddings, rerank, tokenize, detokenize; empty "
@@ -65,23 +50,23 @@ class ModelCard(Result):
     parent: str | None = Field(
         default=None, description="The base model, if this entry is a model with a LoRA adapter; otherwise `null`."
     )
-    adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
+    adapters: list[str] = Field(default_factory=list, description=reports.ADAPTERS_HELP)
 
 
 class ModelConfig(Result):
     """How a model is set up."""
 
     context_window: int | None = Field(description="Maximum tokens per conversation.")
-    max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
+    max_tokens: int | None = Field(description=reports.MAX_TOKENS_HELP)
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
-    dtype: Dtype = None
-    quantization: Quantization = None
-    load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
-    is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
+    dtype: reports.Dtype = None
+    quantization: reports.Quantization = None
+    load_config: dict[str, Any] = Field(default_factory=dict, description=reports.LOAD_CONFIG_HELP)
+    is_config_temporary: bool = Field(default=False, description=reports.TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that the model can process at the same time.")
     is_pinned: bool = Field(description="Whether the model is pinned: it is never evicted.")
-    idle_unload_seconds: IdleUnloadSeconds
+    idle_unload_seconds: reports.IdleUnloadSeconds
     defaults: dict[str, Any] = Field(description="The model's request defaults.")
 
 
@@ -89,8 +74,8 @@ class ModelPerformance(Result):
     """How a model does."""
 
     memory_usage_mb: int | None = Field(description="Measured memory use.")
-    throughput_tokens_per_second: float | None = Field(description=THROUGHPUT_HELP)
-    latency_ms: float | None = Field(description=f"Milliseconds {LATENCY_HELP}")
+    throughput_tokens_per_second: float | None = Field(description=reports.THROUGHPUT_HELP)
+    latency_ms: float | None = Field(description=f"Milliseconds {reports.LATENCY_HELP}")
     gpu_utilization: float | None = Field(
         default=None,
         description="Current utilization of the model's GPUs, 0 to 1; `null` if it is on none, or they do not "
@@ -118,21 +103,20 @@ class ModelInfo(Result):
 
     model_id: str
     name: str
-    status: Condition
+    status: reports.Condition
     state: State
     engine: str
     aliases: list[str]
     notes: str | None
     last_error: str | None
-    adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
+    adapters: list[str] = Field(default_factory=list, description=reports.ADAPTERS_HELP)
     config: ModelConfig
     performance: ModelPerformance
     capabilities: ModelCapabilities
 
 
 def model_card(status: ModelStatus) -> ModelCard:
-    """Return the card of one model."""
-    is_loaded = CONDITIONS[status.state] == "loaded" and status.loaded_at is not None
+    is_loaded = reports.CONDITIONS[status.state] == "loaded" and status.loaded_at is not None
     return ModelCard(
         id=status.name,
         created=int(status.loaded_at or 0) if is_loaded else 0,
@@ -140,13 +124,13 @@ def model_card(status: ModelStatus) -> ModelCard:
         aliases=list(status.aliases),
         engine=status.engine,
         state=status.state,
-        status=condition_of(status),
+        status=reports.condition_of(status),
         context_length=status.context_length,
         max_model_len=status.context_length,
         context_window=status.context_length,
         max_tokens=status.max_tokens,
-        memory_usage_mb=megabytes(status.memory_bytes),
-        memory_required_mb=megabytes(status.need_bytes),
+        memory_usage_mb=reports.megabytes(status.memory_bytes),
+        memory_required_mb=reports.megabytes(status.need_bytes),
         **_load_options(status),
         slots=status.slots,
         operations=sorted(status.operations),
@@ -175,16 +159,15 @@ def adapter_cards(status: ModelStatus) -> list[ModelCard]:
 
 
 def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> ModelInfo:
-    """Return a model in detail."""
     return ModelInfo(
         model_id=status.name,
         name=status.name,
-        status=condition_of(status),
+        status=reports.condition_of(status),
         state=status.state,
         engine=status.engine,
         aliases=list(status.aliases),
         notes=status.notes,
-        last_error=error_of(status),
+        last_error=reports.error_of(status),
         adapters=list(status.adapters),
         config=ModelConfig(
             context_window=status.context_length,
@@ -221,7 +204,7 @@ def _count(option: Any) -> int:
 def _performance(status: ModelStatus, gpu_utilization: float | None) -> ModelPerformance:
     speed, latency = status.tokens_per_second, status.latency_seconds
     return ModelPerformance(
-        memory_usage_mb=megabytes(status.memory_bytes),
+        memory_usage_mb=reports.megabytes(status.memory_bytes),
         throughput_tokens_per_second=None if speed is None else round(speed, 1),
         latency_ms=None if latency is None else round(latency * 1000, 1),
         gpu_utilization=None if gpu_utilization is None else round(gpu_utilization, 2),

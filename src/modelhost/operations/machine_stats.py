@@ -11,7 +11,7 @@ import psutil
 from pydantic import Field
 
 from modelhost.errors import InvalidRequest
-from modelhost.models.files.memory_parts import estimate_parts
+from modelhost.models.files.gguf_needs import estimate_parts
 from modelhost.models.files.memory_pools import GPU
 from modelhost.operations.operation import (
     HttpRoute,
@@ -178,7 +178,6 @@ class MachineMemory:
 
 
 def machine_memory() -> MachineMemory:
-    """Measure it."""
     return MachineMemory(
         own=measure_self(),
         available=psutil.virtual_memory().available,
@@ -318,8 +317,6 @@ def _model_memory(model: HostedModel) -> ModelMemoryStats:
 GET_GPU_STATS: Final = Operation(
     name="get-gpu-stats",
     summary="Show what the GPUs are doing: load, memory, temperature, power",
-    parameters=GpuParameters,
-    result=GpuList,
     work=_gpus,
     route=HttpRoute(method="GET", path="/v1/monitor/gpus"),
     command=None,  # `modelhost gpus`
@@ -345,14 +342,11 @@ GET_GPU_STATS: Final = Operation(
 GET_MEMORY_STATS: Final = Operation(
     name="get-memory-stats",
     summary="Show the memory of the GPUs, of the machine and of each loaded model",
-    parameters=NoParameters,
-    result=MemoryReport,
     work=_memory,
     route=HttpRoute(method="GET", path="/v1/monitor/memory"),
     command=None,
     is_read_only=True,
     area="monitor",
-    example={},
     answer={
         "gpu_memory": {
             "allocated_mb": 16384,

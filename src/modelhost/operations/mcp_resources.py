@@ -10,8 +10,7 @@ from pydantic import Field
 
 from modelhost.errors import McpServerNotFound, ToolCallFailed, ToolError, ToolServerUnavailable
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.tool_servers import ServerName
-from modelhost.operations.tools import OfServer
+from modelhost.operations.tools import OfServer, ServerName
 from modelhost.tools.status import ServerState
 
 if TYPE_CHECKING:
@@ -158,8 +157,6 @@ READING_ERRORS: Final = (McpServerNotFound, ToolServerUnavailable, ToolCallFaile
 LIST_RESOURCES: Final = Operation(
     name="list-resources",
     summary="List the resources of the MCP servers",
-    parameters=OfServer,
-    result=ResourceList,
     work=_list_resources,
     route=HttpRoute(method="GET", path="/v1/mcp/resources"),
     command="resources",
@@ -188,8 +185,6 @@ LIST_RESOURCES: Final = Operation(
 READ_RESOURCE: Final = Operation(
     name="read-resource",
     summary="Read a resource of an MCP server",
-    parameters=ResourceParameters,
-    result=ResourceContents,
     work=_read_resource,
     route=HttpRoute(method="POST", path="/v1/mcp/resources/read"),
     command="resource",
@@ -208,8 +203,6 @@ READ_RESOURCE: Final = Operation(
 LIST_PROMPTS: Final = Operation(
     name="list-prompts",
     summary="List the prompts of the MCP servers",
-    parameters=OfServer,
-    result=PromptList,
     work=_list_prompts,
     route=HttpRoute(method="GET", path="/v1/mcp/prompts"),
     command="prompts",
@@ -235,8 +228,6 @@ LIST_PROMPTS: Final = Operation(
 GET_PROMPT: Final = Operation(
     name="get-prompt",
     summary="Fill in a prompt of an MCP server",
-    parameters=PromptParameters,
-    result=FilledPrompt,
     work=_get_prompt,
     route=HttpRoute(method="POST", path="/v1/mcp/prompts/get"),
     command="prompt",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -29,14 +28,12 @@ MetricName = Literal[
 ]
 NO_VALUES: Final = "`null` without any"
 MS_PER_SECOND: Final = 1000
-DISTRIBUTIONS: Final = MappingProxyType(
-    {
-        "latency": "latency",
-        "time_to_first_token": "first_token",
-        "time_between_tokens": "between_tokens",
-        "queue": "queue",
-    }
-)
+DISTRIBUTIONS: Final = {
+    "latency": "latency",
+    "time_to_first_token": "first_token",
+    "time_between_tokens": "between_tokens",
+    "queue": "queue",
+}
 """The monitor's name of each group that is a distribution; ``loads`` has one and more."""
 
 

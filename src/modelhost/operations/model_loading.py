@@ -6,22 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, Field
 
+from modelhost import errors
 from modelhost.config.request_defaults import LARGEST_COUNT, RequestDefaults
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
-from modelhost.errors import (
-    DownloadFailed,
-    EngineMissing,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelBusy,
-    ModelFailed,
-    ModelFileInvalid,
-    ModelFileMissing,
-    ModelNotAllowed,
-    ModelNotFound,
-    QueueTimeout,
-    WorkerStartFailed,
-)
 from modelhost.models.residency.status import State
 from modelhost.operations.models import OneModel, main_name, status_of
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Progress, Result
@@ -76,7 +63,6 @@ class LoadParameters(OneModel):
 
     @property
     def config(self) -> LoadConfig:
-        """The configuration among them."""
         return LoadConfig(**{name: getattr(self, name) for name in LOAD_FIELDS})
 
 
@@ -217,7 +203,7 @@ async def _name_to_load(host: Host, name: str, on_progress: OnProgress) -> str:
     """Return the main name of a model, which is added to the host's models if necessary and allowed."""
     try:
         return (await host.find_or_add(name, on_progress=_download_progress(on_progress))).name
-    except (ModelNotFound, ModelNotAllowed) as error:
+    except (errors.ModelNotFound, errors.ModelNotAllowed) as error:
         error.param = "model_id"
         raise
 
@@ -231,7 +217,7 @@ def _name_without_adapter(host: Host, name: str) -> str:
     model = main_name(host, name)
     status = status_of(host, model)
     if name in {f"{each}:{adapter}" for each in (model, *status.aliases) for adapter in status.adapters}:
-        raise InvalidRequest(
+        raise errors.InvalidRequest(
             f'"{name}" is {model} with an adapter, which each request chooses for itself; name "{model}".',
             param="model_id",
         )
@@ -241,22 +227,20 @@ def _name_without_adapter(host: Host, name: str) -> str:
 LOAD: Final = Operation(
     name="load-model",
     summary="Load a model, optionally with another configuration, and return the expected load time",
-    parameters=LoadParameters,
-    result=Loading,
     work=_load,
     route=HttpRoute(method="POST", path="/v1/models/load"),
     command="load",
     errors=(
-        ModelNotFound,
-        ModelNotAllowed,
-        WorkerStartFailed,
-        ModelFailed,
-        InsufficientMemory,
-        QueueTimeout,
-        DownloadFailed,
-        EngineMissing,
-        ModelFileMissing,
-        ModelFileInvalid,
+        errors.ModelNotFound,
+        errors.ModelNotAllowed,
+        errors.WorkerStartFailed,
+        errors.ModelFailed,
+        errors.InsufficientMemory,
+        errors.QueueTimeout,
+        errors.DownloadFailed,
+        errors.EngineMissing,
+        errors.ModelFileMissing,
+        errors.ModelFileInvalid,
     ),
     reports_progress=True,
     audited=("model_id", "model", "wait", *LOAD_FIELDS, "persist", "force"),
@@ -275,12 +259,10 @@ LOAD: Final = Operation(
 UNLOAD: Final = Operation(
     name="unload-model",
     summary="Unload a model",
-    parameters=UnloadParameters,
-    result=Unloading,
     work=_unload,
     route=HttpRoute(method="POST", path="/v1/models/unload"),
     command="unload",
-    errors=(ModelNotFound, ModelBusy),
+    errors=(errors.ModelNotFound, errors.ModelBusy),
     audited=("model_id", "model", "force"),
     example={"model_id": "qwen", "force": False},
     answer={
@@ -294,12 +276,10 @@ UNLOAD: Final = Operation(
 SELECT: Final = Operation(
     name="select-model",
     summary="Select the active model, which answers requests without a model",
-    parameters=OneModel,
-    result=Selection,
     work=_select,
     route=HttpRoute(method="POST", path="/v1/models/select"),
     command="select",
-    errors=(ModelNotFound,),
+    errors=(errors.ModelNotFound,),
     audited=("model_id", "model"),
     example={"model_id": "qwen"},
     answer={"status": "switching", "model": "qwen", "queue_length": 0},
@@ -307,12 +287,10 @@ SELECT: Final = Operation(
 CONFIGURE: Final = Operation(
     name="set-model-config",
     summary="Set a model's default request parameters",
-    parameters=ConfigParameters,
-    result=Configuration,
     work=_configure,
     route=HttpRoute(method="POST", path="/v1/models/config"),
     command="set",
-    errors=(ModelNotFound,),
+    errors=(errors.ModelNotFound,),
     audited=("model_id", "model", "config"),
     example={"model_id": "qwen", "config": {"max_tokens": 1024, "temperature": 0.7}},
     answer={
@@ -324,12 +302,10 @@ CONFIGURE: Final = Operation(
 PULL: Final = Operation(
     name="pull-model",
     summary="Download a model from the hub and add it to the host; answers when the download is complete",
-    parameters=PullParameters,
-    result=Pulled,
     work=_pull,
     route=HttpRoute(method="POST", path="/v1/models/pull"),
     command=None,  # `modelhost models pull` needs no host, unless it is given one
-    errors=(ModelNotAllowed, DownloadFailed, EngineMissing),
+    errors=(errors.ModelNotAllowed, errors.DownloadFailed, errors.EngineMissing),
     reports_progress=True,
     audited=("model", "model_id", "revision"),
     example={"model": "Qwen/Qwen3-4B-GGUF:Q4_K_M", "revision": "main"},

@@ -150,31 +150,23 @@ def _example(state: State = State.READY, in_flight: int = 0) -> HostStatus:
 LIST: Final = Operation(
     name="list-models",
     summary="List the models, loaded or not",
-    parameters=NoParameters,
-    result=Models,
     work=_list,
     route=None,  # OpenAI's list: http/openai/models.py
     is_read_only=True,
-    example={},
     answer=lambda: _models_of(_example()),
 )
 STATUS: Final = Operation(
     name="models-status",
     summary="Show the state and memory use of all models",
-    parameters=NoParameters,
-    result=HostReport,
     work=_status,
     route=HttpRoute(method="GET", path="/v1/models/status"),
     command="status",
     is_read_only=True,
-    example={},
     answer=lambda: host_report(_example(State.BUSY, in_flight=1)),
 )
 INFO: Final = Operation(
     name="get-model-info",
     summary="Show a model's configuration, performance and capabilities",
-    parameters=OneModel,
-    result=ModelInfo,
     work=_info,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/info"),
     is_read_only=True,
@@ -186,8 +178,6 @@ INFO: Final = Operation(
 LOGS: Final = Operation(
     name="get-model-logs",
     summary="Show the last log lines and events of a model",
-    parameters=LogParameters,
-    result=ModelLogs,
     work=_logs,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/logs"),
     is_read_only=True,

@@ -1,10 +1,10 @@
-"""The operation on the metrics of the host and of its models; those on the machine are in `machine_stats`."""
+"""The operations on metrics of the host and of its models, and on alerts; those of the machine: `machine_stats`."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
@@ -23,12 +23,13 @@ from modelhost.operations.metric_groups import (
     groups_of,
     sketches_of,
 )
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, TextList
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, TextList, Timestamp
 from modelhost.plurals import counted
 from modelhost.workers.gpu_stats import gpu_stats
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+    from modelhost.monitor.alerts.states import Alert
 
 ALL: Final[tuple[MetricName, ...]] = get_args(MetricName)
 POINTS: Final = 60
@@ -41,11 +42,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds_in(duration: str) -> int:
-    """Return the seconds of ``duration``: a number of them, or with a unit.
-
-    Raises:
-        InvalidRequest: it is neither.
-    """
+    """Return the seconds of ``duration``: a number of them, or with a unit; raises InvalidRequest if it is neither."""
     found = _DURATION.fullmatch(duration)
     if found is None or not int(found[1]):
         raise InvalidRequest(
@@ -167,7 +164,6 @@ def report_of(window: Window, wanted: frozenset[str], now: Mapping[str, Any], *,
 
 
 async def _now_groups(host: Host, wanted: Collection[str]) -> Mapping[str, Any]:
-    """Return the groups about this moment."""
     found: dict[str, Any] = {}
     if {"memory", "gpu"}.isdisjoint(wanted):
         return found
@@ -214,8 +210,6 @@ def example_metrics() -> MetricReport:
 GET_METRICS: Final = Operation(
     name="get-metrics",
     summary="Show the performance of the host and of its models over a window of time",
-    parameters=MetricParameters,
-    result=MetricReport,
     work=_metrics,
     route=HttpRoute(method="GET", path="/v1/monitor/metrics"),
     command=None,  # `modelhost stats`, which is in no group
@@ -225,4 +219,96 @@ GET_METRICS: Final = Operation(
     audited=("duration_seconds", "metrics", "model"),
     example={"duration_seconds": 60, "metrics": ["throughput", "latency", "memory"]},
     answer=example_metrics,
+)
+
+
+class AlertParameters(Parameters):
+    """Which alerts."""
+
+    limit: int = Field(default=100, ge=0, le=10_000, strict=False, description="Maximum number of past changes.")
+    before: Timestamp | None = Field(default=None, description="Only changes before this time: `2026-01-01T12:00:00Z`.")
+    rule: str | None = Field(default=None, description="Only alerts of this rule.")
+
+
+class AlertReport(Result):
+    """One alert."""
+
+    rule: str = Field(description="The name of the rule.")
+    subject: str = Field(description="The model, memory pool or GPU; empty for the host as a whole.")
+    host: str = Field(description="The name of the host: its machine and data directory.")
+    severity: str = Field(description="`info`, `warning` or `critical`.")
+    state: str = Field(description="`pending`, `firing` or `resolved`.")
+    condition: str
+    value: float = Field(description="The last value that met the condition.")
+    summary: str = Field(description="What it means, and what to do.")
+    started_at: datetime = Field(description="Since when the condition holds, or held.")
+    fired_at: datetime | None
+    resolved_at: datetime | None
+
+
+class AlertList(Result):
+    """Alerts of now and of the past."""
+
+    active: list[AlertReport] = Field(description="The alerts of this host that are pending or firing.")
+    history: list[AlertReport] = Field(
+        description="Alerts that fired and were resolved, the newest change first; of all hosts with this database."
+    )
+    history_error: str | None = Field(default=None, description="Why the history cannot be read; it is then empty.")
+
+
+def active_alerts(host: Host, rule: str | None = None) -> AlertList:
+    """Return the active alerts without their history, which needs no database."""
+    return AlertList(active=_reports(alert for alert in host.alerts.active if rule in {None, alert.rule}), history=[])
+
+
+async def _alerts(host: Host, parameters: AlertParameters, _on_progress: OnProgress) -> AlertList:
+    active = active_alerts(host, parameters.rule)
+    if not parameters.limit:
+        return active
+    try:
+        past = await host.alerts.history(limit=parameters.limit, before=parameters.before, rule=parameters.rule)
+    except DatabaseUnavailable as error:  # what is active is known all the same, and may say why
+        return active.model_copy(update={"history_error": error.message})
+    return AlertList(active=active.active, history=_reports(past))
+
+
+def _reports(alerts: Iterable[Alert]) -> list[AlertReport]:
+    return [_report(alert) for alert in alerts]
+
+
+def _report(alert: Alert) -> AlertReport:
+    times = {name: _time(getattr(alert, name)) for name in ("started_at", "fired_at", "resolved_at")}
+    others = {name: getattr(alert, name) for name in AlertReport.model_fields if name not in times}
+    return AlertReport.model_validate({**others, **times})
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+_EXAMPLE: Final[dict[str, Any]] = {
+    "rule": "worker-exits",
+    "subject": "qwen",
+    "host": "gpu-1-5d41402a",
+    "severity": "critical",
+    "state": "firing",
+    "condition": "increase(worker_exits, 600 s) >= 3",
+    "value": 3.0,
+    "summary": "The model's worker keeps ending. `modelhost models logs MODEL` shows its last lines.",
+    "started_at": "2026-01-01T12:00:00Z",
+    "fired_at": "2026-01-01T12:00:00Z",
+    "resolved_at": None,
+}
+
+GET_ALERTS: Final = Operation(
+    name="get-alerts",
+    summary="List active alerts and their history",
+    work=_alerts,
+    route=HttpRoute(method="GET", path="/v1/monitor/alerts"),
+    command=None,  # `modelhost alerts`, which is in no group
+    is_read_only=True,
+    area="monitor",
+    audited=("limit", "before", "rule"),
+    example={"limit": 20, "rule": "worker-exits"},
+    answer={"active": [_EXAMPLE], "history": [_EXAMPLE], "history_error": None},
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from modelhost.errors import InvalidRequest, ModelhostError, UnsupportedParameter
 
@@ -54,8 +58,6 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The progress of an operation."""
-
     fraction: float | None
     """0 to 1, where it is known."""
     message: str
@@ -86,7 +88,6 @@ class HttpRoute:
 
     @property
     def path_names(self) -> tuple[str, ...]:
-        """The parameters in the path."""
         return tuple(_IN_BRACES.findall(self.path))
 
     def path_with(self, fill: Callable[[str], str]) -> str:
@@ -100,13 +101,12 @@ Area = Literal["llm", "models", "tools", "sessions", "state", "monitor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[P, R]):
-    """One operation on a host."""
-
     name: str
     """Its name as a tool, in metrics and in logs."""
     summary: str
-    parameters: type[P]
-    result: type[R]
+    parameters: type[P] = field(init=False)
+    result: type[R] = field(init=False)
+    """Like ``parameters``, what ``work`` is annotated with."""
     work: Callable[[Any, P, OnProgress], Awaitable[R]]
     """Runs it on a :class:`modelhost.host.Host`, or on an object with the parts of one that it needs."""
     route: HttpRoute | None
@@ -121,10 +121,16 @@ class Operation(Generic[P, R]):
     """Whether it may take minutes and reports progress."""
     audited: tuple[str, ...] = ()
     """The parameters that the audit log records: never secrets, and never contents of conversations."""
-    example: Mapping[str, Any]
+    example: Mapping[str, Any] = field(default_factory=dict)
     """Parameters as JSON."""
     answer: Mapping[str, Any] | Callable[[], Result]
     """The result for them, as JSON or as what makes it."""
+
+    def __post_init__(self) -> None:
+        work: Any = self.work
+        _, parameters, _, result = work.__annotations__.values()
+        object.__setattr__(self, "parameters", work.__globals__[parameters])
+        object.__setattr__(self, "result", work.__globals__[result])
 
     @property
     def example_answer(self) -> dict[str, Any]:
@@ -176,7 +182,6 @@ def _explained(name: str, parameters: type[BaseModel], error: ValidationError) -
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the field names of the model at ``path``."""
     for part in path:
         within = model.model_fields[part].annotation
         if not (isinstance(within, type) and issubclass(within, BaseModel)):
@@ -186,3 +191,76 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 AnyOperation = Operation[Any, Any]
+
+
+_BEGINNING: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
+_EXAMPLE_TIME: Final = "2026-01-01T12:00:00Z"
+
+
+def _written(value: Any) -> Any:
+    """Refuse numbers, which pydantic would guess to be seconds or milliseconds."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _BEGINNING.match(value)):
+        return value
+    raise PydanticCustomError("datetime_type", "Input should be a time such as {example}", {"example": _EXAMPLE_TIME})
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise PydanticCustomError(
+            "timezone_aware", "Input should have a time zone, as {example} has", {"example": _EXAMPLE_TIME}
+        )
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("datetime_range", "Input should be in the years 1 to 9999 of UTC") from None
+
+
+Timestamp = Annotated[datetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_utc)]
+"""RFC 3339 with a time zone, within the years that a database supports in UTC."""
+
+
+Step = TypeVar("Step")
+
+
+@asynccontextmanager
+async def sending_progress(send: Callable[[Step], Awaitable[None]]) -> AsyncIterator[Callable[[Step], None]]:
+    """Yield a callback, for any thread, whose progress ``send`` sends in order.
+
+    All of it has been sent when the context ends; nothing is sent any more after an error.
+    """
+    loop = asyncio.get_running_loop()
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+
+    async def send_all() -> None:
+        while (progress := await steps.get()) is not None:
+            await send(progress)
+
+    sending = asyncio.create_task(send_all(), name="sending progress")
+    try:
+        yield lambda progress: _put(loop, steps, progress)
+        _put(loop, steps, None)  # behind what other threads have put before
+        await sending
+    finally:
+        sending.cancel()
+
+
+def _put(loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[Step | None], progress: Step | None) -> None:
+    loop.call_soon_threadsafe(steps.put_nowait, progress)
+
+
+class CombinedProgress:
+    """The combined progress of several concurrent operations."""
+
+    def __init__(self, count: int, on_progress: OnProgress) -> None:
+        self._fractions = [0.0] * count
+        self._on_progress = on_progress
+
+    def of(self, place: int) -> OnProgress:
+        """Return the callback of the operation ``place``, counted from 0."""
+
+        def report(progress: Progress) -> None:
+            self._fractions[place] = progress.fraction or 0.0
+            share = sum(self._fractions) / len(self._fractions)
+            self._on_progress(Progress(fraction=share, message=progress.message))
+
+        return report

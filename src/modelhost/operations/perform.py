@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.disconnect import ClientDisconnected
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 OK: Final = "ok"
 CLIENT_LEFT: Final = "client_left"
 CANCELLED: Final = "cancelled"
-DEFAULT_ACTORS: Final[Mapping[Face, str]] = MappingProxyType(
-    {"http": "anonymous", "mcp-http": "anonymous", "mcp-stdio": "local", "host": "local"}
-)
+DEFAULT_ACTORS: Final[Mapping[Face, str]] = {
+    "http": "anonymous",
+    "mcp-http": "anonymous",
+    "mcp-stdio": "local",
+    "host": "local",
+}
 """The actor of a call without a named key: anybody, or whoever could start the program."""
 
 
@@ -59,13 +62,11 @@ class OperationCall:
         self.end(error)
 
     def end(self, error: BaseException | None) -> None:
-        """Record the end and the outcome."""
         self.seconds = time.perf_counter() - self._began
         self.outcome = self.outcome or _outcome_of(error, self.caller.face)
 
     @property
     def named_model(self) -> str | None:
-        """The model in the result or in the parameters."""
         name = self.model or self.values.get("model_id", self.values.get("model"))
         return name if isinstance(name, str) else None
 

@@ -167,14 +167,12 @@ _known: Final = attrgetter(*KNOWN)
 
 
 def model_report(status: ModelStatus) -> ModelReport:
-    """Return the report on one model."""
     known = dict(zip(KNOWN, _known(status), strict=True))
     known["need_mb"], known["memory_mb"] = megabytes(status.need_bytes), megabytes(status.memory_bytes)
     return ModelReport.model_validate(known)
 
 
 def host_report(status: HostStatus) -> HostReport:
-    """Return the report on the host and its models."""
     active = next((model for model in status.models if model.name == status.active_model), None)
     since = status.switch_requested_at
     return HostReport(
@@ -234,5 +232,4 @@ class EventReport(Result):
 
 
 def event_report(event: ModelEvent) -> EventReport:
-    """Return the report on ``event``."""
     return EventReport.model_validate(event, from_attributes=True)

@@ -11,8 +11,7 @@ from pydantic import Field
 from modelhost import lazy
 from modelhost.config.value_types import LiteralOne, NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Timestamp
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result, Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -206,8 +205,6 @@ _EXAMPLE_EXPORT: Final = {
 LIST_SESSIONS: Final = Operation(
     name="list-sessions",
     summary="List the sessions, the most recently used first",
-    parameters=ListParameters,
-    result=SessionList,
     work=_list,
     route=HttpRoute(method="GET", path="/v1/sessions"),
     command="list",
@@ -221,8 +218,6 @@ LIST_SESSIONS: Final = Operation(
 SHOW_SESSION: Final = Operation(
     name="show-session",
     summary="Show a session with its messages",
-    parameters=OneSession,
-    result=SessionReport,
     work=_show,
     route=HttpRoute(method="GET", path="/v1/sessions/{session_id}"),
     command="show",
@@ -236,8 +231,6 @@ SHOW_SESSION: Final = Operation(
 DELETE_SESSION: Final = Operation(
     name="delete-session",
     summary="Delete a session",
-    parameters=OneSession,
-    result=SessionDeleted,
     work=_delete,
     route=HttpRoute(method="DELETE", path="/v1/sessions/{session_id}"),
     command="rm",
@@ -255,8 +248,6 @@ DELETE_SESSION: Final = Operation(
 EXPORT_SESSIONS: Final = Operation(
     name="export-sessions",
     summary="Export one or all sessions with their messages",
-    parameters=ExportParameters,
-    result=SessionExport,
     work=_export,
     # Not with GET: there it would be the session called "export".
     route=HttpRoute(method="POST", path="/v1/sessions/export"),
@@ -271,8 +262,6 @@ EXPORT_SESSIONS: Final = Operation(
 IMPORT_SESSIONS: Final = Operation(
     name="import-sessions",
     summary="Import sessions, replacing those with the same ids",
-    parameters=ImportParameters,
-    result=Imported,
     work=_import,
     route=HttpRoute(method="POST", path="/v1/sessions/import"),
     command="import",

@@ -266,8 +266,6 @@ _EXAMPLE: Final = {
 SAVE: Final = Operation(
     name="save-state",
     summary="Save the state of models and sessions, and optionally the metrics",
-    parameters=SaveParameters,
-    result=Saved,
     work=_save,
     route=HttpRoute(method="POST", path="/v1/state/save"),
     command="save",
@@ -296,8 +294,6 @@ SAVE: Final = Operation(
 LOAD: Final = Operation(
     name="load-state",
     summary="Restore a saved state",
-    parameters=RestoreParameters,
-    result=Restored,
     work=_load,
     route=HttpRoute(method="POST", path="/v1/state/load"),
     command="load",
@@ -326,8 +322,6 @@ LOAD: Final = Operation(
 CLEAR: Final = Operation(
     name="clear-state",
     summary="Clear all or matching sessions and saved states",
-    parameters=ClearParameters,
-    result=Cleared,
     work=_clear,
     route=HttpRoute(method="POST", path="/v1/state/clear"),
     command="clear",
@@ -340,22 +334,17 @@ CLEAR: Final = Operation(
 LIST_STATES: Final = Operation(
     name="list-states",
     summary="List the saved states by name",
-    parameters=NoParameters,
-    result=SavedSessions,
     work=_list,
     route=HttpRoute(method="GET", path="/v1/state/sessions"),
     command="list",
     is_read_only=True,
     area="state",
     errors=(DatabaseUnavailable,),
-    example={},
     answer={"sessions": [{"session_id": "before-the-update", "states": [_EXAMPLE], "size_bytes": 20480}]},
 )
 STATE_SUMMARY: Final = Operation(
     name="state-summary",
     summary="Show the saved states and the session of a name",
-    parameters=OneLabel,
-    result=StateSummary,
     work=_summary,
     route=HttpRoute(method="GET", path="/v1/state/sessions/{session_id}/summary"),
     is_read_only=True,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tool_servers, tools
-from modelhost.operations.alerts import GET_ALERTS
+from modelhost.operations import mcp_resources, model_loading, models, sessions, state, tools
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.llm import MODEL_INFO
 from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
-from modelhost.operations.monitor import GET_METRICS
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS
 from modelhost.operations.operation import AnyOperation
 
 Operations = tuple[AnyOperation, ...]
@@ -27,17 +26,17 @@ MODEL_OPERATIONS: Final[Operations] = (
 )
 TOOL_OPERATIONS: Final[Operations] = (
     tools.LIST_TOOLS,
-    tool_servers.LIST_SERVERS,
-    tool_servers.RESTART,
-    tool_servers.ENABLE,
-    tool_servers.DISABLE,
+    tools.LIST_SERVERS,
+    tools.RESTART,
+    tools.ENABLE,
+    tools.DISABLE,
     tools.CALL,
     mcp_resources.LIST_RESOURCES,
     mcp_resources.READ_RESOURCE,
     mcp_resources.LIST_PROMPTS,
     mcp_resources.GET_PROMPT,
-    questions.APPROVE,
-    questions.ANSWER,
+    tools.APPROVE,
+    tools.ANSWER,
 )
 SESSION_OPERATIONS: Final[Operations] = (
     sessions.LIST_SESSIONS,

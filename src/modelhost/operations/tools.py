@@ -1,21 +1,188 @@
-"""The operations on tools: their list, and calling one."""
+"""The operations on tools, MCP servers and their questions: lists, calls, connecting, disconnecting and answers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from modelhost.errors import McpServerNotFound, ToolNotFound
-from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.tool_servers import ServerName
-from modelhost.tools.callbacks import ApprovalRequest, CallContext
+from modelhost.errors import (
+    InvalidAnswer,
+    McpServerNotFound,
+    ModelhostError,
+    NotFound,
+    ToolNotFound,
+    ToolServerUnavailable,
+)
+from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
+from modelhost.tools.callbacks import ApprovalRequest, CallContext, ElicitationAnswer
 from modelhost.tools.entry import Approval
 from modelhost.tools.outcome import FailureCode
+from modelhost.tools.status import ServerState, ServerStatus
 
 if TYPE_CHECKING:
     from modelhost.host import Host
     from modelhost.tools.catalogue import OfferedTool
+    from modelhost.tools.hub import ToolHub
+
+ServerName = Annotated[str, Field(min_length=1, description="An MCP server: its name in `mcp.json`.")]
+
+
+class OneServer(Parameters):
+    """An MCP server."""
+
+    name: ServerName
+
+
+class ToolProblemReport(Result):
+    """What is wrong with one tool of an MCP server."""
+
+    tool: str = Field(description="The tool's name on the server, or its place in the list if it has none.")
+    location: str = Field(description="A JSON pointer into the server's description of the tool.")
+    message: str
+    is_offered: bool = Field(description="Whether models receive the tool anyway.")
+
+
+class ServerReport(Result):
+    """One MCP server."""
+
+    name: str
+    state: ServerState = Field(description="disabled, connecting, ready, restarting, failed or stopped.")
+    transport: Literal["stdio", "http", "sse"] | None
+    tools: int = Field(description="Number of tools that the server offers.")
+    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out or changed, with the reason.")
+    protocol_version: str | None = Field(description="The negotiated version of MCP.")
+    server_name: str | None = Field(description="The server's name and version.")
+    server_version: str | None
+    instructions: str | None = Field(description="Instructions for its use, from the server or from `mcp.json`.")
+    restarts: int = Field(description="Number of reconnections.")
+    last_error: str | None = Field(description="Why the last connection ended or failed.")
+    why_disabled: str | None = Field(description="Why the server is disabled.")
+    pid: int | None
+    in_flight: int = Field(description="Calls at work.")
+    calls: int = Field(description="Answered calls.")
+    failed_calls: int = Field(description="Failed calls.")
+    latency_p50_seconds: float | None = Field(description="Median duration of the last calls.")
+    latency_last_seconds: float | None
+    connect_seconds: float | None = Field(description="Time from the start to the list of tools.")
+    ready_since: float | None = Field(description="Seconds since 1970.")
+    stderr: list[str] = Field(description="The last lines of the server's log.")
+
+
+class ServerList(Result):
+    """All MCP servers, in the order of the configuration."""
+
+    object: Literal["list"] = "list"
+    data: list[ServerReport]
+    config: str | None = Field(description="The file that lists the servers; `null` if there is none.")
+    config_error: str | None = Field(
+        description="Why the current contents of the file are not in force; the previous ones are."
+    )
+
+
+async def _list_servers(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> ServerList:
+    toolbox = host.toolbox
+    return ServerList(
+        data=[_report(status) for status in host.tools.statuses()],
+        config=None if toolbox.path is None else str(toolbox.path),
+        config_error=toolbox.file_error,
+    )
+
+
+def _report(status: ServerStatus) -> ServerReport:
+    return ServerReport.model_validate(status, from_attributes=True)
+
+
+_EXAMPLE: Final = {
+    "name": "weather",
+    "state": "ready",
+    "transport": "stdio",
+    "tools": 1,
+    "tool_problems": [
+        {
+            "tool": "radar",
+            "location": "#/inputSchema/properties/area/type",
+            "message": "'str' is none of array, boolean, integer, null, number, object, string",
+            "is_offered": False,
+        }
+    ],
+    "protocol_version": "2026-07-28",
+    "server_name": "mcp-weather",
+    "server_version": "1.4.0",
+    "instructions": None,
+    "restarts": 0,
+    "last_error": None,
+    "why_disabled": None,
+    "pid": 4711,
+    "in_flight": 0,
+    "calls": 12,
+    "failed_calls": 1,
+    "latency_p50_seconds": 0.21,
+    "latency_last_seconds": 0.19,
+    "connect_seconds": 0.64,
+    "ready_since": 1767225600.0,
+    "stderr": ["weather: listening"],
+}
+_EXAMPLE_DISCONNECTED: Final = {
+    **_EXAMPLE,
+    "protocol_version": None,
+    "server_name": None,
+    "server_version": None,
+    "pid": None,
+    "ready_since": None,
+}
+LIST_SERVERS: Final = Operation(
+    name="list-tool-servers",
+    summary="Show the status of MCP servers",
+    work=_list_servers,
+    route=HttpRoute(method="GET", path="/v1/mcp/servers"),
+    command="servers",
+    is_read_only=True,
+    area="tools",
+    answer={"object": "list", "data": [_EXAMPLE], "config": "/srv/mcp.json", "config_error": None},
+)
+
+
+def _on_one_server(
+    command: str,
+    summary: str,
+    change: Callable[[ToolHub, str], Awaitable[None]],
+    *,
+    state: ServerState = ServerState.CONNECTING,
+    errors: tuple[type[ModelhostError], ...] = (McpServerNotFound, ToolServerUnavailable),
+) -> Operation[OneServer, ServerReport]:
+    """Return the operation that makes ``change`` to a server and reports on it; ``state`` is that of the example."""
+
+    async def work(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
+        await change(host.tools, parameters.name)
+        return _report(host.tools.status(parameters.name))
+
+    return Operation(
+        name=f"{command}-tool-server",
+        summary=summary,
+        work=work,
+        route=HttpRoute(method="POST", path=f"/v1/mcp/servers/{{name}}/{command}"),
+        command=command,
+        area="tools",
+        errors=errors,
+        audited=("name",),
+        example={"name": "weather"},
+        answer={**_EXAMPLE_DISCONNECTED, "state": state.value},
+    )
+
+
+RESTART: Final = _on_one_server("restart", "Reconnect an MCP server", lambda hub, name: hub.restart(name))
+ENABLE: Final = _on_one_server(
+    "enable", "Enable an MCP server until its entry in the file changes", lambda hub, name: hub.enable(name)
+)
+DISABLE: Final = _on_one_server(
+    "disable",
+    "Disable an MCP server until its entry in the file changes",
+    lambda hub, name: hub.disable(name),
+    state=ServerState.DISABLED,
+    errors=(McpServerNotFound,),
+)
 
 
 class OfServer(Parameters):
@@ -110,8 +277,6 @@ async def _call(host: Host, parameters: CallParameters, _on_progress: OnProgress
 LIST_TOOLS: Final = Operation(
     name="list-tools",
     summary="List the tools of the MCP servers",
-    parameters=OfServer,
-    result=ToolList,
     work=_list_tools,
     route=HttpRoute(method="GET", path="/v1/mcp/tools"),
     command="list",
@@ -141,8 +306,6 @@ LIST_TOOLS: Final = Operation(
 CALL: Final = Operation(
     name="call-tool",
     summary="Call a tool of an MCP server",
-    parameters=CallParameters,
-    result=CallResult,
     work=_call,
     route=HttpRoute(method="POST", path="/v1/mcp/tools/{name}/call"),
     command="call",
@@ -163,4 +326,67 @@ CALL: Final = Operation(
         "was_cut": False,
         "was_retried": False,
     },
+)
+
+
+QuestionId = Annotated[str, Field(min_length=1, description="The `id` of a `modelhost.question` on a stream.")]
+
+
+class ApprovalParameters(Parameters):
+    """The answer to whether a call may run."""
+
+    id: QuestionId
+    approve: bool | None = Field(description="Whether the call may run; `null` dismisses the question.")
+
+
+class ElicitationParameters(Parameters):
+    """The answer to what an MCP server wants to know."""
+
+    id: QuestionId
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[str, str | int | float | bool | list[str] | None] | None = Field(
+        default=None, description="With `accept`: values for the fields of the question's `schema`."
+    )
+
+
+class Answered(Result):
+    """An answer that was taken."""
+
+    success: bool
+    id: str
+
+
+async def _approve(host: Host, parameters: ApprovalParameters, _on_progress: OnProgress) -> Answered:
+    host.questions.answer_approval(parameters.id, is_approved=parameters.approve)
+    return Answered(success=True, id=parameters.id)
+
+
+async def _answer(host: Host, parameters: ElicitationParameters, _on_progress: OnProgress) -> Answered:
+    host.questions.answer_elicitation(
+        parameters.id, ElicitationAnswer(action=parameters.action, content=parameters.content)
+    )
+    return Answered(success=True, id=parameters.id)
+
+
+APPROVE: Final = Operation(
+    name="answer-approval",
+    summary="Approve or deny a tool call",
+    work=_approve,
+    route=HttpRoute(method="POST", path="/v1/mcp/approvals/{id}"),
+    area="tools",
+    errors=(NotFound,),
+    audited=("id", "approve"),
+    example={"id": "k3Jv0bq2xTfW9sYh", "approve": True},
+    answer={"success": True, "id": "k3Jv0bq2xTfW9sYh"},
+)
+ANSWER: Final = Operation(
+    name="answer-elicitation",
+    summary="Answer a question of an MCP server",
+    work=_answer,
+    route=HttpRoute(method="POST", path="/v1/mcp/elicitations/{id}"),
+    area="tools",
+    errors=(NotFound, InvalidAnswer),
+    audited=("id", "action"),
+    example={"id": "k3Jv0bq2xTfW9sYh", "action": "accept", "content": {"city": "Paris"}},
+    answer={"success": True, "id": "k3Jv0bq2xTfW9sYh"},
 )

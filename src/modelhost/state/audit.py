@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -77,8 +77,7 @@ class AuditLog:
         """
         with suppress(DatabaseUnavailable):
             await self.flush()
-        database = await self._database.get()
-        return await database.read(
+        return await self._database.read(
             lambda rows: rows.audit.list(limit=limit, before=before, operation=operation, actor=actor, outcome=outcome)
         )
 
@@ -98,17 +97,15 @@ class AuditLog:
         async with self._writing:
             while self._waiting:
                 group = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-                database = await self._database.get()
-                await database.write(partial(_add, group), durable=False)
-                self._drop_written(group)
+                await self._database.write(partial(_add, group), durable=False)
+                for _ in group:
+                    self._waiting.popleft()
 
     async def close(self) -> None:
         """Write the waiting entries; what cannot be written is lost, and counted. Add none afterwards."""
         async with self._writing:
-            if self._writer is not None:
-                self._writer.cancel()
-                await asyncio.gather(self._writer, return_exceptions=True)
-                self._writer = None
+            await cancel_and_wait(self._writer)
+            self._writer = None
         try:
             await self.flush()
         except DatabaseUnavailable as error:
@@ -156,13 +153,9 @@ class AuditLog:
 
     async def _purge(self) -> None:
         oldest = datetime.now(UTC) - self._retention
-        count = await (await self._database.get()).write(lambda rows: rows.audit.purge(oldest), durable=False)
+        count = await self._database.write(lambda rows: rows.audit.purge(oldest), durable=False)
         if count:
             _log.info("audit_entries_purged", entries=count)
-
-    def _drop_written(self, written: Sized) -> None:
-        for _ in range(len(written)):
-            self._waiting.popleft()
 
     def _log_trouble(self, trouble: DatabaseUnavailable | None) -> None:
         """Log once that the database fails, and once that it works again."""

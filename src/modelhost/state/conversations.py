@@ -11,8 +11,7 @@ from modelhost.config.value_types import is_session_id
 from modelhost.errors import ConversationNotFound, ItemNotFound
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.retention import Retention, usage_of
-from modelhost.state.stored_conversation import ItemPage, StoredConversation
-from modelhost.state.stored_response import ConversationPlace, Item, Usage
+from modelhost.state.stored_response import ConversationPlace, Item, ItemPage, StoredConversation, Usage
 
 T = TypeVar("T")
 
@@ -41,30 +40,26 @@ class ConversationStore:
             rows.conversations.append(conversation_id, owner, items)
             return made, usage_of(rows)
 
-        made, usage = await (await self._database.get()).write(create)
+        made, usage = await self._database.write(create)
         if self._retention.is_exceeded(usage):
             with log_failures("deleting old responses"):
                 await self._retention.apply(conversation_id)
         return made
 
     async def get(self, conversation_id: str, owner: str) -> StoredConversation:
-        """Return the conversation."""
         _check(conversation_id)
-        database = await self._database.get()
-        return _there(conversation_id, await database.read(lambda rows: rows.conversations.get(conversation_id, owner)))
+        return _there(
+            conversation_id, await self._database.read(lambda rows: rows.conversations.get(conversation_id, owner))
+        )
 
     async def update(self, conversation_id: str, owner: str, metadata: Mapping[str, Any]) -> StoredConversation:
-        """Replace the metadata; return the conversation."""
         _check(conversation_id)
-        database = await self._database.get()
-        found = await database.write(lambda rows: rows.conversations.update(conversation_id, owner, metadata))
+        found = await self._database.write(lambda rows: rows.conversations.update(conversation_id, owner, metadata))
         return _there(conversation_id, found)
 
     async def delete(self, conversation_id: str, owner: str) -> None:
-        """Delete the conversation with its items."""
         _check(conversation_id)
-        database = await self._database.get()
-        if not await database.write(lambda rows: rows.conversations.delete(conversation_id, owner)):
+        if not await self._database.write(lambda rows: rows.conversations.delete(conversation_id, owner)):
             raise _not_found(conversation_id)
 
     async def history(self, conversation_id: str, owner: str) -> tuple[ConversationPlace, tuple[Item, ...]]:
@@ -76,14 +71,14 @@ class ConversationStore:
             place = ConversationPlace(id=conversation_id, position=found.next_position)
             return place, rows.conversations.items(conversation_id)
 
-        return await (await self._database.get()).read(read)
+        return await self._database.read(read)
 
     async def append(self, conversation_id: str, owner: str, items: Sequence[Item]) -> tuple[Item, ...]:
         """Append items, those that it does not hold yet; return them. They survive a power failure."""
         _check(conversation_id)
-        database = await self._database.get()
         return _there(
-            conversation_id, await database.write(lambda rows: rows.conversations.append(conversation_id, owner, items))
+            conversation_id,
+            await self._database.write(lambda rows: rows.conversations.append(conversation_id, owner, items)),
         )
 
     async def page(
@@ -100,7 +95,7 @@ class ConversationStore:
             _there(conversation_id, rows.conversations.get(conversation_id, owner))
             return rows.conversations.page(conversation_id, limit=limit, is_ascending=is_ascending, after=after)
 
-        found = await (await self._database.get()).read(read) if after is None or is_session_id(after) else None
+        found = await self._database.read(read) if after is None or is_session_id(after) else None
         if found is None:
             raise _no_item(conversation_id, after or "", param="after")
         return found
@@ -113,7 +108,7 @@ class ConversationStore:
             _there(conversation_id, rows.conversations.get(conversation_id, owner))
             return rows.conversations.item(conversation_id, item_id)
 
-        found = await (await self._database.get()).read(read) if is_session_id(item_id) else None
+        found = await self._database.read(read) if is_session_id(item_id) else None
         if found is None:
             raise _no_item(conversation_id, item_id)
         return found
@@ -126,7 +121,7 @@ class ConversationStore:
             found = _there(conversation_id, rows.conversations.get(conversation_id, owner))
             return found, is_session_id(item_id) and rows.conversations.remove_item(conversation_id, item_id)
 
-        found, is_removed = await (await self._database.get()).write(remove)
+        found, is_removed = await self._database.write(remove)
         if not is_removed:
             raise _no_item(conversation_id, item_id)
         return found

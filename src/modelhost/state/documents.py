@@ -39,7 +39,6 @@ class SavedConversation(BaseModel):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Return ``session`` as it is saved."""
         return cls(
             session_id=session.id,
             created_at=session.created_at,
@@ -49,7 +48,6 @@ class SavedConversation(BaseModel):
         )
 
     def session(self) -> Session:
-        """Return the saved session."""
         return Session.of(
             self.session_id,
             self.messages,

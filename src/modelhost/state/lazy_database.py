@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from modelhost import lazy
 from modelhost.config.databases import Place
 
 if TYPE_CHECKING:
     from modelhost.state.sql.database import Database
+    from modelhost.state.sql.rows import Rows
+
+T = TypeVar("T")
 
 
 class LazyDatabase:
@@ -22,7 +26,6 @@ class LazyDatabase:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was opened, and not closed since."""
         return self._database is not None
 
     async def get(self) -> Database:
@@ -38,6 +41,14 @@ class LazyDatabase:
                 await asyncio.to_thread(lazy.preload, "sql_opening")
                 self._database = await lazy.sql_opening.open_database(self.place)
             return self._database
+
+    async def read(self, work: Callable[[Rows], T]) -> T:
+        """As :meth:`Database.read`, once it is open."""
+        return await (await self.get()).read(work)
+
+    async def write(self, work: Callable[[Rows], T], *, durable: bool = True) -> T:
+        """As :meth:`Database.write`, once it is open."""
+        return await (await self.get()).write(work, durable=durable)
 
     async def close(self) -> None:
         """Close it; :meth:`get` opens it again."""

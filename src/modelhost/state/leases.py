@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import DatabaseUnavailable, SessionBusy
 from modelhost.logs import get_logger
 from modelhost.state.lazy_database import LazyDatabase
@@ -100,9 +100,7 @@ class Renewal:
             self._running = asyncio.create_task(self._run(every_seconds))
 
     async def close(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        await cancel_and_wait(self._running)
 
     async def _run(self, every_seconds: float) -> None:
         while True:
@@ -153,14 +151,13 @@ class Leases:
         if (releasing := self._releasing.get(session_id)) is not None:
             # A cancelled task is still releasing the session; it must not delete our lease.
             await asyncio.wait([releasing])
-        database = await self._database.get()
         deadline = time.monotonic() + self._wait_seconds
         pause, gone = FIRST_PAUSE_SECONDS, None
         while True:
             # Released also if this is cancelled: we may have it by then.
             self._held.add(session_id)
             try:
-                other, stored = await database.write(partial(self._try, session_id, gone), durable=False)
+                other, stored = await self._database.write(partial(self._try, session_id, gone), durable=False)
             except DatabaseUnavailable:
                 self._held.discard(session_id)
                 raise
@@ -198,11 +195,7 @@ class Leases:
     async def _give_back(self, session_id: str) -> None:
         # A lease that cannot be released expires.
         with suppress(DatabaseUnavailable):
-            await (await self._database.get()).write(
-                lambda rows: rows.leases.release(session_id, self.holder), durable=False
-            )
+            await self._database.write(lambda rows: rows.leases.release(session_id, self.holder), durable=False)
 
     async def _renew(self, held: Sequence[str]) -> None:
-        await (await self._database.get()).write(
-            lambda rows: rows.leases.renew(held, self.holder, LEASE_SECONDS), durable=False
-        )
+        await self._database.write(lambda rows: rows.leases.renew(held, self.holder, LEASE_SECONDS), durable=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,19 +11,10 @@ from modelhost.background import log_failures
 from modelhost.config.value_types import is_session_id
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, PreviousResponseNotFound, ResponseNotFound
 from modelhost.logs import get_logger
+from modelhost.state import stored_response as stored
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.leases import LEASE_SECONDS, Renewal, is_gone, this_process
 from modelhost.state.retention import Retention, usage_of
-from modelhost.state.stored_response import (
-    HOST_STOPPED,
-    KEPT_IN_CONVERSATIONS,
-    UNFINISHED,
-    Item,
-    NewResponse,
-    Progress,
-    StoredResponse,
-    Usage,
-)
 
 if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows
@@ -49,41 +41,41 @@ class ResponseStore:
         self._renewal = Renewal(self._held, self._renew, task="renewing leases of responses")
         self.holder: Final = this_process()
 
-    async def put(self, new: NewResponse) -> None:
+    async def put(self, new: stored.NewResponse) -> None:
         """Store a finished response, and add its items to its conversation; both survive a power failure.
 
         A conversation that was deleted meanwhile is left out.
         """
 
-        def put(rows: Rows) -> Usage:
+        def put(rows: Rows) -> stored.Usage:
             rows.responses.put(new)
             _continue_conversation(new, new.body, rows)
             return usage_of(rows)
 
-        await self._keep_within(await (await self._database.get()).write(put), new.id)
+        await self._keep_within(await self._database.write(put), new.id)
 
-    async def begin(self, new: NewResponse, on_lost: OnLost) -> None:
+    async def begin(self, new: stored.NewResponse, on_lost: OnLost) -> None:
         """Store a response that this process is going to make; it survives a power failure.
 
         Until it is finished, this process is its holder. ``on_lost`` is called when it is not any more, because
         another host has cancelled or deleted the response.
         """
 
-        def begin(rows: Rows) -> Usage:
+        def begin(rows: Rows) -> stored.Usage:
             rows.responses.put(new, self.holder, LEASE_SECONDS)
             return usage_of(rows)
 
-        usage = await (await self._database.get()).write(begin)
+        usage = await self._database.write(begin)
         self._held[new.id] = on_lost
         self._renewal.keep_running(every_seconds=RENEW_SECONDS)
         await self._keep_within(usage, new.id)
 
-    async def add(self, new: NewResponse, progress: Progress) -> bool:
+    async def add(self, new: stored.NewResponse, progress: stored.Progress) -> bool:
         """Store what was added to a response that this process makes; return whether it still is its holder.
 
         A body with a final status finishes it, as :meth:`put` does.
         """
-        is_final = progress.body is not None and progress.body["status"] not in UNFINISHED
+        is_final = progress.body is not None and progress.body["status"] not in stored.UNFINISHED
 
         def add(rows: Rows) -> bool:
             is_held = rows.responses.add(new.id, self.holder, progress)
@@ -91,7 +83,7 @@ class ResponseStore:
                 _continue_conversation(new, progress.body, rows)
             return is_held
 
-        is_held = await (await self._database.get()).write(add, durable=is_final)
+        is_held = await self._database.write(add, durable=is_final)
         if is_final or not is_held:
             self._held.pop(new.id, None)
         return is_held
@@ -100,7 +92,7 @@ class ResponseStore:
         """Hold the response no longer: its lease expires."""
         self._held.pop(response_id, None)
 
-    async def get(self, response_id: str, owner: str) -> StoredResponse:
+    async def get(self, response_id: str, owner: str) -> stored.StoredResponse:
         """Return the response. One whose host is gone is incomplete from now on.
 
         Raises:
@@ -114,7 +106,7 @@ class ResponseStore:
             raise ResponseNotFound(f'There is no stored response "{response_id[:100]}".', response_id=response_id[:100])
         return found
 
-    async def history(self, response_id: str, owner: str) -> tuple[Item, ...]:
+    async def history(self, response_id: str, owner: str) -> tuple[stored.Item, ...]:
         """Return the items of the response and of all before it, the oldest first.
 
         Raises:
@@ -136,7 +128,7 @@ class ResponseStore:
         await self._touch(chain)
         return (*before, *(item for each in chain for item in each.items))
 
-    async def input_items(self, response_id: str, owner: str) -> tuple[Item, ...]:
+    async def input_items(self, response_id: str, owner: str) -> tuple[stored.Item, ...]:
         """Return the items that the response answers, the oldest first, as far as they are still stored.
 
         Raises:
@@ -147,24 +139,22 @@ class ResponseStore:
         items = [item for each in chain[:-1] for item in each.items]
         return (*(before or ()), *items, *chain[-1].own_input)
 
-    async def find_items(self, ids: Sequence[str], owner: str) -> dict[str, Item]:
+    async def find_items(self, ids: Sequence[str], owner: str) -> dict[str, stored.Item]:
         """Return the items with these ids in responses and conversations of ``owner``, by id."""
         possible = [each for each in ids if is_session_id(each)]
 
-        def find(rows: Rows) -> dict[str, Item]:
+        def find(rows: Rows) -> dict[str, stored.Item]:
             return rows.conversations.known_items(possible, owner) | rows.responses.items(possible, owner)
 
-        return await (await self._database.get()).read(find)
+        return await self._database.read(find)
 
     async def events(self, response_id: str, *, after: int, limit: int) -> tuple[bytes, ...]:
         """Return events of a background response as JSON, in their order, from the number behind ``after`` on."""
-        database = await self._database.get()
-        return await database.read(lambda rows: rows.responses.events(response_id, after=after, limit=limit))
+        return await self._database.read(lambda rows: rows.responses.events(response_id, after=after, limit=limit))
 
     async def end(self, response_id: str, status: str, reason: str | None = None) -> bool:
         """Finish a response wherever it is made; return whether this did it. Its host stops making it."""
-        database = await self._database.get()
-        return await database.write(lambda rows: rows.responses.end(response_id, status, reason=reason))
+        return await self._database.write(lambda rows: rows.responses.end(response_id, status, reason=reason))
 
     async def delete(self, response_id: str, owner: str) -> None:
         """Delete the response; its host stops making it.
@@ -173,20 +163,19 @@ class ResponseStore:
             ResponseNotFound: there is none, or it is somebody else's.
         """
         await self.get(response_id, owner)
-        await (await self._database.get()).write(lambda rows: rows.responses.delete(response_id, owner))
+        await self._database.write(lambda rows: rows.responses.delete(response_id, owner))
 
-    async def usage(self) -> Usage:
-        """Return how much is stored."""
-        return await (await self._database.get()).read(usage_of)
+    async def usage(self) -> stored.Usage:
+        return await self._database.read(usage_of)
 
     async def close(self) -> None:
         """Stop background work; no response may be held any more."""
         await self._renewal.close()
 
-    async def _read(self, response_id: str, owner: str) -> StoredResponse | None:
+    async def _read(self, response_id: str, owner: str) -> stored.StoredResponse | None:
         if not is_session_id(response_id):
             return None
-        return await (await self._database.get()).read(lambda rows: rows.responses.get(response_id, owner))
+        return await self._database.read(lambda rows: rows.responses.get(response_id, owner))
 
     async def _existing(self, response_id: str, owner: str) -> None:
         try:
@@ -194,13 +183,15 @@ class ResponseStore:
         except ResponseNotFound:
             raise _missing(response_id) from None
 
-    async def _chain(self, response_id: str, owner: str) -> tuple[tuple[StoredResponse, ...], tuple[Item, ...] | None]:
+    async def _chain(
+        self, response_id: str, owner: str
+    ) -> tuple[tuple[stored.StoredResponse, ...], tuple[stored.Item, ...] | None]:
         """Return the response with its predecessors, and the items of the conversation before the first of them.
 
         The latter are ``None`` if the conversation was deleted.
         """
 
-        def read(rows: Rows) -> tuple[tuple[StoredResponse, ...], tuple[Item, ...] | None]:
+        def read(rows: Rows) -> tuple[tuple[stored.StoredResponse, ...], tuple[stored.Item, ...] | None]:
             chain = rows.responses.chain(response_id, owner)
             place = chain[0].conversation if chain else None
             if place is None:
@@ -209,12 +200,12 @@ class ResponseStore:
                 return chain, None
             return chain, rows.conversations.items(place.id, before=place.position)
 
-        chain, before = await (await self._database.get()).read(read)
+        chain, before = await self._database.read(read)
         if not chain:
             raise _missing(response_id)
         return chain, before
 
-    async def _touch(self, chain: Sequence[StoredResponse]) -> None:
+    async def _touch(self, chain: Sequence[stored.StoredResponse]) -> None:
         """Have the whole of a conversation count as used, so that its beginning is not dropped before its end."""
         stale = [each.id for each in chain if datetime.now(UTC) - each.used_at > TOUCHED_AFTER]
         if not stale:
@@ -224,24 +215,24 @@ class ResponseStore:
             rows.one_at_a_time()
             rows.responses.touch(stale)
 
-        await (await self._database.get()).write(touch, durable=False)
+        await self._database.write(touch, durable=False)
 
-    def _is_lost(self, found: StoredResponse) -> bool:
+    def _is_lost(self, found: stored.StoredResponse) -> bool:
         if found.is_finished or found.holder is None or found.id in self._held:
             return False
         return found.is_expired or is_gone(found.holder, self.holder)
 
-    async def _end_lost(self, found: StoredResponse) -> None:
+    async def _end_lost(self, found: stored.StoredResponse) -> None:
         assert found.holder is not None
         nonce, pid, name = found.holder.nonce, found.holder.pid, found.holder.name
 
         def end(rows: Rows) -> bool:
-            return rows.responses.end(found.id, "incomplete", reason=HOST_STOPPED, nonce=nonce)
+            return rows.responses.end(found.id, "incomplete", reason=stored.HOST_STOPPED, nonce=nonce)
 
-        if await (await self._database.get()).write(end):
-            _log.warning("response_incomplete", response=found.id, pid=pid, host=name, reason=HOST_STOPPED)
+        if await self._database.write(end):
+            _log.warning("response_incomplete", response=found.id, pid=pid, host=name, reason=stored.HOST_STOPPED)
 
-    async def _keep_within(self, usage: Usage, newest: str) -> None:
+    async def _keep_within(self, usage: stored.Usage, newest: str) -> None:
         if self._retention.is_exceeded(usage):
             with log_failures("deleting old responses"):
                 await self._apply(newest)
@@ -254,7 +245,7 @@ class ResponseStore:
 
     async def _renew(self, held: Sequence[str]) -> None:
         """Renew the leases of the held responses; one that another host has taken is not held any more."""
-        kept = await (await self._database.get()).write(
+        kept = await self._database.write(
             lambda rows: rows.responses.renew(held, self.holder, LEASE_SECONDS), durable=False
         )
         for response_id in set(held) - set(kept):
@@ -262,8 +253,8 @@ class ResponseStore:
                 on_lost()
 
 
-def _continue_conversation(new: NewResponse, body: Item, rows: Rows) -> None:
-    if new.conversation is not None and body["status"] in KEPT_IN_CONVERSATIONS:
+def _continue_conversation(new: stored.NewResponse, body: stored.Item, rows: Rows) -> None:
+    if new.conversation is not None and body["status"] in stored.KEPT_IN_CONVERSATIONS:
         rows.conversations.append(new.conversation.id, new.owner, [*new.own_input, *body["output"]])
 
 
@@ -274,3 +265,45 @@ def _missing(response_id: str, why: str = "") -> PreviousResponseNotFound:
         param="previous_response_id",
         response_id=shown,
     )
+
+
+class _Taken(Exception):
+    """Another response carries out a decision; the transaction is rolled back."""
+
+
+class DecisionStore:
+    """The decisions that the hosts of a database carry out. A row that can be there once says who does.
+
+    That of a host that was killed stays, since nobody knows whether it has made the call.
+    """
+
+    def __init__(self, database: LazyDatabase) -> None:
+        self._database = database
+
+    async def take(self, request_ids: Sequence[str], owner: str) -> str | None:
+        """Take all of these approval requests of ``owner``; if one is taken, take none and return it.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used.
+        """
+        wanted = {_digest(each, owner): each for each in request_ids}
+
+        def take(rows: Rows) -> None:
+            for name in sorted(wanted):  # in one order at all hosts, so that none waits for another in a circle
+                if not rows.decisions.add(name):
+                    raise _Taken(wanted[name])
+
+        try:
+            await self._database.write(take)
+        except _Taken as taken:
+            return str(taken)
+        return None
+
+    async def release(self, request_ids: Sequence[str], owner: str) -> None:
+        """Give taken requests back, once what became of them is stored, or nothing did; raises as :meth:`take`."""
+        names = [_digest(each, owner) for each in request_ids]
+        await self._database.write(lambda rows: rows.decisions.remove(names), durable=False)
+
+
+def _digest(request_id: str, owner: str) -> str:
+    return hashlib.sha256(f"{owner}\0{request_id}".encode()).hexdigest()

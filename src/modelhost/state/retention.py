@@ -84,8 +84,7 @@ class Retention:
     async def apply(self, newest: str) -> None:
         """Delete what is over the limits, but not ``newest``, and what was not used for long."""
         self._next_look = time.monotonic() + SECONDS_BETWEEN
-        database = await self._database.get()
-        dropped, usage = await database.write(lambda rows: self._drop(newest, rows), durable=False)
+        dropped, usage = await self._database.write(lambda rows: self._drop(newest, rows), durable=False)
         self.is_exceeded(usage)
         METERS.dropped_responses.inc(len(dropped.responses))
         if dropped.responses or dropped.conversations:
@@ -111,7 +110,6 @@ class Retention:
 
 
 def usage_of(rows: Rows) -> Usage:
-    """Return how much is stored."""
     responses, response_bytes = rows.responses.totals()
     conversations, conversation_bytes = rows.conversations.totals()
     return Usage(responses=responses, conversations=conversations, size_bytes=response_bytes + conversation_bytes)

@@ -64,23 +64,18 @@ class SealStore:
         self._reading = asyncio.Lock()
 
     async def get(self) -> Seal:
-        """Return the seal.
-
-        Raises:
-            DatabaseUnavailable: the database cannot be used.
-        """
+        """Return the seal; raises DatabaseUnavailable if the database cannot be used."""
         async with self._reading:
             if self._seal is None:
                 self._seal = Seal(await self._key())
             return self._seal
 
     async def _key(self) -> bytes:
-        database = await self._database.get()
-        stored = await database.read(lambda rows: rows.keys.get(KEY_NAME))
+        stored = await self._database.read(lambda rows: rows.keys.get(KEY_NAME))
         if stored is not None:
             return stored
 
         def make(rows: Rows) -> bytes:
             return rows.keys.make(KEY_NAME, secrets.token_bytes(KEY_BYTES))
 
-        return await database.write(make)
+        return await self._database.write(make)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from modelhost.config.choices import SessionEviction
+from modelhost.config.value_types import SessionEviction
 from modelhost.errors import SessionBusy, SessionNotFound
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.leases import LEASE_SECONDS, Leases
@@ -65,24 +65,18 @@ class SessionStore:
             yield HeldSession(session_id, stored, self._append)
 
     async def get(self, session_id: str) -> Session:
-        """Return the session with its messages.
-
-        Raises:
-            SessionNotFound: there is none.
-        """
-        found = await (await self._database.get()).read(lambda rows: rows.sessions.get(session_id))
+        """Return the session with its messages; raises SessionNotFound if there is none."""
+        found = await self._database.read(lambda rows: rows.sessions.get(session_id))
         if found is None:
             raise _not_found(session_id)
         return found
 
     async def list(self, *, limit: int = 100, before: datetime | None = None) -> tuple[SessionInfo, ...]:
         """Return sessions, the most recently used first; only those last used ``before`` that time, if it is given."""
-        database = await self._database.get()
-        return await database.read(lambda rows: rows.sessions.list(limit=limit, before=before))
+        return await self._database.read(lambda rows: rows.sessions.list(limit=limit, before=before))
 
     async def count(self) -> int:
-        """Return the number of sessions."""
-        return await (await self._database.get()).read(lambda rows: rows.sessions.count())
+        return await self._database.read(lambda rows: rows.sessions.count())
 
     async def all(self) -> AsyncGenerator[Session, None]:
         """Yield every session as of one moment, the most recently used first; writers do not wait.
@@ -119,7 +113,7 @@ class SessionStore:
             dropped = rows.leases.drop_unused(limits.sessions, limits.eviction, holder, LEASE_SECONDS)
             return len(given.keys() - set(dropped))
 
-        return await (await self._database.get()).write(put)
+        return await self._database.write(put)
 
     async def delete(self, session_id: str) -> Removed:
         """Delete the session. A request that holds it starts it again with its own messages.
@@ -139,7 +133,7 @@ class SessionStore:
             rows.one_at_a_time()
             return rows.sessions.clear(session_id=session_id, older_than=older_than)
 
-        return await (await self._database.get()).write(clear)
+        return await self._database.write(clear)
 
     async def close(self) -> None:
         """Stop background work; no session may be held any more."""
@@ -162,7 +156,7 @@ class SessionStore:
                 rows.leases.drop_unused(limits.sessions, limits.eviction, holder, LEASE_SECONDS)
             return now
 
-        return await (await self._database.get()).write(append)
+        return await self._database.write(append)
 
 
 class HeldSession:

@@ -46,8 +46,9 @@ class SnapshotStore:
             created_at=datetime.now(UTC),
             **_facts(document, packed),
         )
-        database = await self._database.get()
-        await database.write(lambda rows: rows.snapshots.put(info, packed.content, packed.sha256, _files(document)))
+        await self._database.write(
+            lambda rows: rows.snapshots.put(info, packed.content, packed.sha256, _files(document))
+        )
         return info
 
     async def load(
@@ -59,15 +60,14 @@ class SnapshotStore:
             StateNotFound: none matches.
             StateDamaged: it is damaged, or a newer version saved it.
         """
-        database = await self._database.get()
-        stored = await database.read(lambda rows: rows.snapshots.newest(session_id=session_id, state_id=state_id))
+        stored = await self._database.read(lambda rows: rows.snapshots.newest(session_id=session_id, state_id=state_id))
         if stored is None:
             raise _not_found(session_id, state_id)
         return stored.info, await _unpacked(stored)
 
     async def list(self, session_id: str | None = None) -> tuple[SnapshotInfo, ...]:
         """Return the saved states, the newest first."""
-        return await (await self._database.get()).read(lambda rows: rows.snapshots.list(session_id))
+        return await self._database.read(lambda rows: rows.snapshots.list(session_id))
 
     async def clear(
         self,
@@ -86,20 +86,18 @@ class SnapshotStore:
         if not include_models and not include_conversations:
             return Removed()
         removed = Removed()
-        database = await self._database.get()
         for info in await self.list(session_id):
             if older_than is not None and info.created_at >= older_than:
                 continue
             if include_models and include_conversations:
-                removed += await database.write(partial(_remove, info.state_id))
+                removed += await self._database.write(partial(_remove, info.state_id))
             elif (include_models and info.models) or (include_conversations and info.conversations):
                 removed += await self._strip(info.state_id, with_models=not include_models)
         return removed
 
     async def _strip(self, state_id: str, *, with_models: bool) -> Removed:
         """Keep only the models (or only the conversations) of a saved state; return what was removed."""
-        database = await self._database.get()
-        stored = await database.read(lambda rows: rows.snapshots.newest(state_id=state_id))
+        stored = await self._database.read(lambda rows: rows.snapshots.newest(state_id=state_id))
         if stored is None:
             return Removed()
         if stored.info.schema_version > SCHEMA_VERSION:
@@ -112,10 +110,10 @@ class SnapshotStore:
         changes: dict[str, Any] = {"conversations": (), "prompt_caches": ()} if with_models else {"models": ()}
         left = document.model_copy(update=changes)
         if not left.models and not left.conversations:
-            return await database.write(partial(_remove, state_id))
+            return await self._database.write(partial(_remove, state_id))
         packed = await _packed(left, compression=stored.info.compression == "zstd")
         facts = _facts(left, packed)
-        return await database.write(
+        return await self._database.write(
             lambda rows: rows.snapshots.replace(stored.info, facts, packed.content, packed.sha256, _files(left))
         )
 

@@ -5,26 +5,83 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from modelhost import json_text
 from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.arguments import read_arguments
-from modelhost.tools.attempts import CallAttempt
-from modelhost.tools.call_spans import approval_span, note_decision
-from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
+from modelhost.tools.callbacks import ApprovalRequest, CallAttempt, CallContext, stricter, verdict
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, sounds_of, text_of
 from modelhost.tools.failures import innermost
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.repair import UNREADABLE
+from modelhost.tracing import spans
+from modelhost.tracing.spans import MaybeSpan, Span, Value
+
+if TYPE_CHECKING:
+    from modelhost.tools.catalogue import OfferedTool
+
+TOOL: Final = "gen_ai.tool.name"
+SERVER: Final = "modelhost.mcp.server"
+APPROVAL: Final = "modelhost.approval"
+DECISIONS: Final[Mapping[bool | None, str]] = {True: "approved", False: "denied", None: "unanswered"}
+DEFERRED: Final = "deferred"
+"""The call is left to another request, which brings the decision."""
+
+
+def call_span(offered: OfferedTool, arguments: Mapping[str, Any] | str, call_id: str | None) -> MaybeSpan:
+    """Return the span of a call, to be entered."""
+    if (tracer := spans.tracer()) is None:
+        return spans.OFF
+    attributes: dict[str, Value] = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.type": "extension",
+        TOOL: offered.name,
+        SERVER: offered.server,
+    }
+    if call_id is not None:
+        attributes["gen_ai.tool.call.id"] = call_id
+    if tracer.records_content:
+        given = arguments if isinstance(arguments, str) else json_text.encode(arguments).decode()
+        attributes["gen_ai.tool.call.arguments"] = given
+    return tracer.span(f"execute_tool {offered.name}", attributes)
+
+
+def note_outcome(span: Span | None, outcome: ToolOutcome) -> None:
+    if span is None:
+        return
+    if outcome.is_error:
+        span.fail(outcome.code or "tool_failed")
+    if (tracer := spans.tracer()) is not None and tracer.records_content:
+        span.set({"gen_ai.tool.call.result": outcome.text})
+
+
+def approval_span(offered: OfferedTool) -> MaybeSpan:
+    """Return the span of the wait for an approval, to be entered."""
+    if (tracer := spans.tracer()) is None:
+        return spans.OFF
+    return tracer.span(f"approval {offered.name}", {TOOL: offered.name, SERVER: offered.server})
+
+
+def note_decision(span: Span | None, is_approved: bool | None) -> None:
+    if span is not None:
+        span.set({APPROVAL: DECISIONS[is_approved]})
+
+
+def decided(name: str, decision: str) -> None:
+    """Record an approval that another request decides, or has decided."""
+    if (tracer := spans.tracer()) is not None:
+        tracer.past(f"approval {name}", {TOOL: name, APPROVAL: decision})
+
 
 log = get_logger(__name__)
 
@@ -37,7 +94,7 @@ CLOSED: Final = "Connection closed"  # the SDK's message; servers use the same c
 class Failure(Exception):
     """Why there is no result; not raised out of this module."""
 
-    def __init__(self, *, code: FailureCode, text: str) -> None:
+    def __init__(self, code: FailureCode, text: str) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
@@ -78,7 +135,6 @@ def needs_approval(listed: CatalogueEntry, given: Mapping[str, Any] | str, conte
 
 
 def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
-    """Return the outcome of a call without a result."""
     return ToolOutcome(name=name, text=text, is_error=True, code=code)
 
 
@@ -86,13 +142,13 @@ def _arguments(listed: CatalogueEntry, given: Mapping[str, Any] | str) -> dict[s
     try:
         arguments = read_arguments(given)
     except ValueError as error:
-        raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
+        raise Failure("invalid_arguments", f"The call was not made: {error}.") from None
     if problems := listed.known.check.problems(arguments):
         for corrected in _corrections(arguments):
             if corrected != arguments and not listed.known.check.problems(corrected):
                 return corrected
         text = "\n".join(f"- {problem}" for problem in problems)
-        raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
+        raise Failure("invalid_arguments", f"The call was not made: its arguments are wrong.\n{text}")
     return arguments
 
 
@@ -130,11 +186,10 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
         case "run":
             return
         case "deny":
-            raise Failure(code="tool_denied", text=f'The call was not made: the tool "{offered.name}" is not allowed.')
+            raise Failure("tool_denied", f'The call was not made: the tool "{offered.name}" is not allowed.')
     if context.approve is None:
         raise Failure(
-            code="tool_denied",
-            text=f'The call was not made: "{offered.name}" needs approval, and there is no one to ask.',
+            "tool_denied", f'The call was not made: "{offered.name}" needs approval, and there is no one to ask.'
         )
     request = ApprovalRequest(
         kind="tool",
@@ -150,11 +205,11 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
                 is_approved = await context.approve(request)
                 note_decision(span, is_approved)
     except TimeoutError:
-        raise Failure(code="tool_timeout", text="The call did not run: it was not approved in time.") from None
+        raise Failure("tool_timeout", "The call did not run: it was not approved in time.") from None
     if is_approved is None:
-        raise Failure(code="tool_denied", text="The call did not run: the request for approval was not answered.")
+        raise Failure("tool_denied", "The call did not run: the request for approval was not answered.")
     if not is_approved:
-        raise Failure(code="tool_denied", text="The call did not run: it was denied.")
+        raise Failure("tool_denied", "The call did not run: it was denied.")
 
 
 async def _call_with_retry(
@@ -173,8 +228,7 @@ async def _call_with_retry(
                     raise _failure_of(error, listed, connection) from None
             lost, refusal = connection, attempt.refusal
     why = refusal or "was lost before it could be sent"
-    text = f'The call was not made: the MCP server "{listed.known.server}" {why}.'
-    raise Failure(code="tool_server_unavailable", text=text)
+    raise Failure("tool_server_unavailable", f'The call was not made: the MCP server "{listed.known.server}" {why}.')
 
 
 @asynccontextmanager
@@ -191,21 +245,16 @@ async def _connection_for(
                 connection = await server.connection(after=lost)
         except TimeoutError:
             text = f'The call was not made: the MCP server "{server.name}" was not free and ready in time.'
-            raise Failure(code="tool_timeout", text=text) from None
+            raise Failure("tool_timeout", text) from None
         except ToolServerUnavailable as error:
-            text = f"The call was not made: {error.message}."
-            raise Failure(code="tool_server_unavailable", text=text) from None
+            raise Failure("tool_server_unavailable", f"The call was not made: {error.message}.") from None
         yield connection
 
 
 async def _answer(
     listed: CatalogueEntry, connection: Connection, attempt: CallAttempt, arguments: dict[str, Any]
 ) -> types.CallToolResult:
-    """Return the server's answer.
-
-    Raises:
-        MCPError: it is an error, or the connection was lost.
-    """
+    """Return the server's answer; raises MCPError if it is an error, or the connection was lost."""
     server = listed.server
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -215,13 +264,13 @@ async def _answer(
     except TimeoutError:
         seconds = loop.time() - began
         text = f"There is no result: the tool did not answer within {seconds:.3g} s and was cancelled. It may have run."
-        raise Failure(code="tool_timeout", text=text) from None
+        raise Failure("tool_timeout", text) from None
     except ValidationError:
         text = "There is no result: the tool ran, but what its server answered is not valid MCP."
-        raise Failure(code="tool_invalid_result", text=text) from None
+        raise Failure("tool_invalid_result", text) from None
     except RuntimeError as error:
         # The SDK has no type of its own for a result that violates the tool's output schema.
-        raise Failure(code="tool_invalid_result", text=f"The tool ran, but its result is not usable: {error}") from None
+        raise Failure("tool_invalid_result", f"The tool ran, but its result is not usable: {error}") from None
     except ExceptionGroup as group:
         raise innermost(group) from group  # a callback of the context failed, which the SDK wraps
     server.record_call(loop.time() - began, is_error=result.is_error)
@@ -229,17 +278,14 @@ async def _answer(
 
 
 def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection) -> Failure:
-    """Return the failure for a call that was sent and answered with an error."""
     if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.lost_reason is not None):
         why = f" It {connection.lost_reason}." if connection.lost_reason else ""
-        text = (
-            f'There is no result: the MCP server "{listed.server.name}" was lost during the call.{why} It may have run.'
-        )
-        return Failure(code="tool_connection_lost", text=text)
+        said = f'There is no result: the MCP server "{listed.server.name}" was lost during the call.'
+        return Failure("tool_connection_lost", f"{said}{why} It may have run.")
     if error.code == types.PARSE_ERROR and error.message.startswith((UNREADABLE, CANNOT_READ)):
         text = "There is no result: the tool ran, but what its server answered cannot be read."
-        return Failure(code="tool_invalid_result", text=text)
-    return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
+        return Failure("tool_invalid_result", text)
+    return Failure("tool_failed", f"The tool failed with the error {error.code}: {error.message}")
 
 
 def _outcome(listed: CatalogueEntry, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:

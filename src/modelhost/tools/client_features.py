@@ -12,11 +12,12 @@ from mcp.client.session import ClientRequestContext
 from modelhost import json_text
 from modelhost.errors import ModelhostError
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CallAttempt, InFlightCalls
 from modelhost.tools.callbacks import (
     ApprovalRequest,
+    CallAttempt,
     ElicitationAnswer,
     ElicitationRequest,
+    InFlightCalls,
     Sampler,
     SamplingAnswer,
     SamplingRequest,
@@ -96,7 +97,6 @@ class ClientFeatures:
         return _elicited(answer, params)
 
     async def roots(self, _context: ClientRequestContext) -> types.ListRootsResult | types.ErrorData:
-        """Return the folders of the configuration."""
         return types.ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in self._entry.roots]})
 
     async def note(self, params: types.LoggingMessageNotificationParams) -> None:

@@ -19,8 +19,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from modelhost import trace_context
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import DEPTH_META_KEY, CallAttempt
-from modelhost.tools.callbacks import ToolProgress
+from modelhost.tools.callbacks import DEPTH_META_KEY, CallAttempt, ToolProgress
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.failures import ConnectionLostError
@@ -262,11 +261,7 @@ async def connected(
 async def _all(
     fetch: Callable[..., Awaitable[Any]], split: Callable[[Any], tuple[list[Item], str | None]]
 ) -> tuple[Item, ...]:
-    """Return the items of all pages.
-
-    Raises:
-        ConnectionLostError: they do not arrive in time, or do not end.
-    """
+    """Return the items of all pages; raises ConnectionLostError if they do not arrive in time, or do not end."""
     found: list[Item] = []
     cursor: str | None = None
     try:

@@ -95,8 +95,6 @@ class ResourceContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptArgument:
-    """An argument of a prompt."""
-
     name: str
     description: str | None
     is_required: bool
@@ -104,8 +102,6 @@ class PromptArgument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptInfo:
-    """A prompt of a server."""
-
     server: str
     name: str
     title: str | None

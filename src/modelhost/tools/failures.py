@@ -157,16 +157,12 @@ class StartupWait:
         self._ends_at = self._loop.time() + attempt_seconds
         self._has_begun = False
 
-    def ends_at(self) -> float:
-        """Return until when requests wait, on the loop's clock; the first call starts the time."""
+    def seconds_left(self) -> float:
+        """Return the time that is left, 0 when it is over; the first call starts the time."""
         if not self._has_begun:
             self._has_begun = True
             self._ends_at = min(self._ends_at, self._loop.time() + LONGEST_WAIT_SECONDS)
-        return self._ends_at
-
-    def seconds_left(self) -> float:
-        """Return the time that is left; 0 when it is over."""
-        return max(0.0, self.ends_at() - self._loop.time())
+        return max(0.0, self._ends_at - self._loop.time())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

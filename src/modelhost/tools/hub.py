@@ -14,8 +14,7 @@ from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.monitor import measure
-from modelhost.tools.call import call_tool, failed, needs_approval
-from modelhost.tools.call_spans import call_span, note_outcome
+from modelhost.tools.call import call_span, call_tool, failed, needs_approval, note_outcome
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
 from modelhost.tools.catalogue import Catalogue, CatalogueEntry, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
@@ -38,7 +37,11 @@ SDK_LOGGERS: Final = ("mcp.client", "mcp.shared", "client")
 
 
 class ToolHub:
-    """The servers of a configuration. One that is slow, broken or gone neither delays nor disables another."""
+    """The servers of a configuration. One that is slow, broken or gone neither delays nor disables another.
+
+    What is about one server raises McpServerNotFound if there is none of that name, and ToolServerUnavailable if it
+    cannot be used as it is configured, or does not answer.
+    """
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class ToolHub:
             anew = [server for server in self._servers.values() if _needs_anew(server, wanted.get(server.name))]
             for server in gone:
                 del self._servers[server.name]
-            self._invalidate()
+            self._catalogue = None
             await _stopped([*gone, *anew])
             for server in gone:
                 self._events.publish(ToolEvent(at=time.time(), kind="removed", server=server.name))
@@ -109,7 +112,7 @@ class ToolHub:
                 self._put(entry, is_anew=any(server.name == entry.name for server in anew))
             # In the order of the configuration, so that prompts do not depend on the order of changes.
             self._servers = {name: self._servers[name] for name in wanted}
-            self._invalidate()
+            self._catalogue = None
 
     def _put(self, entry: ServerEntry, *, is_anew: bool) -> None:
         known = self._servers.get(entry.name)
@@ -129,11 +132,6 @@ class ToolHub:
     # The servers.
 
     def status(self, name: str) -> ServerStatus:
-        """Return the status of one server.
-
-        Raises:
-            McpServerNotFound: there is none of that name.
-        """
         return self._server(name).status()
 
     def statuses(self) -> tuple[ServerStatus, ...]:
@@ -141,39 +139,21 @@ class ToolHub:
         return tuple(server.status() for server in self._servers.values())
 
     async def restart(self, name: str) -> None:
-        """Reconnect a server, also a failed or stopped one; does not wait for it.
-
-        Raises:
-            McpServerNotFound: there is none of that name.
-            ToolServerUnavailable: it cannot be used as it is configured.
-        """
+        """Reconnect a server, also a failed or stopped one; does not wait for it."""
         async with self._changing:
             self._server(name).restart()
 
     async def check_health(self, name: str) -> None:
-        """Check that a server answers, as happens regularly while it is idle.
-
-        Raises:
-            McpServerNotFound: there is none of that name.
-            ToolServerUnavailable: it does not; it is then restarted.
-        """
+        """Check that a server answers, as happens regularly while it is idle; one that does not is restarted."""
         await self._server(name).check_health()
 
     async def enable(self, name: str) -> None:
-        """Begin to connect a disabled server. It stays enabled until its entry changes.
-
-        Raises:
-            McpServerNotFound, ToolServerUnavailable: as for :meth:`restart`.
-        """
+        """Begin to connect a disabled server. It stays enabled until its entry changes."""
         async with self._changing:
             self._server(name).start()
 
     async def disable(self, name: str) -> None:
-        """Stop a server. It stays disabled until its entry changes.
-
-        Raises:
-            McpServerNotFound: there is none of that name.
-        """
+        """Stop a server. It stays disabled until its entry changes."""
         async with self._changing:
             await self._server(name).stop(ServerState.DISABLED)
 
@@ -333,11 +313,8 @@ class ToolHub:
             self._catalogue = catalogue_of(self._servers.values())
         return self._catalogue
 
-    def _invalidate(self) -> None:
-        self._catalogue = None
-
     def _on_change(self, server: ToolServer, what: Literal["state", "tools"]) -> None:
-        self._invalidate()
+        self._catalogue = None
         if self._servers.get(server.name) is server:
             self._events.publish(_event(server, what))
 

@@ -20,7 +20,7 @@ _SAFE: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class ToolKey:
     """One tool of one server, under its original name."""
 
@@ -35,13 +35,9 @@ def model_names(preferred: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
     depend neither on the order of the servers nor on which others there are, unless they clash.
     """
     shared = Counter(preferred.values())
-    names = {
-        key: preferred_name
-        for key, preferred_name in preferred.items()
-        if shared[preferred_name] == 1 and _SAFE.fullmatch(preferred_name)
-    }
+    names = {key: name for key, name in preferred.items() if shared[name] == 1 and _SAFE.fullmatch(name)}
     taken = set(names.values())
-    for key in _in_order(preferred.keys() - names.keys()):
+    for key in sorted(preferred.keys() - names.keys()):
         names[key] = _hashed(preferred[key], key, taken)
         taken.add(names[key])
     return names
@@ -62,10 +58,6 @@ def preferred_name(server: str, prefix: str | None, tool: str) -> str:
     """Return ``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
     before = server if prefix is None else prefix
     return f"{before}_{tool}" if before else tool
-
-
-def _in_order(keys: Iterable[ToolKey]) -> list[ToolKey]:
-    return sorted(keys, key=lambda key: (key.server, key.tool))
 
 
 def _hashed(wished: str, key: ToolKey, taken: set[str]) -> str:

@@ -10,18 +10,8 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from modelhost.errors import ToolCallFailed, ToolServerUnavailable
+from modelhost.tools import content
 from modelhost.tools.connection import Connection
-from modelhost.tools.content import (
-    Prompt,
-    PromptInfo,
-    ResourceContent,
-    ResourceInfo,
-    prompt_info,
-    prompt_of,
-    resource_contents,
-    resource_info,
-    template_info,
-)
 from modelhost.tools.failures import ConnectionLostError, reason_of
 from modelhost.tools.server import ToolServer
 
@@ -40,37 +30,33 @@ class ResourceReader:
     def __init__(self, find: Callable[[str], ToolServer]) -> None:
         self._find = find
 
-    async def resources(self, server: str) -> tuple[ResourceInfo, ...]:
+    async def resources(self, server: str) -> tuple[content.ResourceInfo, ...]:
         """Return the resources of a server, then its resource templates."""
 
-        async def read(connection: Connection) -> tuple[ResourceInfo, ...]:
-            found = [resource_info(server, each) for each in await connection.resources()]
-            found += [template_info(server, each) for each in await connection.resource_templates()]
+        async def read(connection: Connection) -> tuple[content.ResourceInfo, ...]:
+            found = [content.resource_info(server, each) for each in await connection.resources()]
+            found += [content.template_info(server, each) for each in await connection.resource_templates()]
             return tuple(found)
 
         return await self._read(server, read)
 
-    async def resource(self, server: str, uri: str) -> tuple[ResourceContent, ...]:
-        """Return the contents of the resource at ``uri``."""
-
-        async def read(connection: Connection) -> tuple[ResourceContent, ...]:
-            return resource_contents(await connection.client.read_resource(uri))
+    async def resource(self, server: str, uri: str) -> tuple[content.ResourceContent, ...]:
+        async def read(connection: Connection) -> tuple[content.ResourceContent, ...]:
+            return content.resource_contents(await connection.client.read_resource(uri))
 
         return await self._read(server, read)
 
-    async def prompts(self, server: str) -> tuple[PromptInfo, ...]:
-        """Return the prompts of a server."""
-
-        async def read(connection: Connection) -> tuple[PromptInfo, ...]:
-            return tuple(prompt_info(server, each) for each in await connection.prompts())
+    async def prompts(self, server: str) -> tuple[content.PromptInfo, ...]:
+        async def read(connection: Connection) -> tuple[content.PromptInfo, ...]:
+            return tuple(content.prompt_info(server, each) for each in await connection.prompts())
 
         return await self._read(server, read)
 
-    async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> Prompt:
+    async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> content.Prompt:
         """Return a prompt with ``arguments`` filled in."""
 
-        async def read(connection: Connection) -> Prompt:
-            return prompt_of(await connection.client.get_prompt(name, dict(arguments)))
+        async def read(connection: Connection) -> content.Prompt:
+            return content.prompt_of(await connection.client.get_prompt(name, dict(arguments)))
 
         return await self._read(server, read)
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from modelhost.config import network
 from modelhost.fetching.guard import GuardedTransport
-from modelhost.tools.attempts import CURRENT_ATTEMPT, CallAttempt
+from modelhost.tools.callbacks import CURRENT_ATTEMPT, CallAttempt
 from modelhost.tools.entry import HttpTransport
 from modelhost.tools.failures import FOREIGN, refusal_of
 from modelhost.tools.repair import message_of, unreadable
@@ -224,7 +224,6 @@ def is_session_lost(body: bytes) -> bool:
 
 
 def _error_in(body: bytes) -> dict[str, object] | None:
-    """Return the JSON-RPC error object, if the body is one."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -33,11 +33,7 @@ _BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL) 
 
 
 def message_of(line: bytes) -> types.JSONRPCMessage:
-    """Return the message in ``line``.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the message in ``line``; raises ValueError if there is none."""
     line = line.removeprefix(codecs.BOM_UTF8)
     try:
         return types.jsonrpc_message_adapter.validate_json(line, by_name=False)

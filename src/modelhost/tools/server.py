@@ -17,8 +17,7 @@ import mcp_types as types
 
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CallAttempt, InFlightCalls
-from modelhost.tools.callbacks import Sampler
+from modelhost.tools.callbacks import CallAttempt, InFlightCalls, Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
@@ -117,11 +116,7 @@ class ToolServer:
         self._set_state(state)
 
     def restart(self) -> None:
-        """Reconnect at once, also a failed server.
-
-        Raises:
-            ToolServerUnavailable: it cannot be used as configured.
-        """
+        """Reconnect at once, also a failed server; raises ToolServerUnavailable if it cannot be used as configured."""
         if self._owner is None:
             self.start()
             return
@@ -183,7 +178,6 @@ class ToolServer:
             raise ToolServerUnavailable(f'the MCP server "{self.name}" {error}', server=self.name) from error
 
     def record_call(self, seconds: float, *, is_error: bool) -> None:
-        """Record a call that was answered."""
         self._calls += 1
         self._failed_calls += is_error
         self._latencies.append(seconds)
@@ -209,7 +203,6 @@ class ToolServer:
                     await self.changed()
 
     async def changed(self) -> None:
-        """Wait until the state changes."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(future)
         await future
@@ -219,7 +212,6 @@ class ToolServer:
         return f'the MCP server "{self.name}" is {self.state}{why}'
 
     def status(self) -> ServerStatus:
-        """Return its status."""
         connection = self._connection
         info = connection.client.server_info if connection is not None else None
         transport = self.entry.transport

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
@@ -17,26 +16,16 @@ from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, 
 from modelhost.config.watching import watch_contents
 from modelhost.errors import ConfigError
 from modelhost.redaction import NO_SECRETS, is_secret_name
+from modelhost.tools import servers_format
 from modelhost.tools.entry import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_CONCURRENT_CALLS,
     SAMPLING_MAX_TOKENS,
     TIMEOUT_SECONDS,
-    Approval,
     HttpTransport,
     SamplingPolicy,
     ServerEntry,
     StdioTransport,
-)
-from modelhost.tools.servers_format import (
-    MILLISECONDS_FROM,
-    EntryFile,
-    RawServer,
-    Scalar,
-    canonical_fields,
-    checked,
-    raw_file,
-    transport_kind,
 )
 
 EXAMPLE: Final = '{"mcpServers": {"time": {"command": "mcp-server-time"}}}'
@@ -74,7 +63,7 @@ def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> Too
     try:
         dotenv, problem = read_dotenv(path.parent / DOTENV)
         document = parse(content, path, example=EXAMPLE)
-        raw = raw_file(document)
+        raw = servers_format.raw_file(document)
         is_injected = _flag(raw.defaults, "auto_register_tools")
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -112,15 +101,15 @@ def _flag(defaults: Mapping[str, Any], key: str) -> bool:
 
 
 def _entry(
-    server: RawServer, path: Path, variables: Mapping[str, str], defaults: Mapping[str, Any]
+    server: servers_format.RawServer, path: Path, variables: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> tuple[ServerEntry, list[str]]:
     label = f"{path.name}: {server.place}"
     warnings: list[str] = []
     try:
         if not isinstance(server.fields, dict):
             raise ValueError("expected keys and values")  # noqa: TRY004, TRY301
-        fields, warnings = canonical_fields(server.fields, label)
-        file = checked({**_defaults(defaults), **fields})
+        fields, warnings = servers_format.canonical_fields(server.fields, label)
+        file = servers_format.checked({**_defaults(defaults), **fields})
         entry, more = _read(server.name, file, path.parent, variables)
     except ValueError as error:
         reason = f"{label}: {error}"
@@ -133,7 +122,9 @@ def _defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {name: defaults[key] for key, name in names.items() if key in defaults}
 
 
-def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, str]) -> tuple[ServerEntry, list[str]]:
+def _read(
+    name: str, file: servers_format.EntryFile, directory: Path, variables: Mapping[str, str]
+) -> tuple[ServerEntry, list[str]]:
     timeout, warnings = _timeout(file)
     return ServerEntry(
         name=name,
@@ -146,7 +137,7 @@ def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, s
         connect_timeout_seconds=file.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
         max_concurrent_calls=file.max_concurrent_calls or MAX_CONCURRENT_CALLS,
         approval=file.approval or "auto",
-        tool_approvals=_approvals(file),
+        tool_approvals={**dict.fromkeys(file.auto_tools, "auto"), **file.tool_approval},
         sampling=_sampling(file),
         roots=tuple(_root(expand(root, variables), directory) for root in file.roots),
         instructions=file.instructions,
@@ -154,20 +145,16 @@ def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, s
     ), warnings
 
 
-def _timeout(file: EntryFile) -> tuple[float, list[str]]:
+def _timeout(file: servers_format.EntryFile) -> tuple[float, list[str]]:
     if file.timeout_seconds is not None or file.timeout is None:
         return file.timeout_seconds or TIMEOUT_SECONDS, []
-    if file.timeout < MILLISECONDS_FROM:
+    if file.timeout < servers_format.MILLISECONDS_FROM:
         return file.timeout, []
     seconds = file.timeout / 1000
     return seconds, [f'"timeout": {file.timeout:g} is read as milliseconds; write "timeout_seconds" to be sure']
 
 
-def _approvals(file: EntryFile) -> Mapping[str, Approval]:
-    return MappingProxyType({**dict.fromkeys(file.auto_tools, "auto"), **file.tool_approval})
-
-
-def _sampling(file: EntryFile) -> SamplingPolicy:
+def _sampling(file: servers_format.EntryFile) -> SamplingPolicy:
     if isinstance(file.sampling, str):
         return SamplingPolicy(mode=file.sampling)
     return SamplingPolicy(mode=file.sampling.mode, max_tokens=file.sampling.max_tokens or SAMPLING_MAX_TOKENS)
@@ -177,17 +164,19 @@ def _root(text: str, directory: Path) -> str:
     return text if "://" in text else (directory / expand_home(text)).resolve().as_uri()
 
 
-def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport | HttpTransport:
-    kind = transport_kind(file)
+def _transport(
+    file: servers_format.EntryFile, directory: Path, variables: Mapping[str, str]
+) -> StdioTransport | HttpTransport:
+    kind = servers_format.transport_kind(file)
     if kind == "stdio":
         return _process(file, directory, variables)
     url = expand(file.url, variables)
     if not url.startswith(("http://", "https://")):
         raise ValueError('"url": expected an address that begins with http:// or https://')
-    return HttpTransport(kind=kind, url=url, headers=MappingProxyType(_headers(file, variables)))
+    return HttpTransport(kind=kind, url=url, headers=_headers(file, variables))
 
 
-def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport:
+def _process(file: servers_format.EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport:
     env = {name: _text(value) for name, value in file.env.items()}
     if file.env_file is not None:
         given = directory / expand_home(expand(file.env_file, variables))
@@ -199,7 +188,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
     return StdioTransport(
         command=_command(expand(file.command, variables), directory),
         args=tuple(expand([_text(value) for value in file.args], variables)),
-        env=MappingProxyType(expand(env, variables)),
+        env=expand(env, variables),
         cwd=cwd,
     )
 
@@ -209,7 +198,7 @@ def _command(text: str, directory: Path) -> str:
     return str(directory / expand_home(text)) if "/" in text else text
 
 
-def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
+def _headers(file: servers_format.EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
     headers = {name: _text(value) for name, value in file.headers.items()}
     token = file.bearer_token or file.auth
     if token is not None and "authorization" not in {name.lower() for name in headers}:
@@ -219,7 +208,7 @@ def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _text(value: Scalar) -> str:
+def _text(value: servers_format.Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,8 +25,6 @@ IGNORED: Final = ("$schema", "inputs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawServer:
-    """One server as written."""
-
     name: str
     place: str
     fields: Any
@@ -35,8 +32,6 @@ class RawServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFile:
-    """A file as written."""
-
     servers: tuple[RawServer, ...]
     defaults: Mapping[str, Any]
     warnings: tuple[str, ...]
@@ -142,7 +137,6 @@ class EntryFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_command_apart(cls, value: Any) -> Any:
-        """Split a command line in one list, as opencode writes it, into command and arguments."""
         command = value.get("command") if isinstance(value, dict) else None
         if not isinstance(command, list) or not command:
             return value
@@ -155,35 +149,33 @@ class EntryFile(BaseModel):
         return self.enabled and self.is_active and not self.disabled
 
 
-OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "transport": "type",
-        "transportType": "type",
-        "work_dir": "cwd",
-        "workDir": "cwd",
-        "workingDirectory": "cwd",
-        "envFile": "env_file",
-        "environment": "env",
-        "httpUrl": "url",
-        "serverUrl": "url",
-        "isActive": "is_active",
-        "tool_prefix": "prefix",
-        "toolPrefix": "prefix",
-        "timeout_secs": "timeout_seconds",
-        "connect_timeout": "connect_timeout_seconds",
-        "connect_timeout_secs": "connect_timeout_seconds",
-        "allowedTools": "allowed_tools",
-        "enabled_tools": "allowed_tools",
-        "enabledTools": "allowed_tools",
-        "includeTools": "allowed_tools",
-        "deniedTools": "denied_tools",
-        "disabled_tools": "denied_tools",
-        "disabledTools": "denied_tools",
-        "excludeTools": "denied_tools",
-        "alwaysAllow": "auto_tools",
-        "autoApprove": "auto_tools",
-    }
-)
+OTHER_NAMES: Final[Mapping[str, str]] = {
+    "transport": "type",
+    "transportType": "type",
+    "work_dir": "cwd",
+    "workDir": "cwd",
+    "workingDirectory": "cwd",
+    "envFile": "env_file",
+    "environment": "env",
+    "httpUrl": "url",
+    "serverUrl": "url",
+    "isActive": "is_active",
+    "tool_prefix": "prefix",
+    "toolPrefix": "prefix",
+    "timeout_secs": "timeout_seconds",
+    "connect_timeout": "connect_timeout_seconds",
+    "connect_timeout_secs": "connect_timeout_seconds",
+    "allowedTools": "allowed_tools",
+    "enabled_tools": "allowed_tools",
+    "enabledTools": "allowed_tools",
+    "includeTools": "allowed_tools",
+    "deniedTools": "denied_tools",
+    "disabled_tools": "denied_tools",
+    "disabledTools": "denied_tools",
+    "excludeTools": "denied_tools",
+    "alwaysAllow": "auto_tools",
+    "autoApprove": "auto_tools",
+}
 LABELS: Final = frozenset({"name", "id", "description"})
 """For people; without effect."""
 
@@ -230,17 +222,15 @@ def _is_branch(part: int | str) -> bool:
 
 TransportKind = Literal["stdio", "http", "sse"]
 
-_KINDS: Final[Mapping[str, TransportKind]] = MappingProxyType(
-    {
-        "stdio": "stdio",
-        "process": "stdio",
-        "local": "stdio",
-        "http": "http",
-        "streamablehttp": "http",
-        "remote": "http",
-        "sse": "sse",
-    }
-)
+_KINDS: Final[Mapping[str, TransportKind]] = {
+    "stdio": "stdio",
+    "process": "stdio",
+    "local": "stdio",
+    "http": "http",
+    "streamablehttp": "http",
+    "remote": "http",
+    "sse": "sse",
+}
 
 
 def transport_kind(file: EntryFile) -> TransportKind:

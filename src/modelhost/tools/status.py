@@ -41,8 +41,6 @@ class MissingServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """The status of one server now."""
-
     name: str
     state: ServerState
     transport: Literal["stdio", "http", "sse"] | None

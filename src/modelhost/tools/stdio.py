@@ -22,7 +22,7 @@ from mcp.shared.message import SessionMessage
 
 from modelhost.config import environment
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CURRENT_ATTEMPT
+from modelhost.tools.callbacks import CURRENT_ATTEMPT
 from modelhost.tools.entry import StdioTransport
 from modelhost.tools.repair import message_of, unreadable
 from modelhost.workers.child import Child
@@ -97,7 +97,6 @@ class ServerProcess:
         self._drain = asyncio.create_task(self._keep_stderr())
 
     def describe_end(self) -> str:
-        """Return how the process ended, if it has."""
         status = self._child.returncode
         if status is None:
             return "closed its output"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelhost import lazy
-from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.background import SECONDS_TO_REPAIR, cancel_and_wait, log_failures
 from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
@@ -48,7 +48,7 @@ class Toolbox:
         Raises:
             ConfigError: the file cannot be used at all; an invalid server is only disabled.
         """
-        path = _at_home(path)
+        path = None if path is None else expand_home(path)  # it may come from a program or a file
         servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
         toolbox = cls(path, servers, sampler)
         toolbox._note(servers)
@@ -65,7 +65,6 @@ class Toolbox:
 
     @property
     def reading(self) -> ResourceReader:
-        """Reads the resources and prompts of the servers."""
         return self.hub.reading
 
     @property
@@ -85,10 +84,7 @@ class Toolbox:
             await self.hub.settled(slowest + SECONDS_TO_GIVE_UP)
 
     async def stop(self) -> None:
-        """Stop all servers."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await cancel_and_wait(self._watching)
         if self.path is not None:
             await self.hub.stop()
 
@@ -127,8 +123,3 @@ class Toolbox:
         for server in servers.servers:
             if server.why_disabled is not None:
                 log.warning("mcp_server_disabled", server=server.name, reason=server.why_disabled)
-
-
-def _at_home(path: Path | None) -> Path | None:
-    """Return ``path`` with its ``~`` expanded: it may come from a program or a file."""
-    return None if path is None else expand_home(path)

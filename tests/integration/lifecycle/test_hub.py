@@ -107,7 +107,9 @@ async def test_a_model_in_safetensors_needs_no_word_about_its_engine(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     files = {path.name: path.read_bytes() for path in NANO_HF.iterdir() if path.is_file()}
     with serve_hub(**{"somebody/nano": Repository(files=files)}) as hub:
-        monkeypatch.setattr("modelhost.models.hub.client.constants", SimpleNamespace(ENDPOINT=hub.endpoint))
+        monkeypatch.setattr(
+            "modelhost.models.hub.client.constants", SimpleNamespace(**{**vars(constants), "ENDPOINT": hub.endpoint})
+        )
         host = Host(model="somebody/nano", context_length=256, threads=1)
         await host.start(load=False, launch={"dtype": "bf16"})
         try:

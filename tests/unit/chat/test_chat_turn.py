@@ -17,8 +17,7 @@ from modelhost.chat.turn import turn_of
 from modelhost.engines.scripted.engine import Scripted
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
-from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.throughput import Throughput
+from modelhost.models.residency.hosted import HostedModel, Throughput
 from modelhost.workers.worker import Worker
 from tests.support.fake_workers import fake_entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelhost.chat.presets import with_preset
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
-from modelhost.models.registry.preset import NO_PRESET, Preset
+from modelhost.models.registry.entry import NO_PRESET, Preset
 
 PRESET = Preset(system="own", messages=(Message(role="user", content="Hi"), Message(role="assistant", content="Ho")))
 QUESTION = Message(role="user", content="question")

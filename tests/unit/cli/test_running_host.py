@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.cli.main import main
 from modelhost.cli.running_host import NamedHost, RunningHost, named_host
-from modelhost.client.errors import error_in
+from modelhost.client.connections import error_in
 from modelhost.errors import ConfigError, HostUnreachable, ModelNotFound, QueueFull, WorkerCrashed
 from modelhost.exchange.events import Piece, Text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.client.address import normalize_url
+from modelhost.client.connections import normalize_url
 from modelhost.errors import ConfigError
 
 

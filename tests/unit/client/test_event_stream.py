@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.client.event_stream import Event, EventReader
+from modelhost.client.connections import Event, EventReader
 
 
 @pytest.mark.parametrize(

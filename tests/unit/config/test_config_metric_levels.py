@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from modelhost.config.metric_levels import MetricLevel, parse_levels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import MetricLevel, parse_levels
 
 
 def test_levels_are_intervals_with_how_long_they_are_kept() -> None:
     assert parse_levels("1s/10m, 1m/3650d") == (
-        MetricLevel(step_seconds=1, keep_seconds=600),
-        MetricLevel(step_seconds=60, keep_seconds=3650 * 86_400),
+        MetricLevel(step=1, keep=600),
+        MetricLevel(step=60, keep=3650 * 86_400),
     )
 
 

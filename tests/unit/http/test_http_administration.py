@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from modelhost.client.event_stream import EventReader
+from modelhost.client.connections import EventReader
 from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client
 
-from modelhost.client.pictures import Picture
+from modelhost.client.host_client import Picture
 from modelhost.mcp_servers.server import build_server
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import Progress

@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FACES
-from modelhost.mcp_servers.image_tool import GENERATE
+from modelhost.mcp_servers.media_tools import GENERATE
 from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, make_tools
-from modelhost.operations import llm, model_loading, models, sound
+from modelhost.operations import llm, model_loading, models
 from modelhost.operations.operation import AnyOperation
 from tests.support.mcp_backend import FakeBackend
 
@@ -24,7 +24,7 @@ def tool_of(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
+    "name", [llm.CHAT, llm.SPEAK, llm.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
 )
 def test_schemas_are_sound_and_objects_at_the_top(name: str) -> None:
     tool = tool_of(name)
@@ -127,7 +127,7 @@ def test_hints_say_what_a_tool_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [llm.CHAT, sound.SPEAK, sound.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
+    "name", [llm.CHAT, llm.SPEAK, llm.TRANSCRIBE, GENERATE, *(operation.name for operation in RENDERED)]
 )
 def test_every_parameter_has_one_type_and_says_what_it_is(name: str) -> None:
     for field in tool_of(name).input_schema.get("properties", {}).values():

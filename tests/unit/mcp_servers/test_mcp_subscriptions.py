@@ -14,8 +14,7 @@ from mcp import Client, MCPError
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.server import build_server
 from modelhost.mcp_servers.subscriptions import MOST_URIS
-from modelhost.operations.alerts import GET_ALERTS
-from modelhost.operations.monitor import GET_METRICS
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS
 from tests.support.mcp_backend import FakeBackend
 
 pytestmark = [

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.databases import parse_database_url
-from modelhost.config.metric_levels import parse_levels
-from modelhost.monitor.levels import levels_of
+from modelhost.config.value_types import parse_levels
+from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.metrics import MetricStore
+from modelhost.state.store import MetricStore
 
 LEVELS = "1s/10m,10s/6h,1m/7d,10m/90d"
 BEGINNING = 1_767_225_600.0

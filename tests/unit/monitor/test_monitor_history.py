@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.monitor import history, windows
 from modelhost.monitor import monitor as monitor_module
 from modelhost.monitor.cells import Cell, cells_in, merge_packed, pack
-from modelhost.monitor.history import StoredFrame
-from modelhost.monitor.levels import levels_of
+from modelhost.monitor.history import StoredFrame, levels_of
 from modelhost.monitor.measure import RequestMeasure, RunningTurn
 from modelhost.monitor.monitor import Monitor
 from modelhost.monitor.windows import Selection

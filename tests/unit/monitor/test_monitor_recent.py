@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from modelhost.monitor.recent import RecentAnswers
+from modelhost.monitor.monitor import RecentAnswers
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

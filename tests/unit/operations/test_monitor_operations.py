@@ -7,18 +7,16 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.metric_levels import parse_levels
+from modelhost.config.value_types import parse_levels
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, ModelNotFound
 from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.monitor.efficiency import Efficiency
 from modelhost.monitor.engine_reports import EngineReport
-from modelhost.monitor.history import StoredFrame
-from modelhost.monitor.levels import levels_of
+from modelhost.monitor.history import StoredFrame, levels_of
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations import machine_stats, monitor
-from modelhost.operations.alerts import GET_ALERTS, AlertParameters
 from modelhost.operations.machine_stats import GET_GPU_STATS, GET_MEMORY_STATS
-from modelhost.operations.monitor import GET_METRICS, seconds_in
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS, AlertParameters, seconds_in
 from modelhost.workers.gpu_stats import GpuProcess, GpuStats
 from tests.support.metric_history import LEVELS, MemoryHistory, memory_monitor
 from tests.unit.monitor.conftest import BEGINNING, Clock, record

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from modelhost.operations.operation import Progress
-from modelhost.operations.progress import CombinedProgress, sending_progress
+from modelhost.operations.operation import CombinedProgress, Progress, sending_progress
 
 
 def at(fraction: float) -> Progress:

@@ -19,10 +19,19 @@ from modelhost.errors import (
 from modelhost.exchange.events import HostEvent, Question
 from modelhost.operations.mcp_resources import GET_PROMPT, LIST_PROMPTS, LIST_RESOURCES, READ_RESOURCE
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.questions import ANSWER, APPROVE
 from modelhost.operations.table import MODEL_OPERATIONS, TOOL_OPERATIONS
-from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, ServerReport
-from modelhost.operations.tools import CALL, LIST_TOOLS, CallResult
+from modelhost.operations.tools import (
+    ANSWER,
+    APPROVE,
+    CALL,
+    DISABLE,
+    ENABLE,
+    LIST_SERVERS,
+    LIST_TOOLS,
+    RESTART,
+    CallResult,
+    ServerReport,
+)
 from modelhost.tools.callbacks import NO_CONTEXT, ApprovalRequest, ElicitationRequest
 from modelhost.tools.outcome import ToolOutcome
 from modelhost.tools.status import ServerState, ServerStatus

@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from modelhost.monitor.alerts.states import Alert, AlertState
-from modelhost.state.alerts import RETENTION
-from modelhost.state.store import StateStore
+from modelhost.state.store import RETENTION, StateStore
 
 NOW = float(int(time.time()))
 FIRING = Alert(

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.state.response_snapshot import ResponseSnapshot
-from modelhost.state.stored_response import ended, terminal_event
+from modelhost.state.stored_response import ResponseSnapshot, ended, terminal_event
 from tests.support.response_items import body, message
 
 EMPTY = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}

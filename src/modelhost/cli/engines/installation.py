@@ -240,8 +240,6 @@ async def _started(spec: ModelSpec, stack: AsyncExitStack) -> Worker:
 
 
 class _Report:
-    """Writes output to the log, and shows the progress of the build as a bar or as a line for each tenth."""
-
     def __init__(self, log: TextIO, bar: Progress | None = None) -> None:
         self._log, self._bar = log, bar
         self._task = bar.add_task("compiling", total=None) if bar else None
@@ -264,7 +262,6 @@ class _Report:
 
 @contextlib.contextmanager
 def _shown(log: TextIO) -> Iterator[_Report]:
-    """Yield a report, with a temporary progress bar on a terminal."""
     if not console.stderr_is_terminal():
         yield _Report(log)
         return

@@ -88,7 +88,7 @@ def launch(
         return
     if not is_supported:
         raise ConfigError(_missing(chosen, host))
-    raise typer.Exit(lazy.launch_running.run_agent(chosen, plan, arguments, host.api_key))
+    raise typer.Exit(lazy.launch_plan.run_agent(chosen, plan, arguments, host.api_key))
 
 
 def _missing(agent: Agent, host: RunningHost) -> str:

@@ -137,7 +137,6 @@ def _crush(target: Target, environment: Mapping[str, str]) -> Plan:
 
 
 def _crush_data(environment: Mapping[str, str]) -> Path:
-    """Return the user's directory of the file."""
     if named := environment.get("CRUSH_GLOBAL_DATA"):
         return Path(named)
     data_home = environment.get("XDG_DATA_HOME")

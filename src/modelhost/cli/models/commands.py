@@ -12,26 +12,11 @@ import typer
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.models.downloads import show_download
 from modelhost.cli.models.smallest import DEFAULT_INVENTORY
-from modelhost.cli.models.status import follow_load, format_memory, print_status, watch
+from modelhost.cli.models.status import follow_load, format_memory, print_status, show_download, watch
 from modelhost.cli.operation_commands import Command, add_commands, examples, operation_command, print_result
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
-from modelhost.operations.model_loading import (
-    CONFIGURE,
-    LOAD,
-    PULL,
-    SELECT,
-    UNLOAD,
-    ConfigParameters,
-    Configuration,
-    Loading,
-    LoadParameters,
-    PullParameters,
-    Selection,
-    Unloading,
-    UnloadParameters,
-)
+from modelhost.operations import model_loading
 from modelhost.operations.models import STATUS, OneModel
 from modelhost.operations.operation import NoParameters
 
@@ -81,7 +66,9 @@ def pull(
         return
     remote = running_host(url, api_key)
     with show_download() as on_progress:
-        pulled = remote.call(PULL, PullParameters(model=reference, revision=revision), on_progress)
+        pulled = remote.call(
+            model_loading.PULL, model_loading.PullParameters(model=reference, revision=revision), on_progress
+        )
     console.note(f"{pulled.model_id} is one of the models of {remote.url}")
     typer.echo(pulled.path)
 
@@ -142,18 +129,18 @@ def status(
         print_result(remote.call(STATUS, NoParameters()), print_status, as_json=as_json)
 
 
-@operation_command(LOAD, argument="model_id")
-def load(remote: RunningHost, parameters: LoadParameters, as_json: bool) -> None:
+@operation_command(model_loading.LOAD, argument="model_id")
+def load(remote: RunningHost, parameters: model_loading.LoadParameters, as_json: bool) -> None:
     with show_download() as on_progress:
-        answer = remote.call(LOAD, parameters.model_copy(update={"wait": False}), on_progress)
+        answer = remote.call(model_loading.LOAD, parameters.model_copy(update={"wait": False}), on_progress)
     if parameters.wait and answer.status != "loaded":
         follow_load(remote, answer)
         # With its configuration once more: without, it would be another load.
-        answer = remote.call(LOAD, parameters.model_copy(update={"model_id": answer.model_id}))
+        answer = remote.call(model_loading.LOAD, parameters.model_copy(update={"model_id": answer.model_id}))
     print_result(answer, _print_load, as_json=as_json)
 
 
-def _print_load(answer: Loading) -> None:
+def _print_load(answer: model_loading.Loading) -> None:
     details = [answer.state.value, f"place {answer.position} in the queue" if answer.position else ""]
     if answer.status == "loading":
         seconds, need = answer.estimated_load_time, answer.memory_required_mb
@@ -171,19 +158,25 @@ def unload(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    answer = running_host(url, api_key).call(UNLOAD, UnloadParameters(model_id=name, force=force))
+    answer = running_host(url, api_key).call(
+        model_loading.UNLOAD, model_loading.UnloadParameters(model_id=name, force=force)
+    )
     print_result(answer, _print_unload, as_json=as_json)
 
 
-def _print_unload(answer: Unloading) -> None:
+def _print_unload(answer: model_loading.Unloading) -> None:
     typer.echo(f"{answer.model_id}: {answer.status}, {format_memory(answer.memory_freed_mb)} freed")
 
 
 def select(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-    print_result(running_host(url, api_key).call(SELECT, OneModel(model_id=name)), _print_selection, as_json=as_json)
+    print_result(
+        running_host(url, api_key).call(model_loading.SELECT, OneModel(model_id=name)),
+        _print_selection,
+        as_json=as_json,
+    )
 
 
-def _print_selection(answer: Selection) -> None:
+def _print_selection(answer: model_loading.Selection) -> None:
     waiting = f", {answer.queue_length} waiting" if answer.queue_length else ""
     typer.echo(f"{answer.model}: {answer.status.replace('_', ' ')}{waiting}")
 
@@ -199,11 +192,11 @@ def set_config(
     api_key: Key = None,
 ) -> None:
     config = {key: parse_json_or_text(value) for key, value in map(parse_key_value, values)}
-    parameters: ConfigParameters = CONFIGURE.parse({"model_id": name, "config": config})
-    print_result(running_host(url, api_key).call(CONFIGURE, parameters), _print_config, as_json=as_json)
+    parameters: model_loading.ConfigParameters = model_loading.CONFIGURE.parse({"model_id": name, "config": config})
+    print_result(running_host(url, api_key).call(model_loading.CONFIGURE, parameters), _print_config, as_json=as_json)
 
 
-def _print_config(answer: Configuration) -> None:
+def _print_config(answer: model_loading.Configuration) -> None:
     for key, value in answer.updated_config.items():
         typer.echo(f"{key}={json.dumps(value, ensure_ascii=False)}")
     if not answer.updated_config:
@@ -228,7 +221,7 @@ LOCAL_COMMANDS: Final[tuple[tuple[str, Callable[..., None], tuple[str, ...]], ..
 COMMANDS: Final[tuple[Command, ...]] = (
     (STATUS, status, ("status", "status --watch", "status --json --url http://gpu-box:8000")),
     (
-        LOAD,
+        model_loading.LOAD,
         load,
         (
             "load qwen",
@@ -238,9 +231,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
             "load qwen --dtype bfloat16 --persist",
         ),
     ),
-    (UNLOAD, unload, ("unload qwen", "unload qwen --force")),
-    (SELECT, select, ("select qwen",)),
-    (CONFIGURE, set_config, ("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),
+    (model_loading.UNLOAD, unload, ("unload qwen", "unload qwen --force")),
+    (model_loading.SELECT, select, ("select qwen",)),
+    (model_loading.CONFIGURE, set_config, ("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),
 )
 
 app = typer.Typer(

@@ -14,15 +14,13 @@ from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
-from modelhost.models.hub.cache import RepositoryCache, downloaded_models
-from modelhost.models.hub.download import served_path
+from modelhost.models.hub.cache import RepositoryCache, downloaded_models, served_path
 from modelhost.models.hub.other_stores import find_stored, stored_models
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
 from modelhost.models.resolve.engine_choice import engine_for_format
-from modelhost.models.resolve.inventory import Entry, smallest
-from modelhost.models.resolve.inventory_file import FILE_NAME, read_inventory
+from modelhost.models.resolve.inventory import FILE_NAME, Entry, read_inventory, smallest
 from modelhost.models.resolve.locate import locate
 
 

@@ -24,14 +24,12 @@ from modelhost.config.directories import data_directory
 from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.models.files.gguf import read_header
-from modelhost.models.hub.cache import cached_folder, disk_bytes, is_offline, remove_repository
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import cached_folder, disk_bytes, download, is_offline, remove_repository
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.resolve import inventory
 from modelhost.models.resolve.engine_choice import default_engine_for
-from modelhost.models.resolve.inventory import Entry
+from modelhost.models.resolve.inventory import Entry, write_inventory
 from modelhost.models.resolve.inventory import Progress as OnProgress
-from modelhost.models.resolve.inventory_file import write_inventory
 from modelhost.models.resolve.locate import locate
 from modelhost.plurals import counted
 
@@ -97,7 +95,6 @@ def remove(name: str, *, is_sure: bool) -> None:
 
 @contextmanager
 def _scan_progress() -> Iterator[OnProgress]:
-    """Show a progress bar, on a terminal only."""
     with console.new_bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("looking for models", total=None)
 
@@ -108,7 +105,6 @@ def _scan_progress() -> Iterator[OnProgress]:
 
 
 def _print_inventory(entries: Sequence[Entry]) -> None:
-    """Print a table of the models that a scan found."""
     headings = ("Model", "Parameters", "Quantization", "Size", "Memory", "Can", "Usable")
     table = console.new_table(*headings, right=("Parameters", "Size", "Memory"), fold=headings)
     for entry in entries:
@@ -128,7 +124,6 @@ def _print_inventory(entries: Sequence[Entry]) -> None:
 
 
 def print_models(models: Sequence[KnownModel]) -> None:
-    """Print a table of known models."""
     headings = ("Model", "From", "Size", "Details", "Path")
     table = console.new_table(*headings, right=("Size",), fold=headings)
     for model in models:
@@ -182,7 +177,6 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def format_megabytes(amount: int | None) -> str:
-    """Format an amount of bytes."""
     if amount is None:
         return ""
     return f"{amount / 1e6:,.1f} MB" if amount < 1e9 else f"{amount / 1e9:,.2f} GB"

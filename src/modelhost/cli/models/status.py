@@ -1,11 +1,11 @@
-"""The models of a running host: as a table, once or continuously, and the progress of a load."""
+"""The models of a running host: as a table, once or continuously, and the progress of a load or a download."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelU
 from modelhost.models.residency.status import Activity, State
 from modelhost.operations.model_loading import Loading
 from modelhost.operations.models import STATUS
-from modelhost.operations.operation import NoParameters
+from modelhost.operations.operation import NoParameters, OnProgress, Progress
 from modelhost.operations.reports import EventReport, HostReport, ModelReport
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued
 
 
 def format_memory(mb: int) -> str:
-    """Format an amount of memory."""
     return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
-
-
-def format_percent(fraction: float) -> str:
-    """Format a fraction as percents."""
-    return f"{fraction * 100:.0f} %"
 
 
 def describe_state(state: State | None, activity: Activity | None, progress: float | None) -> str:
@@ -43,13 +37,12 @@ def describe_state(state: State | None, activity: Activity | None, progress: flo
     parts = (
         state,
         activity if activity == "download" else None,
-        None if progress is None else format_percent(progress),
+        None if progress is None else f"{progress * 100:.0f} %",
     )
     return " ".join(part for part in parts if part)
 
 
 def print_status(report: HostReport) -> None:
-    """Print the models on standard output."""
     console.print_table(_table(report))
 
 
@@ -70,7 +63,6 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
 
 
 def event_line(event: EventReport) -> str:
-    """Format an event as a line."""
     at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
     is_about_state = event.kind in {"state", "progress"}
     what = describe_state(event.state, event.activity, event.progress) if is_about_state else event.kind
@@ -168,3 +160,35 @@ def _last_error(remote: RunningHost, name: str) -> str:
     models = remote.call(STATUS, NoParameters()).models
     known = next((model.last_error for model in models if model.name == name), None)
     return known or f"{name} could not be loaded."
+
+
+TENTHS: Final = 10
+
+
+@contextmanager
+def show_download() -> Iterator[OnProgress]:
+    """Yield a callback that shows progress on stderr: a bar on a terminal, else a line for each tenth."""
+    with ExitStack() as shown:
+        yield (_Bar(shown) if console.stderr_is_terminal() else _Lines()).show
+
+
+class _Bar:
+    def __init__(self, shown: ExitStack) -> None:
+        self._shown = shown
+        self._update: OnProgress | None = None
+
+    def show(self, progress: Progress) -> None:
+        if self._update is None:
+            self._update = self._shown.enter_context(console.shown_progress(""))
+        self._update(progress)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._tenth = -1
+
+    def show(self, progress: Progress) -> None:
+        tenth = int((progress.fraction or 0.0) * TENTHS)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            console.note(f"{progress.message}: {tenth * TENTHS} %")

@@ -19,7 +19,6 @@ from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.models.residency.hosted import HostedModel
 
 
 def in_log_file(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,13 +85,15 @@ def serve(
         def announce(url: str, host: Host) -> None:
             display.stop()
             _note_dotenv(effective)
-            _note_unused_gpu(host.models[0])
+            first = host.models[0]
+            if first.known is not None and (unused := first.known.unused_gpu) is not None:
+                console.note(unused.line(first.name))
             typer.echo(lazy.starting.first_example(url, host))
-            if better := lazy.engine_advice.faster_build(host.models[0]):
+            if better := lazy.engine_advice.faster_build(first):
                 typer.echo(f"{better}\n")
                 log.info(
                     "engine_could_be_faster",
-                    model=host.models[0].name,
+                    model=first.name,
                     build=better.build,
                     why=better.reason,
                     gain=better.gain,
@@ -109,14 +110,7 @@ def serve(
     raise typer.Exit(code)
 
 
-def _note_unused_gpu(model: HostedModel) -> None:
-    """Print a note if there is a GPU that the model does not use."""
-    if model.known is not None and (unused := model.known.unused_gpu) is not None:
-        console.note(unused.line(model.name))
-
-
 def _note_dotenv(effective: EffectiveConfig) -> None:
-    """Log at debug level which settings came from ``.env``."""
     names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
     if names:
         log.debug("dotenv_read", file=DOTENV, names=names)

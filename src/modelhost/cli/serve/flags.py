@@ -113,8 +113,6 @@ def _help(setting: Setting) -> str:
 
 
 def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
-    """Return the shell completion of the option's value."""
-
     def choices(incomplete: str) -> list[str]:
         return [choice for choice in setting.choices if choice.startswith(incomplete)]
 
@@ -219,7 +217,6 @@ def _is_llm_server(values: Mapping[str, Any]) -> bool:
 
 
 def _read(values: Mapping[str, Any]) -> EffectiveConfig:
-    """Return the configuration of the options ``values`` and all other sources."""
     flags = {key: values[key] for key in SETTINGS if key != "model"}
     named = choose_model(values["model"], values["hub_id"], values["local_path"])
     flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])

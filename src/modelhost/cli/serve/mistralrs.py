@@ -67,7 +67,6 @@ def image_model(model: str, arch: str | None) -> str:
 
 
 def _form(name: str, model_of: Callable[..., str], own: Sequence[inspect.Parameter], help_text: str) -> None:
-    """Add a command that serves the model that ``model_of`` makes of the options ``own``."""
     shared = [each for each in inspect.signature(serve).parameters.values() if each.name not in NOT_HERE]
 
     def form(**values: Any) -> None:

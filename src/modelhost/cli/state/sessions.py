@@ -12,23 +12,11 @@ import typer
 
 from modelhost import json_text
 from modelhost.cli import console
-from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result
-from modelhost.cli.running_host import Key, RunningHost, Url, running_host
-from modelhost.cli.state.tables import format_size, print_session, print_sessions
+from modelhost.cli.operation_commands import Command, add_commands, result_command
+from modelhost.cli.running_host import Key, Url, running_host
 from modelhost.config.paths import broken_link, expand_home
 from modelhost.errors import ConfigError
-from modelhost.operations.sessions import (
-    DELETE_SESSION,
-    EXPORT_SESSIONS,
-    IMPORT_SESSIONS,
-    LIST_SESSIONS,
-    SHOW_SESSION,
-    ExportParameters,
-    ImportParameters,
-    ListParameters,
-    OneSession,
-    SessionDocument,
-)
+from modelhost.operations import sessions as operations
 from modelhost.plurals import counted
 
 STANDARD: Final = "-"
@@ -36,14 +24,45 @@ BATCH_BYTES: Final = 4_000_000
 """The size of one upload of sessions; by default a host accepts 10 MB."""
 
 
-@operation_command(LIST_SESSIONS)
-def list_(host: RunningHost, parameters: ListParameters, as_json: bool) -> None:
-    print_result(host.call(LIST_SESSIONS, parameters), print_sessions, as_json=as_json)
+def print_sessions(found: operations.SessionList) -> None:
+    if not found.sessions:
+        console.note("no sessions: a chat request with a session_id begins one")
+        return
+    texts, numbers = ("Session", "Last used", "Model"), ("Messages", "Size")
+    rows = [
+        (
+            *(session.session_id, console.local_time(session.updated_at), session.model or ""),
+            *(str(session.message_count), console.format_size(session.size_bytes)),
+        )
+        for session in found.sessions
+    ]
+    console.print_rows((*texts, *numbers), rows, right=numbers, fold=texts)
+    if found.total > len(found.sessions):
+        console.note(f"{len(found.sessions)} of {found.total}; more with --limit")
 
 
-@operation_command(SHOW_SESSION, argument="session_id")
-def show(host: RunningHost, parameters: OneSession, as_json: bool) -> None:
-    print_result(host.call(SHOW_SESSION, parameters), print_session, as_json=as_json)
+def print_session(session: operations.SessionReport) -> None:
+    for message in session.messages:
+        said = _content(message.get("content"))
+        if said or not message.get("tool_calls"):
+            typer.echo(f"{typer.style(message['role'] + ':', bold=True)} {_harmless(said)}")
+        for call in message.get("tool_calls") or ():
+            called = call.get("custom") or call["function"]
+            name = typer.style(f"{message['role']} calls {console.printable(called['name'])}:", bold=True)
+            given = called["input"] if "input" in called else called.get("arguments")
+            text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+            typer.echo(f"{name} {console.printable(text)}")
+
+
+def _content(content: Any) -> str:
+    if not isinstance(content, list):
+        return content or ""
+    return " ".join(part.get("text") or part.get("refusal") or f"[{part.get('type')}]" for part in content)
+
+
+def _harmless(text: str) -> str:
+    """Return untrusted ``text`` with its lines, and without control characters for the terminal."""
+    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
 
 
 def rm(
@@ -53,8 +72,8 @@ def rm(
 ) -> None:
     host = running_host(url, api_key)
     for session_id in session_ids:
-        deleted = host.call(DELETE_SESSION, OneSession(session_id=session_id))
-        what = f"{counted(deleted.messages, 'message')} deleted, {format_size(deleted.space_freed_bytes)}"
+        deleted = host.call(operations.DELETE_SESSION, operations.OneSession(session_id=session_id))
+        what = f"{counted(deleted.messages, 'message')} deleted, {console.format_size(deleted.space_freed_bytes)}"
         console.note(f"{deleted.session_id}: {what}")
 
 
@@ -69,8 +88,10 @@ def export(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    parameters = ExportParameters() if session_id is None else ExportParameters(session_id=session_id)
-    exported = running_host(url, api_key).call(EXPORT_SESSIONS, parameters)
+    parameters = (
+        operations.ExportParameters() if session_id is None else operations.ExportParameters(session_id=session_id)
+    )
+    exported = running_host(url, api_key).call(operations.EXPORT_SESSIONS, parameters)
     text = json.dumps(exported.model_dump(mode="json"), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
@@ -87,11 +108,11 @@ def import_(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    parameters: ImportParameters = IMPORT_SESSIONS.parse(_exported(source))
+    parameters: operations.ImportParameters = operations.IMPORT_SESSIONS.parse(_exported(source))
     host = running_host(url, api_key)
     imported = not_kept = 0
     for batch in _batches(parameters.sessions):
-        answer = host.call(IMPORT_SESSIONS, ImportParameters(sessions=batch))
+        answer = host.call(operations.IMPORT_SESSIONS, operations.ImportParameters(sessions=batch))
         imported, not_kept = imported + answer.imported, not_kept + answer.not_kept
     console.note(f"{imported} sessions imported")
     if not_kept:
@@ -112,9 +133,8 @@ def _exported(source: str) -> dict[str, Any]:
     return found
 
 
-def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocument]]:
-    """Split the sessions into batches that fit into a request."""
-    batch: list[SessionDocument] = []
+def _batches(sessions: Sequence[operations.SessionDocument]) -> Iterator[list[operations.SessionDocument]]:
+    batch: list[operations.SessionDocument] = []
     length = 0
     for session in sessions:
         own = len(session.model_dump_json().encode())
@@ -128,11 +148,19 @@ def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocume
 
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    (LIST_SESSIONS, list_, ("list", "list --limit 10 --json")),
-    (SHOW_SESSION, show, ("show anna-42", "show anna-42 --json")),
-    (DELETE_SESSION, rm, ("rm anna-42",)),
-    (EXPORT_SESSIONS, export, ("export > sessions.json", "export anna-42 --output anna.json")),
-    (IMPORT_SESSIONS, import_, ("import sessions.json", "import - < sessions.json")),
+    (
+        operations.LIST_SESSIONS,
+        result_command(operations.LIST_SESSIONS, print_sessions),
+        ("list", "list --limit 10 --json"),
+    ),
+    (
+        operations.SHOW_SESSION,
+        result_command(operations.SHOW_SESSION, print_session, argument="session_id"),
+        ("show anna-42", "show anna-42 --json"),
+    ),
+    (operations.DELETE_SESSION, rm, ("rm anna-42",)),
+    (operations.EXPORT_SESSIONS, export, ("export > sessions.json", "export anna-42 --output anna.json")),
+    (operations.IMPORT_SESSIONS, import_, ("import sessions.json", "import - < sessions.json")),
 )
 
 app = typer.Typer(

@@ -13,23 +13,8 @@ from modelhost.cli import console
 from modelhost.cli.running_host import BlockingClient, Message
 from modelhost.cli.talk.person import TerminalUser
 from modelhost.errors import InvalidAnswer, NotFound
-from modelhost.exchange.events import (
-    CallCancelled,
-    CallFinished,
-    CallLogged,
-    CallProgressed,
-    CallStarted,
-    Finish,
-    HostEvent,
-    Loading,
-    Question,
-    Queued,
-    Reasoning,
-    Text,
-    ToolsMissing,
-    WaitingForTools,
-)
-from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
+from modelhost.exchange import events
+from modelhost.operations.tools import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 MAX_RESULT_CHARS: Final = 80
 """For the result of a tool, and for its arguments."""
@@ -49,18 +34,18 @@ def stream_text(
         for piece in answer:
             for event in piece:
                 match event:
-                    case Text(text=text) if text:
+                    case events.Text(text=text) if text:
                         notes.on_text(text)
                         yield text
-                    case Reasoning(text=thought) if thought:
+                    case events.Reasoning(text=thought) if thought:
                         notes.on_thought(thought)
-                    case Question():
+                    case events.Question():
                         notes.begin()
                         _answer(event, client, person)
-                    case Finish(reason="length", details=details):
+                    case events.Finish(reason="length", details=details):
                         why = (details and details.message) or "the limit of tokens is reached"
                         console.note(f"\n(cut off: {why})")
-                    case HostEvent():
+                    case events.HostEvent():
                         notes.on_tools(event)
 
 
@@ -70,8 +55,6 @@ def print_text(text: str) -> None:
 
 
 class _Notes:
-    """Prints notes on lines of their own, between the pieces of an answer."""
-
     def __init__(self) -> None:
         self._calls: dict[str, Any] = {}
         self._names: dict[str, str] = {}
@@ -89,30 +72,30 @@ class _Notes:
             console.note("")
         self._line = ""
 
-    def on_tools(self, event: HostEvent) -> None:
+    def on_tools(self, event: events.HostEvent) -> None:
         match event:
-            case Queued(position=position):
+            case events.Queued(position=position):
                 self._aside(f"(waiting: place {position} in the queue)")
-            case Loading(progress=progress):
+            case events.Loading(progress=progress):
                 self._on_loading(progress)
-            case WaitingForTools(servers=servers, seconds=seconds):
+            case events.WaitingForTools(servers=servers, seconds=seconds):
                 self._aside(f"(waiting for the tools of {_listed(servers)}, {seconds:g} s at most)")
                 self._has_waited = True
-            case ToolsMissing(servers=missing) if self._has_waited:
+            case events.ToolsMissing(servers=missing) if self._has_waited:
                 self.begin()
                 names = _listed(server for server, _state in missing)
                 console.note(f"(without the tools of {names}; `modelhost tools servers` shows why)")
-            case CallStarted():
+            case events.CallStarted():
                 self._calls[event.id] = event.arguments
                 self._names[event.id] = console.printable(event.name)
-            case CallProgressed():
+            case events.CallProgressed():
                 self._on_progress(event)
-            case CallLogged(line=remark):
+            case events.CallLogged(line=remark):
                 self._on_log(remark)
-            case CallFinished():
+            case events.CallFinished():
                 self.begin()
                 console.note(_line(event, self._calls.pop(event.id, None)))
-            case CallCancelled():
+            case events.CallCancelled():
                 self.begin()
                 given = _shortened(json.dumps(self._calls.pop(event.id, None), ensure_ascii=False))
                 console.note(f"⚙ {console.printable(event.name)} {given} (ended by the host)")
@@ -125,7 +108,7 @@ class _Notes:
         self._loaded = fifth
         self._aside("(loading the model)" if not fifth else f"(loading the model: {20 * fifth} %)")
 
-    def _on_progress(self, step: CallProgressed) -> None:
+    def _on_progress(self, step: events.CallProgressed) -> None:
         """Show each new tenth or message: some servers report every percent."""
         progress, total, message = step.progress, step.total, _shortened(step.message or "")
         shown = int(10 * progress / total) if total else 0, message
@@ -162,8 +145,7 @@ def _listed(servers: Iterable[object]) -> str:
     return ", ".join(console.printable(str(name)) for name in servers)
 
 
-def _line(result: CallFinished, arguments: Any) -> str:
-    """Describe a finished call."""
+def _line(result: events.CallFinished, arguments: Any) -> str:
     known = ".".join(part for part in (result.server, result.tool) if part)
     given = _shortened(json.dumps(arguments, ensure_ascii=False))
     failed = "failed: " if result.is_error else ""
@@ -179,7 +161,7 @@ def _shortened(text: str) -> str:
     )
 
 
-def _answer(question: Question, client: BlockingClient, person: TerminalUser) -> None:
+def _answer(question: events.Question, client: BlockingClient, person: TerminalUser) -> None:
     try:
         if question.kind == "approval":
             is_approved = person.approve(question.about)
@@ -190,7 +172,7 @@ def _answer(question: Question, client: BlockingClient, person: TerminalUser) ->
         console.note("(too late: the question was given up)")
 
 
-def _tell(question: Question, client: BlockingClient, person: TerminalUser) -> None:
+def _tell(question: events.Question, client: BlockingClient, person: TerminalUser) -> None:
     """Let the user fill in a form until the server accepts it."""
     while True:
         said = person.answer(question.about)

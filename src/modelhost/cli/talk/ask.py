@@ -10,8 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli.talk.answers import print_text, stream_text
-from modelhost.cli.talk.connect import open_client
-from modelhost.cli.talk.options import TalkOptions, with_options
+from modelhost.cli.talk.options import TalkOptions, open_client, with_options
 from modelhost.cli.talk.person import TerminalUser
 
 EXAMPLES: Final = (

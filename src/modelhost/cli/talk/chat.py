@@ -18,8 +18,7 @@ from modelhost.cli import console
 from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.running_host import BlockingClient, Message, named_host
 from modelhost.cli.talk.answers import print_text, stream_text
-from modelhost.cli.talk.connect import open_client
-from modelhost.cli.talk.options import TalkOptions, with_options
+from modelhost.cli.talk.options import TalkOptions, open_client, with_options
 from modelhost.cli.talk.person import TerminalUser
 from modelhost.config.checks import suggestion
 from modelhost.config.environment import URL_VARIABLE
@@ -34,12 +33,7 @@ class Conversation:
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
-    def with_question(self, question: str) -> list[Message]:
-        """Return the messages to send for ``question``."""
-        return [*self.messages(), {"role": "user", "content": question}]
-
     def add(self, question: str, answer: str) -> None:
-        """Add a question and its answer."""
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     def clear(self) -> None:
@@ -55,7 +49,6 @@ class Conversation:
         return json.dumps(self.messages(), indent=2, ensure_ascii=False) + "\n"
 
     def as_markdown(self) -> str:
-        """Return the messages as Markdown."""
         return "\n".join(f"**{message['role']}:**\n\n{message['content']}\n" for message in self.messages())
 
 
@@ -135,7 +128,7 @@ class LineChat:
     def _answer(self, question: str) -> None:
         """Show the answer as it comes. An interrupted answer is kept as far as it came."""
         said: list[str] = []
-        messages = self._conversation.with_question(question)
+        messages = [*self._conversation.messages(), {"role": "user", "content": question}]
         params = {**self._params, "model": self._model}
         try:
             with closing(stream_text(self._client, messages, params, self._person)) as answer:

@@ -11,7 +11,7 @@ from modelhost import logs
 from modelhost.cli import console
 from modelhost.cli.running_host import BlockingClient
 from modelhost.cli.talk.chat import converse
-from modelhost.cli.talk.connect import first_model
+from modelhost.cli.talk.options import first_model
 from modelhost.client.local import LocalClient
 from modelhost.config import environment
 from modelhost.config.sources import EffectiveConfig, load

@@ -97,7 +97,6 @@ def field_choices(field: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _choice(line: str, choices: Sequence[tuple[str, str]]) -> str:
-    """Return the choice with this number, value or title."""
     if line.isdecimal() and 1 <= int(line) <= len(choices):
         return choices[int(line) - 1][0]
     for value, name in choices:
@@ -153,8 +152,6 @@ def read_from_terminal(prompt: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormAnswer:
-    """The user's response to the form of a server."""
-
     action: Literal["accept", "decline", "cancel"]
     content: Content | None = None
 

@@ -19,9 +19,8 @@ from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
 from modelhost.http.traced import note_outcome
 from modelhost.logs import get_logger
-from modelhost.operations.operation import AnyOperation, Progress
+from modelhost.operations.operation import AnyOperation, Progress, sending_progress
 from modelhost.operations.perform import OperationCall, performing
-from modelhost.operations.progress import sending_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.table import OPERATIONS
 

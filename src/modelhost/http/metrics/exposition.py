@@ -15,7 +15,7 @@ from typing import Final
 
 from prometheus_client import Metric
 
-from modelhost.config.choices import MetricsAlias
+from modelhost.config.value_types import MetricsAlias
 from modelhost.http.metrics.metric_text import MetricText, escaped
 from modelhost.meters import METERS
 from modelhost.monitor.engine_reports import EngineReport, ReportedFamily

@@ -35,8 +35,8 @@ from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.hub.progress import DownloadProgress, FileProgress
 from modelhost.operations.created_models import COPY, CREATE, DELETE
 from modelhost.operations.model_loading import PULL
+from modelhost.operations.operation import sending_progress
 from modelhost.operations.perform import OperationCall, perform, performing
-from modelhost.operations.progress import sending_progress
 
 if TYPE_CHECKING:
     from modelhost.host import Host

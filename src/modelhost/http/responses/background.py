@@ -17,8 +17,7 @@ from modelhost.http.responses.items import Event, Item
 from modelhost.http.responses.parse import ParsedResponse
 from modelhost.http.responses.writing import Delivery, response_events
 from modelhost.logs import get_logger
-from modelhost.state.response_snapshot import ResponseSnapshot
-from modelhost.state.stored_response import HOST_STOPPED, NewResponse, Progress, terminal_event
+from modelhost.state.stored_response import HOST_STOPPED, NewResponse, Progress, ResponseSnapshot, terminal_event
 from modelhost.tracing import spans
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from modelhost.http.responses.paths import (
 )
 from modelhost.http.responses.running import Responses, list_of, storable
 from modelhost.http.validation import Lenient, checked
-from modelhost.state.stored_conversation import ItemPage, StoredConversation
+from modelhost.state.stored_response import ItemPage, StoredConversation
 
 FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
 MOST_ITEMS: Final = 20

@@ -15,8 +15,7 @@ from modelhost.background import log_failures
 from modelhost.errors import DatabaseUnavailable, InvalidRequest
 from modelhost.http.responses.items import APPROVAL, Item, kind_of, settled_call_id
 from modelhost.logs import get_logger
-from modelhost.state.decisions import DecisionStore
-from modelhost.state.responses import ResponseStore
+from modelhost.state.responses import DecisionStore, ResponseStore
 
 Release = Callable[[], None]
 Key = tuple[str, str]

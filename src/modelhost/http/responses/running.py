@@ -22,8 +22,7 @@ from modelhost.http.responses.items import REFERENCE, Event, Find, Item, kind_of
 from modelhost.http.responses.parse import ParsedResponse
 from modelhost.http.responses.writing import Delivery, EventGroup, EventGroups, response_events
 from modelhost.logs import get_logger
-from modelhost.state.stored_conversation import ItemPage
-from modelhost.state.stored_response import CANCELLED, ConversationPlace, NewResponse, StoredResponse
+from modelhost.state.stored_response import CANCELLED, ConversationPlace, ItemPage, NewResponse, StoredResponse
 
 if TYPE_CHECKING:
     from modelhost.host import Host

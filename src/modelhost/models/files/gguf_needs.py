@@ -13,8 +13,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from modelhost.models.files.gguf import GgufHeader
+from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_format import ENCODERS
 from modelhost.models.files.memory_pools import GPU, RAM
 
@@ -57,9 +59,10 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     cache = header.kv_bytes_per_token(kv_cache_type) * cells
     share = _share_on_gpus(header, gpu_layers) if gpus else 0.0
     vocabulary = (header.vocab_size or 0) * (VOCABULARY_BYTES + slots * SAMPLING_BYTES)
+    repacked = header.size_bytes if header.quantization.startswith(REPACKED) else 0
     need: Counter[str] = Counter()
     need[RAM] = math.ceil(
-        PROCESS_BYTES + vocabulary + (1 - share) * (header.size_bytes + _repacked_bytes(header) + cache) + work.on_cpu
+        PROCESS_BYTES + vocabulary + (1 - share) * (header.size_bytes + repacked + cache) + work.on_cpu
     )
     if gpus:
         need[RAM] += CUDA_PROCESS_BYTES + math.ceil(share * _embedding_table_bytes(header))
@@ -140,10 +143,6 @@ def _feed_forward_length(header: GgufHeader) -> int:
     return round(min(max(found, width), WIDEST_FEED_FORWARD * width))
 
 
-def _repacked_bytes(header: GgufHeader) -> int:
-    return header.size_bytes if header.quantization.startswith(REPACKED) else 0
-
-
 def _embedding_table_bytes(header: GgufHeader) -> float:
     """Return the bytes of the table of token vectors, which stays in main memory."""
     share = (header.vocab_size or 0) * header.embedding_length / max(header.parameters, 1)
@@ -151,6 +150,36 @@ def _embedding_table_bytes(header: GgufHeader) -> float:
 
 
 def _share_on_gpus(header: GgufHeader, gpu_layers: int | None) -> float:
-    """Return which part of the layers is on GPUs."""
     layers = layer_count(header)
     return 1.0 if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, layers) / layers
+
+
+GGUF: Final = ".gguf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryParts:
+    """Bytes; ``None`` is unknown."""
+
+    weights_bytes: int | None
+    cache_bytes: int | None = None
+    activation_bytes: int | None = None
+    """The buffers of the computation, and the process itself."""
+
+
+def estimate_parts(  # noqa: PLR0913 (what is known of a model)
+    path: Path | None,
+    *,
+    size_bytes: int,
+    need_bytes: int,
+    kv_cache_type: str,
+    context_length: int | None,
+    slots: int | None,
+) -> MemoryParts:
+    """Return the parts of ``need_bytes``, the estimate for a model whose files are ``size_bytes``. Reads its header."""
+    if path is None or path.suffix != GGUF or context_length is None:
+        return MemoryParts(weights_bytes=size_bytes or None)
+    header = read_header(path)
+    cache = int(header.kv_bytes_per_token(kv_cache_type) * cache_cells(context_length, slots or 1))
+    rest = max(0, need_bytes - size_bytes - cache)
+    return MemoryParts(weights_bytes=size_bytes, cache_bytes=cache, activation_bytes=rest)

@@ -43,20 +43,14 @@ class HeaderStream:
         """Bytes of the file that have been consumed."""
         return self._start + self._at
 
-    @property
-    def left_bytes(self) -> int:
-        """Bytes that the header can still have."""
-        return self._end - self.offset
-
     def require(self, byte_count: int) -> None:
         """Check that ``byte_count`` more bytes can be there."""
-        if byte_count > self.left_bytes:
+        if self.offset + byte_count > self._end:
             if self._is_capped:
                 raise Damaged(f"its header claims more than {MAX_HEADER_BYTES:,} bytes")
             raise Damaged(f"the file ends at {self._end:,} bytes, in the middle of its header")
 
     def take(self, byte_count: int) -> bytes:
-        """Return the next ``byte_count`` bytes."""
         self.require(byte_count)
         if self._at + byte_count > len(self._buffer):
             self._fill(byte_count)

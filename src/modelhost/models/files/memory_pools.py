@@ -16,7 +16,6 @@ GPU = "gpu:"
 
 
 def gpus_in(pools: Iterable[str]) -> tuple[int, ...]:
-    """Return the GPUs whose memory is among ``pools``."""
     return tuple(sorted(int(pool.removeprefix(GPU)) for pool in pools if pool.startswith(GPU)))
 
 

@@ -75,7 +75,6 @@ def stamps_of(paths: Iterable[Path]) -> Stamps:
 
 
 def are_unchanged(stamps: Stamps) -> bool:
-    """Whether no file has changed."""
     return all(_stamp(path) == stamp for path, stamp in stamps.items())
 
 

@@ -16,8 +16,8 @@ import orjson
 
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.directory_needs import CUDA_CONTEXT_BYTES, CUDA_PROCESS_BYTES
+from modelhost.models.files.hf_directory import Weights, read_weights
 from modelhost.models.files.memory_pools import RAM, Bytes
-from modelhost.models.files.safetensors import Weights, read_weights
 
 INDEX: Final = "model_index.json"
 PLAIN: Final = re.compile(r"^(?:diffusion_pytorch_model|model)(?:-\d+-of-\d+)?\.safetensors$")
@@ -42,7 +42,6 @@ class Pipeline:
 
 
 def is_pipeline(directory: Path) -> bool:
-    """Whether there is one in ``directory``."""
     return (directory / INDEX).is_file()
 
 

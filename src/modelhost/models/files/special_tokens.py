@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,10 +114,6 @@ def directory_special_tokens(directory: Path) -> Mapping[str, bool]:
     return found
 
 
-def _of_tokenizer(data: bytes) -> Iterable[AddedToken]:
-    return _Tokenizer.model_validate_json(data).added_tokens
-
-
 def _of_config(data: bytes) -> Iterable[AddedToken]:
     return [*_Config.model_validate_json(data).added_tokens_decoder.values(), *_of_names(data)]
 
@@ -132,13 +128,9 @@ def _of_names(data: bytes) -> Iterable[AddedToken]:
             yield AddedToken(content=text, special=True)
 
 
-def _of_numbers(data: bytes) -> Iterable[AddedToken]:
-    return [AddedToken(content=name) for name in _NUMBERS.validate_json(data)]
-
-
-_READERS = {
-    "tokenizer.json": _of_tokenizer,
+_READERS: Final[Mapping[str, Callable[[bytes], Iterable[AddedToken]]]] = {
+    "tokenizer.json": lambda data: _Tokenizer.model_validate_json(data).added_tokens,
     "tokenizer_config.json": _of_config,
     "special_tokens_map.json": _of_names,
-    "added_tokens.json": _of_numbers,
+    "added_tokens.json": lambda data: [AddedToken(content=name) for name in _NUMBERS.validate_json(data)],
 }

@@ -2,6 +2,9 @@
 
 Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Beside it is the listing of each commit from
 which a file was chosen (``modelhost/COMMIT.json``), so that the same reference finds the same file offline.
+
+The variables of huggingface_hub (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``,
+``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from modelhost import lazy
 from modelhost.errors import ConfigError, ModelFileMissing
+from modelhost.models.files.hf_directory import CONFIG
 from modelhost.models.files.model_files import part_names, servable_models
+from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, parse_reference
 from modelhost.models.hub.repository_files import HubFile, choose_files, is_needed
 
@@ -68,9 +74,9 @@ class RepositoryCache:
             return None
         chosen = [file for file in choose_files(listing, reference) if is_needed(file)]
         paths = [self.folder / "snapshots" / commit / file.name for file in chosen]
-        if all(_has_size(path, file.size_bytes) for path, file in zip(paths, chosen, strict=True)):
-            return paths
-        return None
+        pairs = zip(paths, chosen, strict=True)
+        is_whole = all(path.is_file() and path.stat().st_size == file.size_bytes for path, file in pairs)
+        return paths if is_whole else None
 
     def publish(self, file: HubFile, commit: str) -> Path:
         """Make the blob of ``file`` visible under its name at ``commit``."""
@@ -201,10 +207,41 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _has_size(path: Path, size_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == size_bytes
-
-
 def is_offline() -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids requests to the hub."""
     return bool(constants.HF_HUB_OFFLINE)
+
+
+def download(
+    reference: HubReference,
+    progress: DownloadProgress | None = None,
+    *,
+    source: DownloadSource | None = None,
+    refresh: bool = False,
+    on_format: OnFormat | None = None,
+) -> Path:
+    """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
+    of one in safetensors its directory.
+
+    Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` checks the hub
+    for a newer commit of its branch.
+
+    Raises:
+        DownloadFailed: the hub did not give it; the message says why and what to do.
+    """
+    source = source or DownloadSource()
+    cached = None if refresh else cached_model(reference, source)
+    if cached is not None:
+        return cached
+    return served_path(lazy.hub_client.download_from_hub(reference, progress, source, on_format))
+
+
+def cached_model(reference: HubReference, source: DownloadSource | None = None) -> Path | None:
+    """As :func:`download`, of what is in the cache already; ``None``: something is not. Raises as that does."""
+    files = RepositoryCache(reference.repository, source.cache_dir if source else None).find(reference)
+    return served_path(files) if files else None
+
+
+def served_path(files: Sequence[Path]) -> Path:
+    """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
+    return files[0].parent if files[0].name == CONFIG else files[0]

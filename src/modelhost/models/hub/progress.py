@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from modelhost.background import cancel_and_wait
 from modelhost.errors import ShuttingDown
 from modelhost.models.hub.repository_files import Format
 
@@ -79,8 +80,6 @@ STEP: Final = 0.01
 
 
 class _Download:
-    """One download, and the listeners to its progress."""
-
     def __init__(self) -> None:
         self.listeners: list[DownloadProgress] = []
         self.task: asyncio.Task[Any] | None = None
@@ -135,11 +134,7 @@ class SharedDownloads:
     async def stop(self) -> None:
         """End all of them; their waiters get :class:`ShuttingDown`."""
         self._is_stopping = True
-        tasks = [download.task for download in self._downloads.values() if download.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_and_wait(*(download.task for download in self._downloads.values()))
 
     def _begin(self, key: Hashable, work: Work[T]) -> _Download:
         download = _Download()

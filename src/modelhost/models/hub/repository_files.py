@@ -8,17 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelhost.errors import DownloadFailed
+from modelhost.models.files import model_files
 from modelhost.models.files.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.files.media_encoder import matching_encoder
-from modelhost.models.files.model_files import (
-    MMPROJ,
-    PICKLED,
-    SAFETENSORS,
-    WEIGHTS_SUFFIXES,
-    part_names,
-    servable_models,
-    stem,
-)
 from modelhost.models.hub.references import HubReference
 
 PREFERRED = (
@@ -56,11 +48,11 @@ def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[Hu
         DownloadFailed: nothing matches, several do, or a part is missing.
     """
     by_name = {file.name: file for file in listing}
-    models = servable_models(list(by_name))
-    if reference.wanted == SAFETENSORS or (reference.wanted or "").endswith(WEIGHTS) or not models:
+    models = model_files.servable_models(list(by_name))
+    if reference.wanted == model_files.SAFETENSORS or (reference.wanted or "").endswith(WEIGHTS) or not models:
         return [by_name[name] for name in _directory_files(list(by_name), reference)]
     name = _choose(models, reference)
-    parts = part_names(name.rsplit("/", 1)[-1])
+    parts = model_files.part_names(name.rsplit("/", 1)[-1])
     names = [name[: len(name) - len(parts[0])] + part for part in parts]
     missing = [part for part in names if part not in by_name]
     if missing:
@@ -85,14 +77,14 @@ def format_of(chosen: Sequence[HubFile]) -> Format:
 
 def is_needed(file: HubFile) -> bool:
     """Whether a model cannot be served without ``file``, one of those chosen for it."""
-    return MMPROJ not in file.name.rsplit("/", 1)[-1].lower()
+    return model_files.MMPROJ not in file.name.rsplit("/", 1)[-1].lower()
 
 
 def _choose(models: list[str], reference: HubReference) -> str:
     wanted = reference.wanted
     if wanted is not None:
         folder, slash, file = wanted.rpartition("/")
-        path = folder + slash + part_names(file)[0]  # a later part of a split model means the model
+        path = folder + slash + model_files.part_names(file)[0]  # a later part of a split model means the model
         matching = [name for name in models if name == path]
         matching = matching or [name for name in models if name.rsplit("/", 1)[-1] == path]
         matching = matching or _plain([name for name in models if _has_quantization(name, wanted)], wanted)
@@ -108,7 +100,7 @@ def _choose(models: list[str], reference: HubReference) -> str:
 
 def _plain(names: list[str], quantization: str) -> list[str]:
     """Return those of ``names`` that are the model itself, where others are variants: drafts, or more in the name."""
-    ending = [name for name in names if stem(name).lower().endswith(quantization.lower())] or names
+    ending = [name for name in names if model_files.stem(name).lower().endswith(quantization.lower())] or names
     return [name for name in ending if _DRAFT.search(name) is None] or ending
 
 
@@ -140,10 +132,10 @@ def _directory_files(names: list[str], reference: HubReference) -> list[str]:
         of_model = [name for name in weights if name.startswith("model")] or weights
         beside = [name for name in top if name.endswith(BESIDE_WEIGHTS) and name != CONFIG]
         return [CONFIG, *sorted(beside), *sorted(of_model)]
-    if models := servable_models(names):
+    if models := model_files.servable_models(names):
         reason = f"has no safetensors, only GGUF: leave engine out, or name a file: {_list(models)}"
-    elif any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
-        reason = f"holds no model in GGUF or safetensors: {PICKLED}"
+    elif any(name.endswith(model_files.WEIGHTS_SUFFIXES) for name in names):
+        reason = f"holds no model in GGUF or safetensors: {model_files.PICKLED}"
     else:
         reason = f"holds no model in GGUF or safetensors; it holds {_list(sorted(names))}"
     raise DownloadFailed(f"{reference.repository} {reason}", repository=reference.repository)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from modelhost.config.choices import AllowedModels
 from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import AllowedModels
 from modelhost.errors import ConfigError, ModelNotAllowed, ModelNotFound
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, is_path, is_url, parse_reference
 from modelhost.models.registry.entry import EntryContext, ModelEntry, build_entry

@@ -18,15 +18,13 @@ from modelhost.config.settings import Settings
 from modelhost.engines.installed import default_engine
 from modelhost.errors import InvalidRequest, ModelFileInvalid, ModelFileMissing
 from modelhost.exchange.messages import messages_of
-from modelhost.models.files.blobs import BlobStore
-from modelhost.models.files.durable import write_atomically
+from modelhost.models.files.blobs import BlobStore, write_atomically
 from modelhost.models.files.gguf import read_header, read_values
 from modelhost.models.files.media_encoder import ARCHITECTURE, read_media_encoder
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.admission import Admission
-from modelhost.models.registry.entry import ModelEntry, checked_settings
+from modelhost.models.registry.entry import ModelEntry, Preset, checked_settings
 from modelhost.models.registry.likely_engine import provisional_engine
-from modelhost.models.registry.preset import Preset
 from modelhost.models.registry.request_defaults import default_problems
 
 T = TypeVar("T")
@@ -86,7 +84,6 @@ class CreatedModel(_Stored):
 
     @property
     def blobs(self) -> frozenset[str]:
-        """The digests of its files."""
         return frozenset(filter(None, (self.source.blob, self.projector, *self.adapters)))
 
 
@@ -128,7 +125,6 @@ class CreatedStore:
         write_atomically(self._path(record.name), record.model_dump_json(exclude_defaults=True).encode())
 
     def remove(self, name: str) -> None:
-        """Remove what is stored under ``name``."""
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
@@ -178,7 +174,6 @@ def built_entry(
 
 
 def _base(record: CreatedModel, settings: Settings, blobs: BlobStore, known: Mapping[str, ModelEntry]) -> ModelEntry:
-    """Return the entry of what the model was made of."""
     source = record.source
     if source.model is not None:
         if source.model not in known:

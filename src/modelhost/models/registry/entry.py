@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,23 +20,94 @@ from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams
 from modelhost.engines.installed import default_engine, engine_with_package, serves, serving
+from modelhost.exchange.messages import Message
 from modelhost.models.files.media_encoder import WITHOUT
-from modelhost.models.registry import request_defaults
+from modelhost.models.registry import places, request_defaults
 from modelhost.models.registry.likely_engine import likely_engine, provisional_engine
-from modelhost.models.registry.parking import parking_lot_settings
-from modelhost.models.registry.places import (
-    absolute_adapter,
-    absolute_path,
-    absolute_value,
-    is_remote,
-    model_source,
-    with_variables,
-)
-from modelhost.models.registry.preset import NO_PRESET, Preset
 from modelhost.models.registry.request_defaults import default_problems
-from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
+from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, ParkingLot, RegistryFile
 from modelhost.plurals import counted
 from modelhost.workers.machine import allowed_cores
+
+MEMORY = "memory"
+
+
+def parking_lot_settings(lots: Iterable[ParkingLot | None], *, cores: int) -> AcceptedParams:
+    """Return candle-vllm's ``lots`` (of all models, of one, of its params) as settings; a later one wins, key by key.
+
+    What has no equivalent is a warning or a problem.
+    """
+    values: dict[str, Any] = {}
+    for lot in lots:
+        values |= _flat(lot)
+    settings: dict[str, Any] = {}
+    for key, setting in (("max_queue_depth", "queue_size"), ("timeout_secs", "request_timeout")):
+        given = values.get(f"limits.{key}", values.get(f"pool.{key}"))
+        if given is not None:
+            settings[setting] = given
+    warnings = []
+    threads = values.get("pool.worker_threads")
+    if threads is not None:
+        settings["threads"] = min(threads, cores)
+        if threads > cores:
+            warnings.append(
+                f'"parking_lot.pool.worker_threads": {threads} is more than the {counted(cores, "core")} this process '
+                f"may use; {cores} {'is' if cores == 1 else 'are'} used"
+            )
+    if "limits.max_units" in values:
+        warnings.append(
+            '"parking_lot.limits.max_units" has no effect: max_num_seqs bounds the requests at once, kvcache_mem_gpu '
+            "their memory"
+        )
+    if "mailbox.retention_secs" in values:
+        warnings.append(
+            '"parking_lot.mailbox.retention_secs" has no effect: an answer goes to its client and is not kept'
+        )
+    return AcceptedParams(settings=settings, problems=tuple(_unsupported(values)), warnings=tuple(warnings))
+
+
+def _flat(lot: ParkingLot | None) -> dict[str, Any]:
+    """The values as ``limits.timeout_secs``."""
+    found: dict[str, Any] = {}
+    for part in type(lot).model_fields if lot is not None else ():
+        inner = getattr(lot, part)
+        if isinstance(inner, BaseModel):
+            found |= {f"{part}.{key}": value for key, value in inner.model_dump(exclude_none=True).items()}
+    return found
+
+
+def _unsupported(values: dict[str, Any]) -> list[str]:
+    """Return a problem for each feature that is not supported: accepting it would be a promise that is not kept."""
+    problems = []
+    for part in ("queue", "mailbox"):
+        backend = values.get(f"{part}.backend", MEMORY)
+        if backend != MEMORY:
+            problems.append(
+                f'"parking_lot.{part}.backend": "{backend}" is not part of this version: requests and answers are kept '
+                'in memory only; set it to "memory"'
+            )
+    if values.get("queue.persistence"):
+        problems.append(
+            '"parking_lot.queue.persistence" is not part of this version: waiting requests end with the host; set it '
+            "to false"
+        )
+    if values.get("mailbox.webhook", {}).get("enabled"):
+        problems.append('"parking_lot.mailbox.webhook" is not part of this version; set its "enabled" to false')
+    return problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """The beginning of the conversations with a model."""
+
+    system: str | None = None
+    """The system message of conversations that bring none."""
+    messages: tuple[Message, ...] = ()
+    """Messages between the system message and those of the request."""
+
+
+NO_PRESET: Final = Preset()
+
 
 OWN: Final = (
     "model",
@@ -87,7 +158,7 @@ class EntryContext:
 
 def build_entry(entry: EntryFile, frame: EntryContext) -> tuple[ModelEntry | None, list[str], list[str]]:
     """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
-    entry, unresolved = with_variables(entry, frame.variables)
+    entry, unresolved = places.with_variables(entry, frame.variables)
     if unresolved:
         return None, list(unresolved), []
     engine_name = _engine_name(entry, frame)
@@ -98,7 +169,7 @@ def build_entry(entry: EntryFile, frame: EntryContext) -> tuple[ModelEntry | Non
     accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
     parts = (
         parking_lot_settings(lots, cores=allowed_cores()),
-        model_source(
+        places.model_source(
             entry,
             frame.directory,
             needs_files=not serves(engine_name, "script") and engine_with_package(None, engine_name) is None,
@@ -131,7 +202,7 @@ def _engine_name(entry: EntryFile, frame: EntryContext) -> str:
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
         return named or default_engine("gguf")
-    model = absolute_path(entry.weight_file or "", absolute_path(entry.local_path, frame.directory))
+    model = places.absolute_path(entry.weight_file or "", places.absolute_path(entry.local_path, frame.directory))
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
 
 
@@ -139,7 +210,7 @@ def _named_engine(entry: EntryFile, frame: EntryContext) -> str | None:
     """Return the engine that the entry or the host names; models of other servers have their own."""
     if entry.engine is not None:
         return entry.engine
-    if is_remote(entry):
+    if places.is_remote(entry):
         return serving("server")
     return None if serves(frame.base.engine, "server") else frame.base.engine
 
@@ -178,8 +249,8 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: EntryContext) -> Mode
     own["idle_unload_secs"] = _idle_unload(entry, frame)
     for key in PATHS:
         if own.get(key) and own[key] != WITHOUT:
-            own[key] = absolute_value(key, own[key], frame.directory)
-    own["lora"] = tuple(absolute_adapter(each, frame.directory) for each in found.get("lora", ()))
+            own[key] = places.absolute_value(key, own[key], frame.directory)
+    own["lora"] = tuple(places.absolute_adapter(each, frame.directory) for each in found.get("lora", ()))
     settings = Settings.model_validate({**inherited, **own})
     return ModelEntry(
         name=entry.name,
@@ -245,7 +316,7 @@ def _process(entry: EntryFile, directory: Path) -> AcceptedParams:
     if entry.python is not None:
         python = _python(entry.python, directory)
         if python is None:
-            nowhere = broken_link(absolute_path(entry.python, directory))
+            nowhere = broken_link(places.absolute_path(entry.python, directory))
             problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
         else:
             settings["worker_python"] = python
@@ -256,7 +327,7 @@ def _python(text: str, directory: Path) -> str | None:
     """A path as it is written (what a link in a virtual environment leads to is another Python), or a name on PATH."""
     if os.sep not in text and not text.startswith("~"):
         return shutil.which(text, path=environment.current().get("PATH"))
-    path = absolute_path(text, directory)
+    path = places.absolute_path(text, directory)
     return str(path) if path.is_file() and os.access(path, os.X_OK) else None
 
 
@@ -273,7 +344,7 @@ def _refused(entry: EntryFile) -> list[str]:
             f'"capabilities.vision_mode": "{mode}" is not part of this version: a model sees with its own vision '
             'encoder, "params.mmproj"; set it to disabled'
         )
-    if entry.engine is not None and serves(entry.engine, "server") != is_remote(entry):
+    if entry.engine is not None and serves(entry.engine, "server") != places.is_remote(entry):
         server = serving("server")
         problems.append(f'"engine": {entry.engine} is not for this model: {server} goes with "url", and no other')
     if any(name != name.strip() for name in (entry.name, *entry.aliases)):

@@ -9,17 +9,8 @@ from typing import Final
 from modelhost.config.directories import data_directory
 from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, installed
 from modelhost.engines.base import Engine
-from modelhost.engines.installed import (
-    default_engine,
-    engine_with_layout,
-    engine_with_package,
-    engines_for,
-    is_installed,
-    quantizing_by,
-    serving,
-)
 from modelhost.errors import ConfigError
 from modelhost.models.files.hf_directory import is_hf_directory
 from modelhost.models.files.model_files import servable_models
@@ -32,7 +23,7 @@ QUANTIZE: Final = "isq"
 
 def engines_by_preference() -> tuple[str, ...]:
     """Return the engines that read safetensors, those first that suit this machine best."""
-    return engines_for("safetensors", has_cuda=has_driver())
+    return installed.engines_for("safetensors", has_cuda=has_driver())
 
 
 def best_installed_engine(data_dir: Path) -> str | None:
@@ -40,7 +31,7 @@ def best_installed_engine(data_dir: Path) -> str | None:
 
     ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
     """
-    return next((engine for engine in engines_by_preference() if is_installed(engine, data_dir)), None)
+    return next((engine for engine in engines_by_preference() if installed.is_installed(engine, data_dir)), None)
 
 
 def likely_engine(settings: Settings) -> str:
@@ -48,14 +39,14 @@ def likely_engine(settings: Settings) -> str:
     if settings.engine is not None:
         return settings.engine
     if is_url(settings.model):
-        return serving("server")
-    if (own := engine_with_package(settings.model) or _engine_of_layout(settings.model)) is not None:
+        return installed.serving("server")
+    if (own := installed.engine_with_package(settings.model) or _engine_of_layout(settings.model)) is not None:
         return own
     if not names_safetensors(settings.model):
-        return default_engine("gguf")
+        return installed.default_engine("gguf")
     if QUANTIZE in settings.engine_options:
-        return quantizing_by(QUANTIZE)
-    return best_installed_engine(data_directory(settings)) or default_engine("safetensors")
+        return installed.quantizing_by(QUANTIZE)
+    return best_installed_engine(data_directory(settings)) or installed.default_engine("safetensors")
 
 
 def _engine_of_layout(model: str | None) -> str | None:
@@ -63,7 +54,7 @@ def _engine_of_layout(model: str | None) -> str | None:
     if model is None:
         return None
     try:
-        return engine_with_layout(file.name for file in expand_home(model).iterdir())
+        return installed.engine_with_layout(file.name for file in expand_home(model).iterdir())
     except OSError:
         return None
 

@@ -81,13 +81,10 @@ def parse_registry(content: bytes, path: Path, base: Settings) -> Registry:
 
 
 def digest_of(content: bytes) -> str:
-    """Return the digest of the file's content."""
     return hashlib.sha256(content).hexdigest()
 
 
 class _Reading:
-    """One reading of the file; it collects all problems."""
-
     def __init__(self, path: Path, base: Settings) -> None:
         self._path = path
         self._base = base

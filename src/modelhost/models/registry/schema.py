@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from modelhost.config.checks import WHOLE_SENTENCE
+from modelhost.config.alerts import WHOLE_SENTENCE
 from modelhost.config.request_defaults import RequestDefaults
 from modelhost.engines.adapters import NAME
 

@@ -144,11 +144,12 @@ class AddedModels:
 
     def _hosted(self, reference: HubReference) -> HostedModel | None:
         """Return the model of the host that is ``reference``, whatever it is called."""
-        hosted = dict.fromkeys(self._scheduler.names.values())
-        return next((model for model in hosted if _reference(model) == reference), None)
+        for model in dict.fromkeys(self._scheduler.names.values()):
+            if reference_of(model.entry.settings.model, model.entry.settings.revision) == reference:
+                return model
+        return None
 
     def _report_to_all(self, name: str, report: DownloadProgress) -> DownloadProgress:
-        """Return what reports to the waiters and publishes events."""
         loop, feed = asyncio.get_running_loop(), self._scheduler.changes.feed
 
         def report_and_publish(progress: FileProgress) -> None:
@@ -167,7 +168,3 @@ def named(entry: ModelEntry, name: str) -> ModelEntry:
     if name == entry.name:
         return entry
     return replace(entry, name=name, settings=entry.settings.model_copy(update={"alias": (name,)}))
-
-
-def _reference(model: HostedModel) -> HubReference | None:
-    return reference_of(model.entry.settings.model, model.entry.settings.revision)

@@ -26,17 +26,8 @@ class WorkerRecorder(Protocol):
     def worker_exited(self, model: str) -> None: ...
 
 
-class NoRecorder:
+class NoRecorder(WorkerRecorder):
     """Records nothing."""
-
-    def loaded(self, model: str, seconds: float) -> None:
-        pass
-
-    def evicted(self, model: str) -> None:
-        pass
-
-    def worker_exited(self, model: str) -> None:
-        pass
 
 
 class ModelChanges:
@@ -88,7 +79,6 @@ class ModelChanges:
             self.wake(name)
 
     def close(self) -> None:
-        """End all subscriptions."""
         self._is_closed = True
         self.feed.close()
 

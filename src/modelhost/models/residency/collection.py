@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.load_config import LoadConfig
@@ -29,15 +29,14 @@ from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
-from modelhost.models.residency.previews import Previews
 from modelhost.models.residency.prompt_caches import PromptCaches
-from modelhost.models.residency.registry_sync import RegistrySync
+from modelhost.models.residency.registry_sync import Previews, RegistrySync
 from modelhost.models.residency.scheduler import OnQueued, Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
 from modelhost.models.resolve.finding import find_with_progress
-from modelhost.models.resolve.headroom import memory_budget
 from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import memory_budget
 from modelhost.workers.gpus import utilization
 from modelhost.workers.process import ProgressCallback
 from modelhost.workers.remote.servers import UNREACHABLE
@@ -181,8 +180,7 @@ class ModelCollection:
         try:
             await self.scheduler.load(model, wait=True)
         finally:
-            forwarding.cancel()
-            await asyncio.wait([forwarding])
+            await cancel_and_wait(forwarding)
 
     async def _forward_progress(self, model: HostedModel, on_progress: ProgressCallback) -> None:
         async with self.scheduler.events() as events:
@@ -193,9 +191,7 @@ class ModelCollection:
     async def stop(self, drain_seconds: float) -> None:
         """Let requests at work finish, end all workers, watch the registry no more."""
         await self.registry.stop()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.wait([self._refreshing])
+        await cancel_and_wait(self._refreshing)
         await self._previews.stop()
         await self.added.stop()
         await self.scheduler.stop(drain_seconds)
@@ -254,7 +250,6 @@ class ModelCollection:
         return model
 
     def _by_pattern(self, name: str) -> HostedModel | None:
-        """Return the model of the first pattern of the settings that matches ``name``."""
         for pattern, model in self._settings.model_patterns.items():
             if fnmatchcase(name, pattern):
                 return self.active if model == ACTIVE else self.scheduler.names.get(model)
@@ -361,7 +356,6 @@ class ModelCollection:
         return await asyncio.to_thread(utilization, gpus_in(pools))
 
     def status(self) -> HostStatus:
-        """Return what is the case now."""
         active = self.active
         models = tuple(self.scheduler.status(model) for model in self.models)
         selection = self._selection

@@ -228,7 +228,6 @@ class CreatedModels:
         return built_entry(record, self._settings, self.store.blobs, known)
 
     async def _keep(self, record: CreatedModel) -> HostedModel:
-        """Store ``record``, and add its model to those of the host."""
         entry = await asyncio.to_thread(self._built, record, self._own_entries())
         await asyncio.to_thread(self.store.write, record)
         replaced = self._records.get(record.name)
@@ -240,7 +239,6 @@ class CreatedModels:
         return model
 
     def _made(self, new: NewModel) -> CreatedModel:
-        """Return the record of ``new``. Blocks."""
         begun = self._begun(new.source) if new.source is not None else self._of_files(new)
         changed: dict[str, Any] = {
             "name": new.name,
@@ -277,7 +275,6 @@ class CreatedModels:
         return CreatedModel(name=new.name, created_at=0, source=Source(blob=models[0]), projector=projector)
 
     def _remove_unused(self, digests: frozenset[str]) -> None:
-        """Remove those of ``digests`` that no stored model uses. Blocks."""
         store = self.store
         if (used := store.used_blobs()) is not None:
             store.blobs.remove(digests - used)

@@ -1,15 +1,21 @@
-"""Which of the wanted models is loaded next, and which are evicted for it: a decision that only reads the records."""
+"""The memory budget: what loaded models take of it, which wanted model is loaded next, and which are evicted for it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from modelhost.models.files.memory_pools import Bytes
+from modelhost.errors import InsufficientMemory
+from modelhost.models.files.memory_pools import Bytes, memory_in, on_gpus, total, without_gpus
+from modelhost.models.residency import refusals
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.planner import EvictionRank, Plan, Resident, excess_over, plan, relief
 from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
+from modelhost.models.residency.status import SHOWN_OPTIONS, ModelStatus, State
+from modelhost.models.resolve.runtime import Headroom
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,3 +135,104 @@ class _Placing:
     def _named(self, names: Iterable[str]) -> list[ModelRecord]:
         records = {record.name: record for record in self._records}
         return [records[name] for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """A view of the ledger's ``records``, as they are at each call. ``budget`` limits memory by pool."""
+
+    budget: Bytes
+    records: Mapping[str, ModelRecord]
+
+    def used(self) -> dict[str, int]:
+        """Return what is taken of the budget, by pool."""
+        return total(memory_in(resident.charge) for record in self.records.values() if (resident := record.resident()))
+
+    def headroom(self, name: str) -> Headroom:
+        """Return the GPU memory that a model finds once all others that may be unloaded are.
+
+        Pinned ones stay, or are loaded again.
+        """
+        pinned = [record for record in self.records.values() if record.policy.is_pinned and record.name != name]
+        movable = [record for record in self.records.values() if record not in pinned]
+        held = total(record.charge or record.need or {} for record in pinned)
+        return Headroom(
+            freed=on_gpus(total(record.charge for record in movable)),
+            limits={pool: max(0, count - held.get(pool, 0)) for pool, count in on_gpus(self.budget).items()},
+        )
+
+    def shortage(self, record: ModelRecord, need: Bytes) -> InsufficientMemory | None:
+        """Return why the model of ``record``, needing ``need``, cannot fit whatever is unloaded; ``None`` if it can."""
+        others = [other.resident() for other in self.records.values() if other is not record]
+        found = plan(need, self.budget, [resident for resident in others if resident is not None])
+        return self.insufficient(record, found, need) if found.missing else None
+
+    def insufficient(self, record: ModelRecord, found: Plan, need: Bytes) -> InsufficientMemory:
+        """Return the error that says what ``found``, the plan for ``record``, lacks and which models hold it."""
+        held = {name: self.records[name].charge for name in found.holders}
+        return refusals.insufficient(record, found, need, held)
+
+
+def describe(model: HostedModel, record: ModelRecord, occupancy: Occupancy, now: float) -> ModelStatus:
+    """Return what can be said of a model at ``now``, on the clock of its ``record``."""
+    since_boot = time.time() - now
+    need = _need(model, record)
+    throughput = model.throughput.measured(time.perf_counter())
+    error = record.last_error or model.reload_error
+    return ModelStatus(
+        name=model.name,
+        aliases=model.aliases,
+        engine=model.engine.name,
+        state=record.state,
+        activity=record.activity,
+        progress=model.progress if record.state is State.LOADING else None,
+        need_bytes=None if need is None else memory_in(need),
+        memory_bytes=model.memory if model.worker is not None else None,
+        size_bytes=model.known.size_bytes if model.known else None,
+        context_length=model.context_length,
+        max_tokens=model.max_tokens,
+        slots=model.slots,
+        in_flight=record.in_flight,
+        queue_length=len(record.queue),
+        oldest_wait_seconds=now - record.queue[0].queued_at if record.queue else None,
+        last_error=error.message if error else None,
+        obstacle=_obstacle(model, record, occupancy, need),
+        tokens_per_second=throughput.tokens_per_second,
+        latency_seconds=throughput.latency_seconds,
+        loads=record.loads,
+        evictions=record.evictions,
+        is_pinned=record.policy.is_pinned,
+        idle_unload_seconds=record.idle_seconds,
+        loaded_at=model.loaded_at if model.worker is not None else None,
+        last_used_at=record.last_used + since_boot if record.last_used else None,
+        operations=model.operations,
+        sees_images=model.sees_images,
+        hears_audio=model.hears_audio,
+        engine_version=model.engine_version,
+        dtype=model.dtype,
+        quantization=model.quantization,
+        engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},
+        load_config=model.load_config,
+        is_config_temporary=model.is_config_temporary,
+        defaults=model.defaults,
+        notes=model.entry.notes,
+        adapters=model.adapter_names,
+    )
+
+
+def _need(model: HostedModel, record: ModelRecord) -> Bytes | None:
+    """What it takes, or will take as its files are now."""
+    if model.preview is None or model.worker is not None:
+        return record.need
+    return model.preview.resolved.charge if model.preview.resolved else None
+
+
+def _obstacle(model: HostedModel, record: ModelRecord, occupancy: Occupancy, need: Bytes | None) -> str | None:
+    """Why it could not be loaded if it were wanted now; ``None`` if it could, or is on its way."""
+    if record.state is not State.UNLOADED:
+        return None
+    error = model.preview.error if model.preview else None
+    if error is None and need is not None:
+        is_fitted = model.known is not None and model.known.is_fitted_to_gpus
+        error = occupancy.shortage(record, without_gpus(need) if is_fitted else need)
+    return error.message if error else None

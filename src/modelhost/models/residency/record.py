@@ -95,8 +95,6 @@ class Rollback(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True, eq=False)
 class ModelRecord:
-    """The state of one model."""
-
     name: str
     policy: ModelPolicy
     need: Bytes | None = None

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import math
 
-from modelhost.errors import (
-    InsufficientMemory,
-    ModelFailed,
-    ModelhostError,
-    ModelNotFound,
-    ModelUnloaded,
-    QueueFull,
-    QueueTimeout,
-    ShuttingDown,
-)
+from modelhost import errors
 from modelhost.models.files.memory_pools import MODELS, RAM, Bytes
 from modelhost.models.residency.planner import Plan
 from modelhost.models.residency.record import ModelRecord, Phase, Rollback, Ticket
@@ -24,9 +15,9 @@ OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestio
 """Details of a load error that are passed on: where it happened, and what to do about it."""
 
 
-def queue_full(record: ModelRecord) -> QueueFull:
+def queue_full(record: ModelRecord) -> errors.QueueFull:
     waiting = len(record.queue)
-    return QueueFull(
+    return errors.QueueFull(
         f"{counted(waiting, 'request')} {'waits' if waiting == 1 else 'wait'} for {record.name} already "
         f"({record.state}). Try again, or raise --queue-size.",
         retry_after_seconds=1,
@@ -36,9 +27,10 @@ def queue_full(record: ModelRecord) -> QueueFull:
     )
 
 
-def timed_out(record: ModelRecord, ticket: Ticket, position: int) -> QueueTimeout:
-    return QueueTimeout(
-        f"The request was number {position} of {len(record.queue)} waiting for {record.name} ({_doing(record)}) when "
+def timed_out(record: ModelRecord, ticket: Ticket, position: int) -> errors.QueueTimeout:
+    doing = "being downloaded" if record.phase is Phase.FETCHING else record.state.value
+    return errors.QueueTimeout(
+        f"The request was number {position} of {len(record.queue)} waiting for {record.name} ({doing}) when "
         f"the {record.policy.wait_seconds:g} s that a request may wait were over. "
         "Try again, or raise --request-timeout.",
         model=record.name,
@@ -49,12 +41,12 @@ def timed_out(record: ModelRecord, ticket: Ticket, position: int) -> QueueTimeou
     )
 
 
-def failed(record: ModelRecord, now: float) -> ModelFailed:
+def failed(record: ModelRecord, now: float) -> errors.ModelFailed:
     """With the code of what went wrong as ``cause``, and what of its details says how much is missing."""
     error = record.last_error
     reason = error.message if error else "The reason is unknown."
     of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
-    return ModelFailed(
+    return errors.ModelFailed(
         f"{record.name} could not be started and is tried again later. {reason}",
         retry_after_seconds=max(1, math.ceil(record.retry_at - now)),
         model=record.name,
@@ -63,25 +55,27 @@ def failed(record: ModelRecord, now: float) -> ModelFailed:
     )
 
 
-def unloaded(record: ModelRecord) -> ModelUnloaded:
-    return ModelUnloaded(f"{record.name} was unloaded by force. Ask again to have it loaded again.", model=record.name)
+def unloaded(record: ModelRecord) -> errors.ModelUnloaded:
+    return errors.ModelUnloaded(
+        f"{record.name} was unloaded by force. Ask again to have it loaded again.", model=record.name
+    )
 
 
-def removed(model: str) -> ModelNotFound:
-    return ModelNotFound(f"{model} was taken out of the registry.", param="model", model=model)
+def removed(model: str) -> errors.ModelNotFound:
+    return errors.ModelNotFound(f"{model} was taken out of the registry.", param="model", model=model)
 
 
-def entry_changed(model: str) -> ModelUnloaded:
-    return ModelUnloaded(f"The entry of {model} in the registry has changed meanwhile. Ask again.", model=model)
+def entry_changed(model: str) -> errors.ModelUnloaded:
+    return errors.ModelUnloaded(f"The entry of {model} in the registry has changed meanwhile. Ask again.", model=model)
 
 
-def superseded(model: str) -> ModelUnloaded:
-    return ModelUnloaded(
+def superseded(model: str) -> errors.ModelUnloaded:
+    return errors.ModelUnloaded(
         f"{model} is being loaded with another configuration, which was requested in the meantime.", model=model
     )
 
 
-def rolled_back(record: ModelRecord, rollback: Rollback, error: ModelhostError) -> ModelhostError:
+def rolled_back(record: ModelRecord, rollback: Rollback, error: errors.ModelhostError) -> errors.ModelhostError:
     """Return ``error``, with which a model could not be loaded with another configuration, and what it has now."""
     now = "is loaded with it again" if rollback.will_restart else "is loaded with it when it is wanted"
     error.message = f"{error.message} {record.name} has its earlier configuration back, and {now}."
@@ -89,7 +83,7 @@ def rolled_back(record: ModelRecord, rollback: Rollback, error: ModelhostError) 
     return error
 
 
-def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:
+def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> errors.InsufficientMemory:
     """``held`` is what each of the plan's holders takes."""
     short = ", ".join(_amount(pool, count) for pool, count in plan.missing.items())
     if plan.holders:
@@ -102,7 +96,7 @@ def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, B
     need_mb = {pool: math.ceil(count / MB) for pool, count in need.items() if pool != MODELS}
     missing_mb = {pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS}
     required_mb = sum(need_mb.values())
-    return InsufficientMemory(
+    return errors.InsufficientMemory(
         f"{record.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
         retry_after_seconds=60,
         model=record.name,
@@ -115,12 +109,8 @@ def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, B
     )
 
 
-def shutting_down() -> ShuttingDown:
-    return ShuttingDown("The host is being stopped.")
-
-
-def _doing(record: ModelRecord) -> str:
-    return "being downloaded" if record.phase is Phase.FETCHING else record.state.value
+def shutting_down() -> errors.ShuttingDown:
+    return errors.ShuttingDown("The host is being stopped.")
 
 
 def _limit(pool: str) -> str:

@@ -1,26 +1,29 @@
-"""The registry in force: the models of a host are kept to what the registry file says, as it says it now."""
+"""The registry in force: models are kept to what its file says now, and looked at again before they are loaded."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
-from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.background import SECONDS_TO_REPAIR, cancel_and_wait, log_failures
 from modelhost.config.fields import secrets_in
 from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
-from modelhost.errors import ConfigError
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import Registry, read_registry, watch_registry
 from modelhost.models.residency.added import AddedModels
-from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import ModelEvent
+from modelhost.models.resolve.finding import resolve_found
+from modelhost.models.resolve.resolve import files_here
 from modelhost.redaction import hide
 
 log = get_logger(__name__)
@@ -61,13 +64,9 @@ class RegistrySync:
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
 
     async def stop(self) -> None:
-        """Watch the file no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await cancel_and_wait(self._watching)
 
     def reread(self) -> None:
-        """Have the file read now, if there is one."""
         self._again.set()
 
     @property
@@ -122,3 +121,66 @@ class RegistrySync:
         self.error = error
         METERS.registry_ok.set(0 if error else 1)
         self._scheduler.changes.feed.publish(ModelEvent(at=time.time(), kind="registry", model="", message=error))
+
+
+def inspect_files(entry: ModelEntry) -> Preview:
+    """Return what the files of ``entry`` say; nothing is downloaded or started. Blocks: call it in a thread."""
+    resolved = None
+    try:
+        located = files_here(entry.settings)
+        if located is not None:
+            resolved, _ = resolve_found(entry, located)
+            resolved.engine.launch(resolved.spec, "")  # which refuses what the engine cannot honour
+    except ModelhostError as error:
+        return Preview(resolved=resolved, error=error)
+    return Preview(resolved=resolved)
+
+
+TASK = "looking at the files of models"
+LONGEST_WAIT_SECONDS = 2.0
+"""How long a caller waits: finding out whether PyTorch finds a GPU takes longer, where there is one."""
+
+
+class Previews:
+    """Inspects the files of ``models`` that are not loaded, in a thread. ``on_preview`` takes what each has shown."""
+
+    def __init__(
+        self,
+        models: Mapping[str, HostedModel],
+        on_preview: Callable[[HostedModel, Preview], None],
+        inspect: Callable[[ModelEntry], Preview] = inspect_files,
+    ) -> None:
+        self._models = models
+        self._on_preview = on_preview
+        self._inspect = inspect
+        self._task: asyncio.Task[None] | None = None
+
+    async def refresh(self) -> None:
+        """Inspect the files of each model that is not loaded; return when that is done, or after a moment.
+
+        Files that could not be read are inspected again each time, since what repairs them may be anywhere; the rest
+        when they have changed. Concurrent callers share one inspection.
+        """
+        if all(model.worker is not None for model in self._models.values()):
+            return
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._refresh(), name=TASK)
+        await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
+
+    async def stop(self) -> None:
+        await cancel_and_wait(self._task)
+
+    async def _refresh(self) -> None:
+        unloaded = [model for model in self._models.values() if model.worker is None]
+        for model in await asyncio.to_thread(lambda: [each for each in unloaded if not _is_current(each)]):
+            entry, resolved = model.entry, model.resolved
+            with log_failures(TASK, model=model.name):
+                preview = await asyncio.to_thread(self._inspect, entry)
+                if model.entry is entry and model.resolved is resolved:
+                    self._on_preview(model, preview)
+
+
+def _is_current(model: HostedModel) -> bool:
+    is_sound = model.preview is None or model.preview.error is None
+    known = model.known
+    return is_sound and known is not None and are_unchanged(known.stamps)

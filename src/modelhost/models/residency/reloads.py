@@ -16,9 +16,9 @@ from modelhost.engines.load_config import NO_CHANGE, LoadConfig
 from modelhost.errors import InvalidRequest
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.residency import refusals
-from modelhost.models.residency.effects import Effect, ReloadFinished, Stop
 from modelhost.models.residency.hosted import Configuration, HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.reports import Effect, ReloadFinished, Stop
 from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.resolved import Resolved, within_limit
 
@@ -60,7 +60,7 @@ class Reloads:
         if persists and not requested.given:
             raise InvalidRequest("persist: name the configuration that is to stay.", param="persist")
         config = self._without_what_holds(model, requested.over(model.default_config))
-        if self._is_set(model, config):
+        if config == model.config and self._has_length(model, config):
             return self._joined(model, config, persists=persists, force=force)
         found = await self._found(model, config)
         if found is None:  # it is looked up by the load
@@ -117,9 +117,6 @@ class Reloads:
         own = None if "context_length" in model.overlay.settings else model.context_length
         is_own = config.max_model_len is not None and config.max_model_len == own
         return LoadConfig(**{**config.given, "max_model_len": None}) if is_own else config
-
-    def _is_set(self, model: HostedModel, config: LoadConfig) -> bool:
-        return config == model.config and self._has_length(model, config)
 
     def _has_length(self, model: HostedModel, config: LoadConfig) -> bool:
         """Whether a loaded model has the length of ``config``: after running out of memory it may have less."""

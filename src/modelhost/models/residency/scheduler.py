@@ -20,39 +20,17 @@ from modelhost.events import Subscription
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.residency import refusals
+from modelhost.models.residency import refusals, reports
 from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
-from modelhost.models.residency.description import describe
-from modelhost.models.residency.effects import (
-    Effect,
-    Fetch,
-    Grant,
-    Load,
-    ModelRemoved,
-    Refuse,
-    ReloadFinished,
-    StateChanged,
-    Stop,
-)
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.load_waits import LoadWaits
+from modelhost.models.residency.placement import describe
 from modelhost.models.residency.record import Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
-from modelhost.models.residency.reports import (
-    FilesFound,
-    LoadCorrected,
-    Loaded,
-    LoadFailed,
-    MemoryMeasured,
-    Report,
-    WorkerLost,
-    WorkerStopped,
-)
 from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
-from modelhost.models.residency.wait_spans import waiting
+from modelhost.models.residency.waits import LoadWaits, waiting
 from modelhost.models.resolve.configuration import ConfiguredModel
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
 from modelhost.monitor import measure
@@ -289,7 +267,6 @@ class Scheduler:
     # What it says of itself.
 
     def status(self, model: HostedModel) -> ModelStatus:
-        """Return what can be said of a model now."""
         return describe(model, self.ledger.record(model.name), self.ledger.occupancy, self._now())
 
     def events(self) -> AbstractAsyncContextManager[Subscription[ModelEvent]]:
@@ -326,7 +303,7 @@ class Scheduler:
     def _now(self) -> float:
         return self._loop.time()
 
-    def _act(self, effects: Iterable[Effect]) -> None:
+    def _act(self, effects: Iterable[reports.Effect]) -> None:
         pending = deque(effects)
         while pending:
             effect = pending.popleft()
@@ -337,31 +314,30 @@ class Scheduler:
         else:
             self.changes.wake_all()
 
-    def _do(self, effect: Effect) -> Iterable[Effect]:
-        """Carry out one effect; return the effects of that."""
+    def _do(self, effect: reports.Effect) -> Iterable[reports.Effect]:
         log_decision(effect, self.ledger)
         match effect:
-            case Grant(ticket):
+            case reports.Grant(ticket):
                 return self._grant(ticket)
-            case Refuse(ticket, error):
+            case reports.Refuse(ticket, error):
                 self._refuse(ticket, error)
-            case Fetch(name) | Load(name):
+            case reports.Fetch(name) | reports.Load(name):
                 if not self._is_stopping:
                     self._start(self.models[name], effect)
-            case Stop(name):
+            case reports.Stop(name):
                 model = self.models[name]
                 self._reloads.stopping(model, effect)
                 self._supervisor.end(model, effect, model.detach_worker())
-            case ReloadFinished(name):
+            case reports.ReloadFinished(name):
                 self._settle(self.models[name], effect)
-            case StateChanged(name):
+            case reports.StateChanged(name):
                 self.changes.state_changed(self.models.get(name))
-            case ModelRemoved(name):
+            case reports.ModelRemoved(name):
                 del self.models[name]
                 self.changes.removed(name)
         return ()
 
-    def _grant(self, ticket: Ticket) -> Iterable[Effect]:
+    def _grant(self, ticket: Ticket) -> Iterable[reports.Effect]:
         if ticket.waiter.done():
             return self.ledger.cancel(ticket, self._now())
         ticket.waiter.set_result(self.models[ticket.model].worker)
@@ -371,15 +347,15 @@ class Scheduler:
         if not ticket.waiter.done():
             ticket.waiter.set_exception(error)
 
-    def _start(self, model: HostedModel, effect: Fetch | Load) -> None:
+    def _start(self, model: HostedModel, effect: reports.Fetch | reports.Load) -> None:
         model.progress = None
-        if isinstance(effect, Fetch):
+        if isinstance(effect, reports.Fetch):
             self._supervisor.find_files(model, effect.run)
             return
         is_checked, model.is_just_found = model.is_just_found, False
         self._supervisor.load(model, effect.run, is_smaller=effect.is_smaller, is_checked=is_checked)
 
-    def _settle(self, model: HostedModel, settled: ReloadFinished) -> None:
+    def _settle(self, model: HostedModel, settled: reports.ReloadFinished) -> None:
         self._reloads.settle(model, settled)
         if settled.error is not None and settled.has_failed:
             self.changes.reload_failed(model, settled.error.message)
@@ -387,9 +363,9 @@ class Scheduler:
 
     # What the supervisor reports.
 
-    def report(self, model: HostedModel, run: int, report: Report) -> None:
+    def report(self, model: HostedModel, run: int, report: reports.Report) -> None:
         record = self.ledger.records.get(model.name)
-        if isinstance(report, LoadFailed) and record is not None and record.phase is Phase.LOADING:
+        if isinstance(report, reports.LoadFailed) and record is not None and record.phase is Phase.LOADING:
             model.last_lines = tuple(report.error.details.get("stderr", ()))
         self._act(self.ledger.report(model.name, run, report, self._now()))
 
@@ -404,7 +380,7 @@ class Scheduler:
     def files_found(self, model: HostedModel, run: int, found: ConfiguredModel) -> None:
         model.set_files(found)
         assert model.resolved is not None
-        self.report(model, run, FilesFound(model.resolved.charge))
+        self.report(model, run, reports.FilesFound(model.resolved.charge))
 
     def layers_limited(self, model: HostedModel, run: int, limit: LayerLimit, error: ModelhostError) -> None:
         before = model.resolved
@@ -419,31 +395,31 @@ class Scheduler:
             need_bytes=dict(resolved.need_bytes),
             error=error.message,
         )
-        self.report(model, run, LoadCorrected(resolved.charge, error))
+        self.report(model, run, reports.LoadCorrected(resolved.charge, error))
 
     def worker_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.attach_worker(worker, seconds)
         self.changes.loaded(model, seconds)
-        self.report(model, run, Loaded({}))
+        self.report(model, run, reports.Loaded({}))
 
     def memory_measured(self, model: HostedModel, run: int, memory: Bytes) -> None:
         model.memory = memory
         model.meters.set_memory(memory)
-        self.report(model, run, MemoryMeasured(memory))
+        self.report(model, run, reports.MemoryMeasured(memory))
 
     def worker_exited(self, model: HostedModel, run: int, error: ModelhostError) -> None:
         model.detach_worker()
         self.changes.worker_exited(model)
         model.meters.set_memory({})
-        self.report(model, run, WorkerLost(error))
+        self.report(model, run, reports.WorkerLost(error))
 
-    def worker_stopped(self, model: HostedModel, stop: Stop, freed: Bytes | None) -> None:
+    def worker_stopped(self, model: HostedModel, stop: reports.Stop, freed: Bytes | None) -> None:
         if freed is not None:
             model.memory = freed or model.memory
             model.meters.set_memory({})
             if stop.reason == "evicted":
                 self.changes.evicted(model)
-        self.report(model, stop.run, WorkerStopped())
+        self.report(model, stop.run, reports.WorkerStopped())
 
     def _tick(self) -> None:
         with log_failures("waking the ledger"):

@@ -1,7 +1,7 @@
 """The supervisor of workers: a task for everything that takes time, which reports what came of it.
 
 Finding a model's files, starting its worker, noticing its exit, measuring it and ending it. The supervisor reads models
-and changes none: what it finds out goes to its listener, with the number of the run that it concerns.
+and changes none: what it finds out goes to the scheduler, with the number of the run that it concerns.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency.effects import Stop
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.reports import FilesChanged, LoadFailed, Report, WorkerUnfit
-from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
+from modelhost.models.residency.reports import FilesChanged, LoadFailed, Stop, WorkerUnfit
+from modelhost.models.resolve.configuration import ConfigurationContext, FindModel, find_configured
 from modelhost.models.resolve.finding import find, is_current
-from modelhost.models.resolve.resolved import LayerLimit, Resolved, add_advice, limit_after
+from modelhost.models.resolve.resolved import Resolved, add_advice, limit_after
 from modelhost.workers import endings
 from modelhost.workers.launching import StartProcess, launch_worker, smaller
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from modelhost.models.residency.scheduler import Scheduler
 
 log = get_logger(__name__)
 
@@ -43,44 +45,10 @@ class SupervisorPorts:
     start_process: StartProcess = WorkerProcess.start
 
 
-class SupervisorListener(Protocol):
-    """Takes what the supervisor reports of a model's run."""
-
-    def report(self, model: HostedModel, run: int, report: Report) -> None:
-        """Take what concerns the ledger alone."""
-        ...
-
-    def progressed(self, model: HostedModel, run: int, fraction: float) -> None:
-        """Take how far the download or the load is, from 0 to 1."""
-        ...
-
-    def files_found(self, model: HostedModel, run: int, found: ConfiguredModel) -> None: ...
-
-    def layers_limited(self, model: HostedModel, run: int, limit: LayerLimit, error: ModelhostError) -> None:
-        """Take that the load ran out of GPU memory, and is to be tried again with fewer layers there."""
-        ...
-
-    def worker_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
-        """Take a worker that took ``seconds`` to load."""
-        ...
-
-    def memory_measured(self, model: HostedModel, run: int, memory: Bytes) -> None: ...
-
-    def worker_exited(self, model: HostedModel, run: int, error: ModelhostError) -> None:
-        """Take that the worker has exited unexpectedly."""
-        ...
-
-    def worker_stopped(self, model: HostedModel, stop: Stop, freed: Bytes | None) -> None:
-        """Take that the worker was ended and has freed so much; ``None``: there was none, or it cannot be said."""
-        ...
-
-
 class WorkerSupervisor:
-    """Runs the tasks of all workers."""
-
-    def __init__(self, ledger: Ledger, listener: SupervisorListener, ports: SupervisorPorts) -> None:
+    def __init__(self, ledger: Ledger, scheduler: Scheduler, ports: SupervisorPorts) -> None:
         self._ledger = ledger
-        self._listener = listener
+        self._scheduler = scheduler
         self._ports = ports
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +81,7 @@ class WorkerSupervisor:
     async def cancel(self) -> None:
         """End what is under way, but for the endings of workers; nothing is begun any more."""
         self._is_closing = True
-        await _cancel(self._tasks - self._endings)
+        await cancel_and_wait(*(self._tasks - self._endings - {asyncio.current_task()}))
 
     async def close(self, workers: Iterable[tuple[HostedModel, Worker]]) -> None:
         """End ``workers``, all at the same time, and return when they and those that were being ended are gone."""
@@ -145,7 +113,7 @@ class WorkerSupervisor:
             worker=model.name,
             reason="fault",
         )
-        self._listener.report(model, run, LoadFailed(error))
+        self._scheduler.report(model, run, LoadFailed(error))
 
     async def _find_files(self, model: HostedModel, run: int) -> None:
         occupancy = self._ledger.occupancy
@@ -155,20 +123,20 @@ class WorkerSupervisor:
                 model.entry,
                 model.config,
                 ConfigurationContext(budget=occupancy.budget, headroom=occupancy.headroom(model.name)),
-                lambda fraction: self._listener.progressed(model, run, fraction),
+                lambda fraction: self._scheduler.progressed(model, run, fraction),
             )
         except ModelhostError as error:
             log.error("model_unusable", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
-            self._listener.report(model, run, LoadFailed(error))
+            self._scheduler.report(model, run, LoadFailed(error))
             return
-        self._listener.files_found(model, run, found)
+        self._scheduler.files_found(model, run, found)
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool, is_checked: bool) -> None:
         resolved = model.resolved
         assert resolved is not None
         if not is_checked and not await self._ports.is_current(resolved):
             log.info("model_files_changed", model=model.name)
-            self._listener.report(model, run, FilesChanged())
+            self._scheduler.report(model, run, FilesChanged())
             return
         began = self._loop.time()
         try:
@@ -177,7 +145,7 @@ class WorkerSupervisor:
                 resolved.engine,
                 timeout_seconds=model.entry.settings.load_timeout or resolved.load_timeout_seconds,
                 start_process=self._ports.start_process,
-                on_progress=lambda fraction: self._listener.progressed(model, run, fraction),
+                on_progress=lambda fraction: self._scheduler.progressed(model, run, fraction),
             )
         except ModelhostError as error:
             self._load_failed(model, run, resolved, error)
@@ -188,12 +156,12 @@ class WorkerSupervisor:
         if error.details.get("out_of_gpu_memory"):
             limit = limit_after(resolved)
             if limit is not None:
-                self._listener.layers_limited(model, run, limit, error)
+                self._scheduler.layers_limited(model, run, limit, error)
                 return
             add_advice(resolved, error)
         is_out_of_memory = bool(error.details.get("out_of_memory"))
         log.error("worker_start_failed", model=model.name, error=error.message, is_out_of_memory=is_out_of_memory)
-        self._listener.report(model, run, LoadFailed(error, is_out_of_memory))
+        self._scheduler.report(model, run, LoadFailed(error, is_out_of_memory))
 
     def _ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         unused = model.resolved.unused_gpu if model.resolved is not None else None
@@ -202,14 +170,13 @@ class WorkerSupervisor:
         threads = model.resolved.spec.threads if model.resolved is not None else None
         pid = worker.process.pid
         log.info("worker_ready", model=model.name, pid=pid, threads=threads, seconds=round(seconds, 3))
-        self._listener.worker_ready(model, run, worker, seconds)
+        self._scheduler.worker_ready(model, run, worker, seconds)
         self._spawn(self._watch(model, run, worker), f"watching {model.name}")
         self._spawn(self._measure(model, run, worker), f"measuring {model.name}")
 
     # Running.
 
     async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
-        """Report the unexpected exit of a worker."""
         await worker.process.wait()
         if worker not in model.workers:
             return
@@ -219,7 +186,7 @@ class WorkerSupervisor:
         error = WorkerCrashed(
             f"The worker of {model.name} {how}.", model=model.name, worker=worker.process.name, stderr=tail
         )
-        self._listener.worker_exited(model, run, error)
+        self._scheduler.worker_exited(model, run, error)
         await worker.close()
 
     async def _monitor(self, models: Mapping[str, HostedModel]) -> None:
@@ -243,7 +210,7 @@ class WorkerSupervisor:
         record = self._ledger.records.get(model.name)
         if record is not None and not record.is_outdated and worker.requests.abandoned_seconds(now) >= stall_seconds:
             log.error("worker_does_abandoned_work", model=model.name)
-            self._listener.report(model, record.run, WorkerUnfit())
+            self._scheduler.report(model, record.run, WorkerUnfit())
         if not await worker.process.is_reachable():
             await worker.end_unreachable()
         elif model.name in self._ledger.records:
@@ -252,7 +219,7 @@ class WorkerSupervisor:
     async def _measure(self, model: HostedModel, run: int, worker: Worker) -> None:
         memory = await worker.memory()
         if worker in model.workers and any(memory.values()):
-            self._listener.memory_measured(model, run, memory)
+            self._scheduler.memory_measured(model, run, memory)
 
     # Ending.
 
@@ -270,7 +237,7 @@ class WorkerSupervisor:
                 log.info(
                     "model_unloaded", model=model.name, reason=stop.reason, freed_bytes=dict(freed), seconds=seconds
                 )
-        self._listener.worker_stopped(model, stop, freed)
+        self._scheduler.worker_stopped(model, stop, freed)
 
     # Tasks.
 
@@ -294,12 +261,3 @@ class WorkerSupervisor:
 
 def _stall_seconds(model: HostedModel) -> float:
     return model.entry.settings.stall_timeout
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks and return when they have ended."""
-    ending = [task for task in tasks if task is not asyncio.current_task()]
-    for task in ending:
-        task.cancel()
-    if ending:
-        await asyncio.wait(ending)

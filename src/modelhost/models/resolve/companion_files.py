@@ -45,7 +45,6 @@ def adapters_of(entries: Sequence[str], engine: str) -> tuple[Adapter, ...]:
 
 
 def files_of(adapters: Iterable[Adapter]) -> list[Path]:
-    """Return all files of ``adapters``."""
     paths = [adapter.path for adapter in adapters]
     return [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
 

@@ -10,8 +10,8 @@ from modelhost.engines.load_config import NO_CHANGE, LoadBaseline, LoadConfig, L
 from modelhost.errors import ConfigError, InvalidRequest, RequestError, UnsupportedParameter
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import Headroom
 
 LENGTH = "max_model_len"
 SHARE = "gpu_memory_utilization"

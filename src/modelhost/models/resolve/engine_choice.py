@@ -8,37 +8,23 @@ from typing import Any
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
-from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines import ENGINES, TRAITS, installed
 from modelhost.engines.base import Engine
-from modelhost.engines.installed import (
-    default_engine,
-    how_to_install,
-    is_installed,
-    kind_of,
-    missing_modules,
-    quantizing_by,
-    serving,
-    why_environment_unused,
-)
 from modelhost.engines.traits import ModelFormat
 from modelhost.errors import ConfigError, EngineMissing
-from modelhost.models.registry.likely_engine import (
-    QUANTIZE,
-    best_installed_engine,
-    engines_by_preference,
-)
+from modelhost.models.registry import likely_engine
 from modelhost.models.resolve.locate import Located
 
 
 def engine_for(located: Located, settings: Settings) -> str:
     """Return the engine of a model that is here; raises as :func:`engine_for_format`."""
     if located.kind == "engine":
-        return settings.engine or serving("script")
+        return settings.engine or installed.serving("script")
     if located.kind == "server":
-        return serving("server")
+        return installed.serving("server")
     if located.engine is not None:
         return _installed(located.engine, settings)
-    own = kind_of(located.directory.families) if located.directory is not None else None
+    own = installed.kind_of(located.directory.families) if located.directory is not None else None
     if own is not None and settings.engine is None:
         return _installed(own[0], settings)
     model_format: ModelFormat = "safetensors" if located.kind == "safetensors" else "gguf"
@@ -51,12 +37,12 @@ def engine_reason(located: Located, settings: Settings) -> str:
         return "the model is one of its own"
     if settings.engine is not None:
         return "it was requested"
-    if located.directory is not None and kind_of(located.directory.families) is not None:
+    if located.directory is not None and installed.kind_of(located.directory.families) is not None:
         return "no other serves models of this kind"
     if located.kind != "safetensors":
         return "it reads GGUF"
-    if QUANTIZE in settings.engine_options:
-        return f"{QUANTIZE} was requested"
+    if likely_engine.QUANTIZE in settings.engine_options:
+        return f"{likely_engine.QUANTIZE} was requested"
     return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
 
 
@@ -72,7 +58,7 @@ def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: st
         raise _does_not_read(wanted, model_format, what)
     if model_format == "safetensors":
         return _for_safetensors(settings, what)
-    best = default_engine("gguf")
+    best = installed.default_engine("gguf")
     return best if wanted in (None, best) else _installed(wanted, settings)
 
 
@@ -99,11 +85,11 @@ def better_engine(engine: str, located: Located, settings: Settings) -> str | No
     ``None`` if there is none, or if ``engine`` was requested.
     """
     is_asked_for = settings.engine is not None or settings.worker_python is not None
-    if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
+    if located.kind != "safetensors" or is_asked_for or likely_engine.QUANTIZE in settings.engine_options:
         return None
-    if located.directory is not None and kind_of(located.directory.families) is not None:
+    if located.directory is not None and installed.kind_of(located.directory.families) is not None:
         return None
-    best = engines_by_preference()[0]
+    best = likely_engine.engines_by_preference()[0]
     return best if engine != best else None
 
 
@@ -125,12 +111,12 @@ def with_params(settings: Settings, params: Mapping[str, Any], engine: Engine) -
 
 
 def _for_safetensors(settings: Settings, what: str) -> str:
-    if settings.engine is None and QUANTIZE in settings.engine_options:
-        return _installed(quantizing_by(QUANTIZE), settings)
+    if settings.engine is None and likely_engine.QUANTIZE in settings.engine_options:
+        return _installed(installed.quantizing_by(likely_engine.QUANTIZE), settings)
     if settings.worker_python is not None:
         # What that Python has is not known here; a worker that finds nothing there says so itself.
-        return settings.engine or default_engine("safetensors")
-    engine = settings.engine or best_installed_engine(data_directory(settings))
+        return settings.engine or installed.default_engine("safetensors")
+    engine = settings.engine or likely_engine.best_installed_engine(data_directory(settings))
     if engine is None:
         raise EngineMissing(f"{what}: {no_engine_message()}", path=what)
     return _installed(engine, settings)
@@ -143,15 +129,17 @@ def _installed(engine: str, settings: Settings) -> str:
         EngineMissing: it is not installed. What another Python has is not known here.
     """
     data_dir = data_directory(settings)
-    if settings.worker_python is None and not is_installed(engine, data_dir):
-        reason = why_environment_unused(engine, data_dir) or ", ".join(missing_modules(engine))
-        raise EngineMissing(f"the engine {engine} is not installed ({reason}): {how_to_install(engine)}", engine=engine)
+    if settings.worker_python is None and not installed.is_installed(engine, data_dir):
+        reason = installed.why_environment_unused(engine, data_dir) or ", ".join(installed.missing_modules(engine))
+        raise EngineMissing(
+            f"the engine {engine} is not installed ({reason}): {installed.how_to_install(engine)}", engine=engine
+        )
     return engine
 
 
 def no_engine_message() -> str:
     """Say what to do with a model in safetensors where no engine is installed for it."""
-    ways = " or ".join(how_to_install(engine) for engine in engines_by_preference())
+    ways = " or ".join(installed.how_to_install(engine) for engine in likely_engine.engines_by_preference())
     return (
         f"safetensors need an engine, and none of those that read them is installed. Install one: {ways}. Or take the "
         "model in GGUF (most have a repository with it, named like Qwen/Qwen3-4B-GGUF)"

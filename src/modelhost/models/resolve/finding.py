@@ -16,23 +16,16 @@ from modelhost.engines.installed import how_to_install, install_command, why_env
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.files.model_files import are_unchanged
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import download
 from modelhost.models.hub.progress import DownloadProgress, FileProgress, StoppableProgress
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.request_defaults import check_defaults
-from modelhost.models.resolve.engine_choice import (
-    better_engine,
-    default_engine_for,
-    engine_of,
-    engine_reason,
-    with_params,
-)
-from modelhost.models.resolve.headroom import Headroom
+from modelhost.models.resolve import engine_choice
 from modelhost.models.resolve.locate import Located
 from modelhost.models.resolve.resolve import find_files, resolve
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.models.resolve.runtime import Runtime
+from modelhost.models.resolve.runtime import Headroom, Runtime
 from modelhost.workers.machine import available_memory
 
 log = get_logger(__name__)
@@ -78,8 +71,8 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, headroom: Headroo
         engine.complete_options(entry.settings.engine_options)
 
     found = find_files(entry.settings, on_download, accept)
-    engine = engine_of(found, entry.settings)
-    if better := better_engine(engine.name, found, entry.settings):
+    engine = engine_choice.engine_of(found, entry.settings)
+    if better := engine_choice.better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
     if why := why_environment_unused(engine.name, data_directory(entry.settings)):
@@ -94,7 +87,7 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, headroom: Headroo
 
 
 def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, headroom: Headroom) -> None:
-    reason, engine = engine_reason(found, entry.settings), resolved.engine
+    reason, engine = engine_choice.engine_reason(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
         "model_sized",
@@ -120,10 +113,10 @@ def resolve_found(
     Raises:
         SetupError: the model or a setting cannot be used.
     """
-    engine = engine_of(found, entry.settings)
+    engine = engine_choice.engine_of(found, entry.settings)
     check_defaults(entry.defaults, engine, model=entry.name)
-    settings, remarks = with_params(entry.settings, entry.launch, engine)
-    runtime = Runtime.of(engine_of(found, settings), settings)
+    settings, remarks = engine_choice.with_params(entry.settings, entry.launch, engine)
+    runtime = Runtime.of(engine_choice.engine_of(found, settings), settings)
     resolved = resolve(
         settings,
         found=found,
@@ -150,7 +143,7 @@ async def pull(reference: str, settings: Settings, *, revision: str | None, on_p
         raise InvalidRequest(f'"{reference}" is no hub id: those look like org/name or org/name:quant.', param="model")
     progress = StoppableProgress(on_progress)
     try:
-        runs_it = partial(default_engine_for, settings=settings, what=parsed.repository)
+        runs_it = partial(engine_choice.default_engine_for, settings=settings, what=parsed.repository)
         return await asyncio.to_thread(download, parsed, progress, refresh=True, on_format=runs_it)
     except asyncio.CancelledError:
         progress.stop()

@@ -16,28 +16,11 @@ from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS
 from modelhost.engines.installed import engine_with_layout, engine_with_package, reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
+from modelhost.models.files import model_files
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
-from modelhost.models.files.model_files import (
-    PICKLED,
-    SAFETENSORS,
-    WEIGHTS_SUFFIXES,
-    WHOLE_DIRECTORY,
-    part_names,
-    part_number,
-    servable_models,
-    stem,
-)
+from modelhost.models.hub import references
 from modelhost.models.hub.other_stores import OLLAMA, find_stored
-from modelhost.models.hub.references import (
-    HubReference,
-    is_file_address,
-    is_path,
-    is_url,
-    parse_reference,
-    server_name,
-    server_urls,
-)
 from modelhost.models.registry.entry import ModelEntry
 
 BUNDLED_NAME = "modelhost-nano"
@@ -55,7 +38,7 @@ class Located:
     """What a directory with safetensors says of its model."""
     engine: str | None = None
     """The only engine that reads it, for a model in a layout of that engine's or in a package of its environment."""
-    reference: HubReference | None = None
+    reference: references.HubReference | None = None
     urls: tuple[str, ...] = ()
     """Of the servers that have it."""
 
@@ -72,28 +55,27 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
     if engine is not None and serves(engine, "script"):
         path = expand_home(model) if model else None
         return Located(kind="engine", name=path.stem if path else engine, path=path)
-    if serves(engine, "server") or is_url(model):
+    if serves(engine, "server") or references.is_url(model):
         if engine is not None and not serves(engine, "server"):
             raise ConfigError(f"{engine} runs files, and the model is given as a URL: leave engine out", param="engine")
-        return Located(kind="server", name=server_name(model), urls=server_urls(model))
+        return Located(kind="server", name=references.server_name(model), urls=references.server_urls(model))
     if (included := _included(model, engine)) is not None:
         return included
     assert model is not None
     path = expand_home(model)
     if path.exists():
         return _at(path, engine)
-    reference = None if _looks_like_path(model) else parse_reference(model, revision)
+    reference = None if _looks_like_path(model) else references.parse_reference(model, revision)
     if reference is None:
         if (stored := _stored(model)) is not None:
             return stored
         raise _missing(model, path)
     if reads_only(engine, "safetensors") and reference.wanted is None:
-        reference = replace(reference, wanted=SAFETENSORS)
+        reference = replace(reference, wanted=model_files.SAFETENSORS)
     return Located(kind="hub", name=reference.repository, reference=reference)
 
 
 def _stored(model: str) -> Located | None:
-    """Return the model of that name in the store of another program, if there is one."""
     stored = find_stored(model)
     if stored is None:
         return None
@@ -107,8 +89,8 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
     is_script = serves(engine, "script")
     if model is None and engine is not None and is_script:
         return engine
-    if serves(engine, "server") or is_url(model):
-        return server_name(model)
+    if serves(engine, "server") or references.is_url(model):
+        return references.server_name(model)
     if model is None or is_bundled(model) or _package_owner(model, engine) is not None:
         owner = _package_owner(model, engine)
         return BUNDLED_NAME if owner is None else model or TRAITS[owner].packaged[0]
@@ -118,14 +100,14 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
     with suppress(OSError):
         if path.is_dir():
             models = _servable_in(path)
-            return stem(models[0]) if len(models) == 1 else path.name
-    reference = None if path.exists() or _looks_like_path(model) else parse_reference(model)
+            return model_files.stem(models[0]) if len(models) == 1 else path.name
+    reference = None if path.exists() or _looks_like_path(model) else references.parse_reference(model)
     return reference.repository if reference else _own_name(model)
 
 
 def _own_name(model: str) -> str:
     """Return what a model is called after its file, or after its name in the store of another program."""
-    return stem(expand_home(model).name.removeprefix(OLLAMA))
+    return model_files.stem(expand_home(model).name.removeprefix(OLLAMA))
 
 
 def is_bundled(model: str | None) -> bool:
@@ -145,7 +127,6 @@ def _bundled() -> Located:
 
 
 def _included(model: str | None, engine: str | None) -> Located | None:
-    """Return the model if it comes with modelhost, or with an engine."""
     if (owner := _package_owner(model, engine)) is not None:
         return Located(kind="layout", name=model or TRAITS[owner].packaged[0], engine=owner)
     return _bundled() if is_bundled(model) else None
@@ -166,13 +147,14 @@ def _at(path: Path, engine: str | None) -> Located:
 
 
 def _file(path: Path) -> Located:
-    if path.name.endswith(WEIGHTS_SUFFIXES):
+    if path.name.endswith(model_files.WEIGHTS_SUFFIXES):
         raise ModelFileInvalid(
-            f"{path}: {WHOLE_DIRECTORY if path.suffix == '.safetensors' else PICKLED}", path=str(path)
+            f"{path}: {model_files.WHOLE_DIRECTORY if path.suffix == '.safetensors' else model_files.PICKLED}",
+            path=str(path),
         )
-    if (part_number(path.name) or 1) > 1:
-        path = path.with_name(part_names(path.name)[0])
-    return Located(kind="gguf", name=stem(path.name), path=path, header=read_header(path))
+    if (model_files.part_number(path.name) or 1) > 1:
+        path = path.with_name(model_files.part_names(path.name)[0])
+    return Located(kind="gguf", name=model_files.stem(path.name), path=path, header=read_header(path))
 
 
 def _directory(path: Path) -> Located:
@@ -191,22 +173,24 @@ def located_directory(path: Path) -> Located:
     names = {file.name for file in path.iterdir()}
     if is_hf_directory(names):
         return Located(kind="safetensors", name=path.name, path=path, directory=read_hf_directory(path))
-    if "config.json" in names and any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
-        raise ModelFileInvalid(f"{path}: {PICKLED}", path=str(path))
+    if "config.json" in names and any(name.endswith(model_files.WEIGHTS_SUFFIXES) for name in names):
+        raise ModelFileInvalid(f"{path}: {model_files.PICKLED}", path=str(path))
     raise ModelFileInvalid(
         f"{path} holds no GGUF file and no safetensors: give a GGUF file, or a directory with a model", path=str(path)
     )
 
 
 def _servable_in(directory: Path) -> list[str]:
-    return servable_models([file.name for file in directory.iterdir() if file.name.lower().endswith(".gguf")])
+    return model_files.servable_models(
+        [file.name for file in directory.iterdir() if file.name.lower().endswith(".gguf")]
+    )
 
 
 def _looks_like_path(model: str) -> bool:
     """Whether ``model`` can only be meant as a path, by its text or because it is below a directory or link here."""
-    if is_path(model):
+    if references.is_path(model):
         return True
-    if is_file_address(model):
+    if references.is_file_address(model):
         return False
     top = Path(model.split("/", 1)[0])
     return "/" in model and ":" not in model and (top.is_dir() or top.is_symlink())
@@ -222,7 +206,6 @@ def _missing(model: str, path: Path) -> ModelFileMissing:
 
 
 def _close_names(path: Path) -> list[str]:
-    """Return names like the last one of ``path`` that do exist beside it."""
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix.lower() == ".gguf"]
     except OSError:

@@ -20,23 +20,17 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.special_tokens import ControlTokens, meaningful_names
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.exchange.tasks import Task
-from modelhost.models.files import special_tokens
-from modelhost.models.files.directory_needs import (
-    FLOAT16,
-    can_be_float16,
-    directory_need,
-    dtype_in_force,
-    sized_directory,
-)
+from modelhost.models.files import directory_needs, special_tokens
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
 from modelhost.models.files.pipeline import is_pipeline, pipeline_need, read_pipeline
-from modelhost.models.hub.download import cached_model, download
+from modelhost.models.hub.cache import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.repository_files import Format
+from modelhost.models.resolve import sizing
 from modelhost.models.resolve.companion_files import (
     adapters_of,
     bytes_of,
@@ -49,10 +43,8 @@ from modelhost.models.resolve.companion_files import (
 )
 from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
 from modelhost.models.resolve.locate import Located, locate, located_directory
-from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
-from modelhost.models.resolve.sizing import RequestedSize, SizedModel, load_timeout_seconds, size_for
 from modelhost.plurals import counted
 from modelhost.workers.machine import allowed_cores, computing_cores
 
@@ -111,7 +103,7 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
     return Resolved(
         spec=spec,
         engine=engine,
-        load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
+        load_timeout_seconds=settings.load_timeout or sizing.load_timeout_seconds(size_bytes, engine=engine.name),
         size_bytes=size_bytes + bytes_of(files_beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible, offload),
         stamps=stamps_of([*_own_files(located), *files_beside(spec), *template_files(settings.chat_template)]),
@@ -132,13 +124,12 @@ def _memory_for_sizes(
         available_bytes = psutil.virtual_memory().available
     if header is None or settings.gpu_layers == 0:
         return available_bytes
-    return memory_for_size(header, rooms, available_bytes)
+    return sizing.memory_for_size(header, rooms, available_bytes)
 
 
 def _spec(
     settings: Settings, located: Located, runtime: Runtime, capacity: _Capacity, gpus: tuple[int, ...]
 ) -> ModelSpec:
-    """Return what the worker is started with, but for the layers that go to each GPU."""
     name, *aliases = settings.alias or (located.name,)
     header, described, traits = located.header, located.header or located.directory, TRAITS[runtime.engine.name]
     task = _own_task(located, runtime.engine)
@@ -227,14 +218,14 @@ def _capacity(
     if model is None:
         return _Capacity(context_length=settings.context_length, slots=settings.slots)
     bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
-    wanted = RequestedSize(
+    wanted = sizing.RequestedSize(
         context_length=settings.context_length,
         slots=settings.slots,
         max_slots=settings.max_slots,
         kv_cache_type=settings.kv_cache_type,
         cache_bytes=bound,
     )
-    size = size_for(model, wanted, available_bytes=available_bytes)
+    size = sizing.size_for(model, wanted, available_bytes=available_bytes)
     cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * size.context_length * size.slots)
     return _Capacity(context_length=size.context_length, slots=size.slots, cache_bytes=cache_bytes)
 
@@ -247,30 +238,33 @@ def _own_task(located: Located, engine: Engine) -> Task | None:
 
 def _with_float16(runtime: Runtime, directory: HfModel, gpus: Sequence[int]) -> Runtime:
     options, engine = runtime.options, runtime.engine.name
-    if "dtype" in options or not can_be_float16(directory, engine=engine, options=options, on_gpu=bool(gpus)):
+    if "dtype" in options or not directory_needs.can_be_float16(
+        directory, engine=engine, options=options, on_gpu=bool(gpus)
+    ):
         return runtime
-    return replace(runtime, options={**options, "dtype": FLOAT16})
+    return replace(runtime, options={**options, "dtype": directory_needs.FLOAT16})
 
 
 def _dtype(located: Located, runtime: Runtime, gpus: Sequence[int]) -> str | None:
     if located.directory is not None:
         engine, options = runtime.engine.name, runtime.options
-        return dtype_in_force(located.directory, engine=engine, options=options, on_gpu=bool(gpus))
+        return directory_needs.dtype_in_force(located.directory, engine=engine, options=options, on_gpu=bool(gpus))
     return DTYPES.get(located.header.quantization) if located.header is not None else None
 
 
-def _sized_directory(directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]) -> SizedModel:
+def _sized_directory(
+    directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]
+) -> sizing.SizedModel:
     engine = runtime.engine.name
     if not directory.is_generating:
         raise ModelFileInvalid(
             f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
             "llama.cpp serves embedding models in GGUF"
         )
-    return sized_directory(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
+    return directory_needs.sized_directory(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
 
 
 def _size_bytes(located: Located) -> int:
-    """Return the size of the model's own files."""
     if located.header is not None:
         return located.header.size_bytes
     if located.kind == "layout":
@@ -278,9 +272,9 @@ def _size_bytes(located: Located) -> int:
     return located.directory.weights.size_bytes if located.directory is not None else 0
 
 
-def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: Offload | None) -> Bytes:
+def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: sizing.Offload | None) -> Bytes:
     if located.directory is not None:
-        need = directory_need(
+        need = directory_needs.directory_need(
             located.directory,
             engine=engine,
             options=spec.options,
@@ -297,12 +291,11 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
     return {} if offload is None else offload.need(offload.layers())
 
 
-def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine: Engine) -> Offload | None:
-    """Return how a model in GGUF can be laid out, with what belongs to it."""
+def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine: Engine) -> sizing.Offload | None:
     header = located.header
     if header is None:
         return None
-    return Offload(
+    return sizing.Offload(
         header=header,
         rooms=rooms,
         requested_layers=spec.gpu_layers,

@@ -10,8 +10,8 @@ from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError
 from modelhost.models.files.memory_pools import MODELS, Bytes
 from modelhost.models.files.model_files import Stamps
-from modelhost.models.resolve.offloading import Offload
 from modelhost.models.resolve.runtime import UnusedGpu
+from modelhost.models.resolve.sizing import Offload
 from modelhost.plurals import counted
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from modelhost.background import log_failures
+from modelhost.background import cancel_and_wait, log_failures, repeat
 from modelhost.config.alerts import AlertRule
 from modelhost.errors import DatabaseUnavailable
 from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger
-from modelhost.monitor.alerts.counted import CountedMetrics, Probe
-from modelhost.monitor.alerts.source import MetricQuery, MetricSource
+from modelhost.monitor.alerts.source import CountedMetrics, MetricQuery, MetricSource, Probe
 from modelhost.monitor.alerts.states import Alert, AlertBoard, AlertState
 
 MOST_WAITING: Final = 1000
@@ -138,10 +137,8 @@ class Alerts:
 
     async def stop(self) -> None:
         """End, and store and send what waits, for a few seconds at most. May be called without :meth:`start`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await cancel_and_wait(self._task)
+        self._task = None
         await self._finish_storing()
         await self._notifier.close(DELIVERY_SECONDS)
         self._events.close()
@@ -149,13 +146,9 @@ class Alerts:
     async def _evaluate_repeatedly(self) -> None:
         with log_failures("evaluating alerts"):  # what cannot be measured does not prevent the start of a host
             await self._counted.sample(self._clock())
-        while True:
-            await asyncio.sleep(self._interval_seconds)
-            with log_failures("evaluating alerts"):
-                await self.evaluate()
+        await repeat("evaluating alerts", self.evaluate, pause_seconds=self._interval_seconds)
 
     async def evaluate(self) -> None:
-        """Evaluate all rules now."""
         if self._wanted is not self.rules:
             self.rules = self._wanted
             self._counted.watch(_windows_of(self.rules))
@@ -236,7 +229,6 @@ class Alerts:
 
 
 def _windows_of(rules: Mapping[str, AlertRule]) -> Mapping[str, float]:
-    """Return the longest window of each metric."""
     windows: dict[str, float] = {}
     for rule in rules.values():
         windows[rule.metric] = max(rule.window_seconds, windows.get(rule.metric, 0.0))

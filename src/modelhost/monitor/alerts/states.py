@@ -7,24 +7,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Final
 
 from modelhost.config.alerts import AlertRule, Comparison, Severity
 
 
 class AlertState(StrEnum):
-    """The state of an alert."""
-
     PENDING = "pending"
     """The condition holds, but not yet for long enough."""
     FIRING = "firing"
     RESOLVED = "resolved"
 
 
-HOLDS: Final[Mapping[Comparison, Callable[[float, float], bool]]] = MappingProxyType(
-    {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-)
+HOLDS: Final[Mapping[Comparison, Callable[[float, float], bool]]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

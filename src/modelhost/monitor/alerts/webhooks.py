@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from modelhost import lazy
-from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.background import SECONDS_TO_REPAIR, cancel_and_wait, log_failures
 from modelhost.logs import get_logger
 from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.version import __version__
@@ -87,8 +87,7 @@ class _Receiver:
         if self._task is None:
             return
         await asyncio.wait([self._task], timeout=seconds)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
         if self._waiting:
             log.warning("alert_messages_lost", receiver=self._name, undelivered=len(self._waiting))
 

@@ -15,7 +15,6 @@ SCRIPTS: Final = Path(__file__).parents[1] / "migrations"
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Return alembic's configuration for ``connection``."""
     made = Config()
     # Percent signs are special in alembic's configuration.
     made.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.engine import Connection
 
 from modelhost import json_text
-from modelhost.state.sql.tables import conversation_items, conversations
-from modelhost.state.stored_conversation import ItemPage, StoredConversation
-from modelhost.state.stored_response import Item, decoded
-
-AT_ONCE: Final = 500
-"""Rows that one statement inserts or names: the number of parameters is limited."""
+from modelhost.state.sql.tables import TableRows, conversation_items, conversations, in_parts
+from modelhost.state.stored_response import Item, ItemPage, StoredConversation, decoded
 
 
-class ConversationRows:
-    """Conversations, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class ConversationRows(TableRows):
     def create(self, conversation_id: str, owner: str, metadata: Mapping[str, Any]) -> StoredConversation:
         """Insert a conversation without items."""
         now, written = datetime.now(UTC), json_text.encode(dict(metadata))
@@ -101,13 +91,11 @@ class ConversationRows:
         return ItemPage(items=tuple(map(decoded, found[:limit])), has_more=len(found) > limit)
 
     def item(self, conversation_id: str, item_id: str) -> Item | None:
-        """Return the item."""
         found = self._connection.execute(select(conversation_items.c.body).where(*_item(conversation_id, item_id)))
         body = found.scalar_one_or_none()
         return None if body is None else decoded(body)
 
     def remove_item(self, conversation_id: str, item_id: str) -> bool:
-        """Delete the item; return whether there was one."""
         gone = delete(conversation_items).where(*_item(conversation_id, item_id))
         size = self._connection.execute(gone.returning(func.length(conversation_items.c.body))).scalar_one_or_none()
         if size is None:
@@ -117,22 +105,20 @@ class ConversationRows:
         return True
 
     def delete(self, conversation_id: str, owner: str) -> bool:
-        """Delete the conversation; return whether there was one."""
         gone = delete(conversations).where(conversations.c.id == conversation_id, conversations.c.owner == owner)
         return bool(self._connection.execute(gone).rowcount)
 
     def known_items(self, ids: Sequence[str], owner: str) -> dict[str, Item]:
         """Return the items with these ids in conversations of ``owner``, by id."""
         found: dict[str, Item] = {}
-        for start in range(0, len(ids), AT_ONCE):
+        for part in in_parts(ids):
             wanted = select(conversation_items.c.item_id, conversation_items.c.body).join(conversations)
-            part = conversation_items.c.item_id.in_(ids[start : start + AT_ONCE])
-            for name, body in self._connection.execute(wanted.where(part, conversations.c.owner == owner)):
+            own = conversation_items.c.item_id.in_(part) & (conversations.c.owner == owner)
+            for name, body in self._connection.execute(wanted.where(own)):
                 found[name] = decoded(body)
         return found
 
     def touch(self, conversation_id: str) -> None:
-        """Note that the conversation is used now."""
         used = update(conversations).where(conversations.c.id == conversation_id).values(used_at=datetime.now(UTC))
         self._connection.execute(used)
 
@@ -143,7 +129,6 @@ class ConversationRows:
         return int(count), int(size)
 
     def unused_since(self, at: datetime) -> Sequence[str]:
-        """Return the conversations that were last used before ``at``."""
         wanted = select(conversations.c.id).where(conversations.c.used_at < at)
         return self._connection.execute(wanted).scalars().all()
 
@@ -155,16 +140,15 @@ class ConversationRows:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete conversations, whoever owns them."""
-        for start in range(0, len(ids), AT_ONCE):
-            part = conversations.c.id.in_(ids[start : start + AT_ONCE])
-            self._connection.execute(delete(conversations).where(part))
+        for part in in_parts(ids):
+            self._connection.execute(delete(conversations).where(conversations.c.id.in_(part)))
 
     def _known(self, conversation_id: str, ids: Sequence[str]) -> set[str]:
         known: set[str] = set()
-        for start in range(0, len(ids), AT_ONCE):
+        for part in in_parts(ids):
             wanted = select(conversation_items.c.item_id).where(
                 conversation_items.c.conversation_id == conversation_id,
-                conversation_items.c.item_id.in_(ids[start : start + AT_ONCE]),
+                conversation_items.c.item_id.in_(part),
             )
             known |= set(self._connection.execute(wanted).scalars())
         return known

@@ -51,7 +51,6 @@ def _migrate(place: Place, connection: Connection) -> None:
 
 
 def _version(place: Place, connection: Connection) -> str | None:
-    """Return the number of the newest applied migration."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

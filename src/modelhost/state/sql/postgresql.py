@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 
 class PostgresDatabase(Database):
-    """A database on a server."""
-
     def __init__(self, place: PostgresServer) -> None:
         super().__init__(place)
 

@@ -8,39 +8,19 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, case, delete, func, insert, literal, or_, select, update
-from sqlalchemy.engine import Connection
 
 from modelhost import json_text
 from modelhost.config.value_types import is_session_id
+from modelhost.state import stored_response as stored
 from modelhost.state.leases import Holder
-from modelhost.state.response_snapshot import ResponseSnapshot
-from modelhost.state.sql.tables import clock, response_events, response_items, responses
-from modelhost.state.stored_response import (
-    UNFINISHED,
-    ConversationPlace,
-    Item,
-    NewResponse,
-    Progress,
-    StoredResponse,
-    decoded,
-    ended,
-    item_ids,
-    terminal_event,
-)
+from modelhost.state.sql.tables import TableRows, clock, in_parts, response_events, response_items, responses
 
-AT_ONCE: Final = 500
-"""Rows that one statement inserts or names: the number of parameters is limited."""
 _HOLDER: Final = tuple(field.name for field in fields(Holder))
 _NOBODY: Final = dict.fromkeys((*_HOLDER, "expires_at"))
 
 
-class ResponseRows:
-    """Responses, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def put(self, new: NewResponse, holder: Holder | None = None, lease_seconds: float = 0.0) -> None:
+class ResponseRows(TableRows):
+    def put(self, new: stored.NewResponse, holder: Holder | None = None, lease_seconds: float = 0.0) -> None:
         """Insert a response, which ``holder`` is going to make, or which is finished."""
         now = datetime.now(UTC)
         place = new.conversation
@@ -64,13 +44,13 @@ class ResponseRows:
         self._connection.execute(insert(responses).values(values))
         self._index(new.id, [*new.own_input, *new.body["output"]])
 
-    def get(self, response_id: str, owner: str) -> StoredResponse | None:
+    def get(self, response_id: str, owner: str) -> stored.StoredResponse | None:
         """Return the response, if it is one of ``owner``."""
         wanted = self._select().where(responses.c.id == response_id, responses.c.owner == owner)
         row = self._connection.execute(wanted).one_or_none()
         return None if row is None else _stored(row)
 
-    def chain(self, response_id: str, owner: str) -> tuple[StoredResponse, ...]:
+    def chain(self, response_id: str, owner: str) -> tuple[stored.StoredResponse, ...]:
         """Return the response and its predecessors, the oldest first; it ends where one is missing."""
         own = responses.c.owner == owner
         first = select(responses.c.id, responses.c.previous_id, literal(0).label("depth"))
@@ -84,7 +64,7 @@ class ResponseRows:
         expired = responses.c.expires_at <= clock(self._connection)
         return select(responses, case((expired, True), else_=False).label("is_expired"))
 
-    def add(self, response_id: str, holder: Holder, progress: Progress) -> bool:
+    def add(self, response_id: str, holder: Holder, progress: stored.Progress) -> bool:
         """Add to a response that ``holder`` makes; return whether it still does.
 
         A body with a final status finishes the response.
@@ -96,13 +76,13 @@ class ResponseRows:
             body = json_text.encode(progress.body)
             size = responses.c.size_bytes + grown + len(body) - func.length(responses.c.body)
             values = {"body": body, "status": progress.body["status"], "size_bytes": size}
-            if progress.body["status"] not in UNFINISHED:
+            if progress.body["status"] not in stored.UNFINISHED:
                 values |= _NOBODY
         held = (responses.c.id == response_id) & (responses.c.nonce == holder.nonce)
         if not self._connection.execute(update(responses).where(held).values(values)).rowcount:
             return False
         self._insert_events(response_id, written)
-        if progress.body is not None and progress.body["status"] not in UNFINISHED:
+        if progress.body is not None and progress.body["status"] not in stored.UNFINISHED:
             self._index(response_id, progress.body["output"])
         return True
 
@@ -111,17 +91,17 @@ class ResponseRows:
 
         Its output is what its events tell.
         """
-        mine = (responses.c.id == response_id) & responses.c.status.in_(UNFINISHED)
+        mine = (responses.c.id == response_id) & responses.c.status.in_(stored.UNFINISHED)
         if nonce is not None:
             mine &= responses.c.nonce == nonce
         found = self._connection.execute(select(responses.c.body).where(mine).with_for_update()).scalar_one_or_none()
         if found is None:
             return False
-        snapshot = ResponseSnapshot(decoded(found))
-        told = [decoded(event) for event in self.events(response_id, after=-1)]
+        snapshot = stored.ResponseSnapshot(stored.decoded(found))
+        told = [stored.decoded(event) for event in self.events(response_id, after=-1)]
         snapshot.add(told)
-        body = ended(snapshot.body, status, reason)
-        events = _written([terminal_event(body, told[-1]["sequence_number"] + 1 if told else 0)])
+        body = stored.ended(snapshot.body, status, reason)
+        events = _written([stored.terminal_event(body, told[-1]["sequence_number"] + 1 if told else 0)])
         written = json_text.encode(body)
         growth = len(written) - len(found) + _size(events)
         values = {"body": written, "status": status, "size_bytes": responses.c.size_bytes + growth, **_NOBODY}
@@ -137,7 +117,6 @@ class ResponseRows:
         return self._connection.execute(renewed.returning(responses.c.id)).scalars().all()
 
     def delete(self, response_id: str, owner: str) -> bool:
-        """Delete the response; return whether there was one."""
         gone = delete(responses).where(responses.c.id == response_id, responses.c.owner == owner)
         return bool(self._connection.execute(gone).rowcount)
 
@@ -149,23 +128,22 @@ class ResponseRows:
         rows = self._connection.execute(wanted.order_by(response_events.c.sequence_number).limit(limit))
         return tuple(rows.scalars().all())
 
-    def items(self, ids: Sequence[str], owner: str) -> dict[str, Item]:
+    def items(self, ids: Sequence[str], owner: str) -> dict[str, stored.Item]:
         """Return the items with these ids in responses of ``owner``, by id."""
-        found: dict[str, Item] = {}
+        found: dict[str, stored.Item] = {}
         wanted_ids = set(ids)
-        for part in _parts(ids):
+        for part in in_parts(ids):
             wanted = select(responses.c.input, responses.c.body).distinct()
             wanted = wanted.join(response_items, response_items.c.response_id == responses.c.id)
             wanted = wanted.where(response_items.c.item_id.in_(part), responses.c.owner == owner)
             for own_input, body in self._connection.execute(wanted):
-                items = [*decoded(own_input), *decoded(body)["output"]]
+                items = [*stored.decoded(own_input), *stored.decoded(body)["output"]]
                 found |= {item["id"]: item for item in items if item.get("id") in wanted_ids}
         return found
 
     def touch(self, ids: Sequence[str]) -> None:
-        """Note that the responses are used now."""
         now = datetime.now(UTC)
-        for part in _parts(ids):
+        for part in in_parts(ids):
             self._connection.execute(update(responses).where(responses.c.id.in_(part)).values(used_at=now))
 
     def totals(self) -> tuple[int, int]:
@@ -187,7 +165,7 @@ class ResponseRows:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete responses, whoever owns them."""
-        for part in _parts(ids):
+        for part in in_parts(ids):
             self._connection.execute(delete(responses).where(responses.c.id.in_(part)))
 
     def _is_free(self) -> ColumnElement[bool]:
@@ -198,17 +176,17 @@ class ResponseRows:
         if rows:
             self._connection.execute(insert(response_events), rows)
 
-    def _index(self, response_id: str, items: Sequence[Item]) -> None:
+    def _index(self, response_id: str, items: Sequence[stored.Item]) -> None:
         """Have the items of a response found by their ids."""
         known = select(response_items.c.item_id).where(response_items.c.response_id == response_id)
         there = set(self._connection.execute(known).scalars())
-        ids = [name for name in item_ids(items) if is_session_id(name) and name not in there]
+        ids = [name for name in stored.item_ids(items) if is_session_id(name) and name not in there]
         if ids:
             rows = [{"item_id": name, "response_id": response_id} for name in ids]
             self._connection.execute(insert(response_items), rows)
 
 
-def _written(events: Sequence[Item]) -> list[tuple[int, bytes]]:
+def _written(events: Sequence[stored.Item]) -> list[tuple[int, bytes]]:
     return [(event["sequence_number"], json_text.encode(event)) for event in events]
 
 
@@ -216,17 +194,12 @@ def _size(written: Sequence[tuple[int, bytes]]) -> int:
     return sum(len(body) for _, body in written)
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]
-
-
-def _stored(row: Row[Any]) -> StoredResponse:
+def _stored(row: Row[Any]) -> stored.StoredResponse:
     place = None
     if row.conversation_id is not None:
-        place = ConversationPlace(id=row.conversation_id, position=row.conversation_position)
+        place = stored.ConversationPlace(id=row.conversation_id, position=row.conversation_position)
     holder = None if row.nonce is None else Holder(**{name: getattr(row, name) for name in _HOLDER})
-    return StoredResponse(
+    return stored.StoredResponse(
         id=row.id,
         status=row.status,
         created_at=row.created_at,
@@ -234,8 +207,8 @@ def _stored(row: Row[Any]) -> StoredResponse:
         is_background=row.is_background,
         previous_id=row.previous_id,
         conversation=place,
-        own_input=tuple(decoded(row.input)),
-        body=decoded(row.body),
+        own_input=tuple(stored.decoded(row.input)),
+        body=stored.decoded(row.body),
         holder=holder,
         is_expired=row.is_expired,
     )

@@ -1,29 +1,152 @@
-"""The tables within one transaction, with the statements for saved states and the audit log."""
+"""The tables within one transaction, with the statements for all but sessions, responses and conversations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
-from functools import cached_property
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.util import await_only
 
+from modelhost.monitor.alerts.states import Alert, AlertState
+from modelhost.monitor.history import StoredFrame
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
-from modelhost.state.sql.alert_rows import AlertRows
 from modelhost.state.sql.conversation_rows import ConversationRows
-from modelhost.state.sql.decision_rows import DecisionRows
-from modelhost.state.sql.key_rows import KeyRows
-from modelhost.state.sql.metric_rows import MetricRows
 from modelhost.state.sql.response_rows import ResponseRows
 from modelhost.state.sql.session_rows import LeaseRows, SessionRows
-from modelhost.state.sql.tables import audit, is_postgresql, snapshots
+from modelhost.state.sql.tables import (
+    TableRows,
+    alerts,
+    audit,
+    decisions,
+    insert_for,
+    is_postgresql,
+    keys,
+    metrics,
+    snapshots,
+)
 
-_INFO: Final = tuple(snapshots.c[field.name] for field in fields(SnapshotInfo))
-_NEWEST: Final = (snapshots.c.created_at.desc(), snapshots.c.state_id)
+T = TypeVar("T")
+_FRAME_KEY = (metrics.c.source, metrics.c.step, metrics.c.start, metrics.c.writer)
+
+
+class MetricRows(TableRows):
+    """The stored frames; see :class:`modelhost.monitor.history.HistoryRows`."""
+
+    def put(self, frames: Sequence[StoredFrame]) -> None:
+        if not frames:
+            return
+        insert = insert_for(self._connection, metrics)
+        put = insert.on_conflict_do_update(index_elements=_FRAME_KEY, set_={"content": insert.excluded.content})
+        # Always in one order: two hosts of one source could otherwise wait for each other.
+        self._connection.execute(put, sorted(map(asdict, frames), key=lambda row: (row["step"], row["start"])))
+
+    def frames(self, *, step: int, start: int, end: int, source: str) -> Sequence[tuple[int, bytes]]:
+        wanted = (
+            select(metrics.c.start, metrics.c.content)
+            .where(metrics.c.source == source, metrics.c.step == step)
+            .where(metrics.c.start >= start, metrics.c.start < end)
+        )
+        return [(row.start, row.content) for row in self._connection.execute(wanted)]
+
+    def newest(self, *, step: int, source: str) -> int | None:
+        wanted = select(func.max(metrics.c.start)).where(metrics.c.source == source, metrics.c.step == step)
+        newest: int | None = self._connection.execute(wanted).scalar_one()
+        return newest
+
+    def sources(self) -> Sequence[str]:
+        found: list[str] = []
+        # One after the other, by the index: DISTINCT would read all rows.
+        while source := self._source_after(found[-1] if found else ""):
+            found.append(source)
+        return found
+
+    def _source_after(self, name: str) -> str | None:
+        wanted = select(func.min(metrics.c.source)).where(metrics.c.source > name)
+        found: str | None = self._connection.execute(wanted).scalar_one()
+        return found
+
+    def purge(self, *, step: int, before: int) -> None:
+        for source in self.sources():
+            old = (metrics.c.source == source, metrics.c.step == step, metrics.c.start < before)
+            self._connection.execute(delete(metrics).where(*old))
+
+    def apart(self, work: Callable[[], T]) -> T:
+        if not self._connection.dialect.is_async:
+            return work()  # the transaction has a thread of its own
+        result: T = await_only(asyncio.to_thread(work))
+        return result
+
+
+class KeyRows(TableRows):
+    def get(self, name: str) -> bytes | None:
+        found: bytes | None = self._connection.execute(
+            select(keys.c.secret).where(keys.c.name == name)
+        ).scalar_one_or_none()
+        return found
+
+    def make(self, name: str, secret: bytes) -> bytes:
+        """Store ``secret`` as the key unless there is one; return the key in force."""
+        stored = insert_for(self._connection, keys).values(name=name, secret=secret).on_conflict_do_nothing()
+        self._connection.execute(stored)
+        return self.get(name) or secret
+
+
+class DecisionRows(TableRows):
+    def add(self, name: str) -> bool:
+        """Insert a decision; return whether there was none. Another transaction that inserts it is waited for."""
+        row = insert_for(self._connection, decisions).values(name=name, taken_at=datetime.now(UTC))
+        return bool(self._connection.execute(row.on_conflict_do_nothing()).rowcount)
+
+    def remove(self, names: Sequence[str]) -> None:
+        self._connection.execute(delete(decisions).where(decisions.c.name.in_(names)))
+
+    def purge(self, older_than: datetime) -> None:
+        self._connection.execute(delete(decisions).where(decisions.c.taken_at < older_than))
+
+
+_ALERT_TIMES: Final = ("started_at", "fired_at", "resolved_at")
+_ALERT_COLUMNS: Final = tuple(alerts.c[field.name] for field in fields(Alert))
+
+
+class AlertRows(TableRows):
+    def add(self, added: Sequence[Alert]) -> None:
+        self._connection.execute(insert(alerts), [_alert_row(alert) for alert in added])
+
+    def list(self, *, limit: int, before: datetime | None, rule: str | None) -> tuple[Alert, ...]:
+        """Return the matching alerts, the newest change first."""
+        wanted = select(*_ALERT_COLUMNS).order_by(alerts.c.at.desc(), alerts.c.id.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(alerts.c.at < before)
+        if rule is not None:
+            wanted = wanted.where(alerts.c.rule == rule)
+        return tuple(_alert(row._mapping) for row in self._connection.execute(wanted))
+
+    def purge(self, older_than: datetime) -> int:
+        """Delete older rows; return how many there were."""
+        return self._connection.execute(delete(alerts).where(alerts.c.at < older_than)).rowcount
+
+
+def _alert_row(alert: Alert) -> dict[str, Any]:
+    row: dict[str, Any] = {field.name: getattr(alert, field.name) for field in fields(Alert)}
+    row["subject"] = alert.subject.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot have it
+    row |= {name: None if row[name] is None else datetime.fromtimestamp(row[name], UTC) for name in _ALERT_TIMES}
+    return {**row, "at": row["resolved_at"] or row["fired_at"]}
+
+
+def _alert(row: Mapping[Any, Any]) -> Alert:
+    values = dict(row)
+    values |= {name: None if values[name] is None else values[name].timestamp() for name in _ALERT_TIMES}
+    return Alert(**{**values, "state": AlertState(values["state"])})
+
+
+_SNAPSHOT_INFO: Final = tuple(snapshots.c[field.name] for field in fields(SnapshotInfo))
+_NEWEST_SNAPSHOT: Final = (snapshots.c.created_at.desc(), snapshots.c.state_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +158,19 @@ class StoredSnapshot:
     sha256: str
 
 
-class SnapshotRows:
-    """Saved states, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class SnapshotRows(TableRows):
     def put(self, info: SnapshotInfo, content: bytes, sha256: str, files: Sequence[str]) -> None:
-        """Insert a saved state."""
         row = {**asdict(info), "content": content, "sha256": sha256, "files": orjson.dumps(files)}
         self._connection.execute(insert(snapshots), row)
 
     def newest(self, *, session_id: str | None = None, state_id: str | None = None) -> StoredSnapshot | None:
         """Return the newest matching saved state."""
-        wanted = select(*_INFO, snapshots.c.content, snapshots.c.sha256).order_by(*_NEWEST).limit(1)
+        wanted = select(*_SNAPSHOT_INFO, snapshots.c.content, snapshots.c.sha256).order_by(*_NEWEST_SNAPSHOT).limit(1)
         if session_id is not None:
             wanted = wanted.where(snapshots.c.session_id == session_id)
         if state_id is not None:
             wanted = wanted.where(snapshots.c.state_id == state_id)
-        row = (self._connection.execute(wanted)).one_or_none()
+        row = self._connection.execute(wanted).one_or_none()
         if row is None:
             return None
         info = dict(row._mapping)
@@ -62,7 +179,7 @@ class SnapshotRows:
 
     def list(self, session_id: str | None) -> tuple[SnapshotInfo, ...]:
         """Return the saved states, the newest first."""
-        wanted = select(*_INFO).order_by(*_NEWEST)
+        wanted = select(*_SNAPSHOT_INFO).order_by(*_NEWEST_SNAPSHOT)
         if session_id is not None:
             wanted = wanted.where(snapshots.c.session_id == session_id)
         return tuple(SnapshotInfo(**row._mapping) for row in self._connection.execute(wanted))
@@ -72,7 +189,7 @@ class SnapshotRows:
     ) -> Removed:
         """Replace the contents of a saved state; return what that removed."""
         mine = snapshots.c.state_id == old.state_id
-        before = (self._connection.execute(select(snapshots.c.files).where(mine))).scalar_one_or_none()
+        before = self._connection.execute(select(snapshots.c.files).where(mine)).scalar_one_or_none()
         if before is None:
             return Removed()
         values = {**facts, "content": content, "sha256": sha256, "files": orjson.dumps(files)}
@@ -84,9 +201,8 @@ class SnapshotRows:
         )
 
     def remove(self, state_id: str) -> Removed:
-        """Delete a saved state, if it exists."""
         gone = delete(snapshots).where(snapshots.c.state_id == state_id)
-        row = (self._connection.execute(gone.returning(*_INFO, snapshots.c.files))).one_or_none()
+        row = self._connection.execute(gone.returning(*_SNAPSHOT_INFO, snapshots.c.files)).one_or_none()
         if row is None:
             return Removed()
         return Removed(
@@ -95,17 +211,11 @@ class SnapshotRows:
 
 
 _ENTRY: Final = tuple(audit.c[field.name] for field in fields(AuditEntry))
-_TEXTS: Final = ("actor", "operation", "outcome", "request_id", "model")
+_ENTRY_TEXTS: Final = ("actor", "operation", "outcome", "request_id", "model")
 
 
-class AuditRows:
-    """The audit log, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class AuditRows(TableRows):
     def add(self, entries: Sequence[AuditEntry]) -> None:
-        """Insert ``entries``."""
         self._connection.execute(insert(audit), [_row(entry) for entry in entries])
 
     def list(
@@ -132,13 +242,13 @@ class AuditRows:
 
     def purge(self, older_than: datetime) -> int:
         """Delete older entries; return how many there were."""
-        return (self._connection.execute(delete(audit).where(audit.c.at < older_than))).rowcount
+        return self._connection.execute(delete(audit).where(audit.c.at < older_than)).rowcount
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
     row = asdict(entry)
     row["arguments"] = orjson.dumps(entry.arguments, default=str, option=orjson.OPT_NON_STR_KEYS)
-    return row | {name: _storable(row[name]) for name in _TEXTS}
+    return row | {name: _storable(row[name]) for name in _ENTRY_TEXTS}
 
 
 def _storable(text: str | None) -> str | None:
@@ -155,56 +265,16 @@ class Rows:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-
-    @cached_property
-    def sessions(self) -> SessionRows:
-        """Sessions and their messages."""
-        return SessionRows(self.connection)
-
-    @cached_property
-    def leases(self) -> LeaseRows:
-        """Leases of sessions."""
-        return LeaseRows(self.connection)
-
-    @cached_property
-    def snapshots(self) -> SnapshotRows:
-        """Saved states."""
-        return SnapshotRows(self.connection)
-
-    @cached_property
-    def audit(self) -> AuditRows:
-        """The audit log."""
-        return AuditRows(self.connection)
-
-    @cached_property
-    def responses(self) -> ResponseRows:
-        """Responses with their items and events."""
-        return ResponseRows(self.connection)
-
-    @cached_property
-    def conversations(self) -> ConversationRows:
-        """Conversations and their items."""
-        return ConversationRows(self.connection)
-
-    @cached_property
-    def keys(self) -> KeyRows:
-        """Keys."""
-        return KeyRows(self.connection)
-
-    @cached_property
-    def decisions(self) -> DecisionRows:
-        """Decisions about calls that need approval."""
-        return DecisionRows(self.connection)
-
-    @cached_property
-    def alerts(self) -> AlertRows:
-        """Alerts that fired and were resolved."""
-        return AlertRows(self.connection)
-
-    @cached_property
-    def metrics(self) -> MetricRows:
-        """The history of metrics."""
-        return MetricRows(self.connection)
+        self.sessions = SessionRows(connection)
+        self.leases = LeaseRows(connection)
+        self.snapshots = SnapshotRows(connection)
+        self.audit = AuditRows(connection)
+        self.responses = ResponseRows(connection)
+        self.conversations = ConversationRows(connection)
+        self.keys = KeyRows(connection)
+        self.decisions = DecisionRows(connection)
+        self.alerts = AlertRows(connection)
+        self.metrics = MetricRows(connection)
 
     def check(self) -> None:
         """Execute a statement that changes nothing."""

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
-from sqlalchemy.engine import Connection
 
-from modelhost.config.choices import SessionEviction
+from modelhost.config.value_types import SessionEviction
 from modelhost.errors import StateDamaged
 from modelhost.state.leases import Holder
 from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest
-from modelhost.state.sql.tables import clock, insert_for, leases, messages, sessions
+from modelhost.state.sql.tables import TableRows, clock, insert_for, leases, messages, sessions
 from modelhost.state.stored_session import Addition, StoredMessage, StoredSession, append, trim, with_positions
 
 AT_ONCE: Final = 200
@@ -34,22 +33,15 @@ _INFO: Final = (
 )
 
 
-class SessionRows:
-    """Sessions, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class SessionRows(TableRows):
     def stored(self, session_id: str) -> StoredSession | None:
-        """Return the stored session."""
         wanted = select(sessions).where(sessions.c.id == session_id)
-        row = (self._connection.execute(wanted)).one_or_none()
+        row = self._connection.execute(wanted).one_or_none()
         return None if row is None else self._with_lines(row)
 
     def get(self, session_id: str) -> Session | None:
-        """Return the session."""
         wanted = select(sessions).where(sessions.c.id == session_id)
-        row = (self._connection.execute(wanted)).one_or_none()
+        row = self._connection.execute(wanted).one_or_none()
         return None if row is None else _session(row, (self._with_lines(row)).messages)
 
     def list(self, *, limit: int, before: datetime | None) -> tuple[SessionInfo, ...]:
@@ -60,8 +52,7 @@ class SessionRows:
         return tuple(SessionInfo(**row._mapping) for row in self._connection.execute(wanted))
 
     def count(self) -> int:
-        """Return the number of sessions."""
-        return int((self._connection.execute(select(func.count()).select_from(sessions))).scalar_one())
+        return int(self._connection.execute(select(func.count()).select_from(sessions)).scalar_one())
 
     def ids(self) -> Sequence[str]:
         """Return all ids, the most recently used first."""
@@ -89,7 +80,7 @@ class SessionRows:
                 {"id": session_id, "created_at": now, **_values(_NOTHING, now)},
             )
         wanted = select(sessions.c.revision).where(sessions.c.id == session_id).with_for_update()
-        revision = (self._connection.execute(wanted)).scalar_one_or_none()
+        revision = self._connection.execute(wanted).scalar_one_or_none()
         if revision is None:  # It was deleted meanwhile.
             return self.append(session_id, None, addition, most_messages=most_messages)
         if revision == _NOTHING.revision:
@@ -123,7 +114,6 @@ class SessionRows:
             self._insert([(session.id, line) for session, new in stored for line in new.lines])
 
     def clear(self, *, session_id: str | None, older_than: datetime | None) -> Removed:
-        """Delete the matching sessions."""
         conditions: list[ColumnElement[bool]] = []
         if session_id is not None:
             conditions.append(sessions.c.id == session_id)
@@ -155,7 +145,6 @@ class SessionRows:
         )
 
     def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[StoredMessage]]:
-        """Return the messages of the matching sessions, in order."""
         wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
         found = defaultdict(list)
         for session_id, position, body in self._connection.execute(wanted):
@@ -207,12 +196,7 @@ def _new_revision() -> int:
     return secrets.randbits(62) + 1
 
 
-class LeaseRows:
-    """Leases, within one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class LeaseRows(TableRows):
     def acquire(
         self, session_id: str, holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Holder | None:
@@ -223,7 +207,7 @@ class LeaseRows:
         if session_id in self._take([session_id], holder, seconds, instead_of=instead_of):
             return None
         wanted = select(leases.c.name, leases.c.machine, leases.c.pid, leases.c.started, leases.c.nonce)
-        row = (self._connection.execute(wanted.where(leases.c.session_id == session_id))).one_or_none()
+        row = self._connection.execute(wanted.where(leases.c.session_id == session_id)).one_or_none()
         if row is None:  # It was released between the two statements.
             return self.acquire(session_id, holder, seconds, instead_of=instead_of)
         return Holder(**row._mapping)
@@ -232,7 +216,7 @@ class LeaseRows:
         """Renew the leases of ``holder``; return how many it still holds."""
         mine = leases.c.session_id.in_(ids) & (leases.c.nonce == holder.nonce)
         renewed = update(leases).where(mine).values(expires_at=clock(self._connection, seconds))
-        return (self._connection.execute(renewed)).rowcount
+        return self._connection.execute(renewed).rowcount
 
     def release(self, session_id: str, holder: Holder) -> None:
         """Release the lease, if ``holder`` still holds it."""
@@ -244,14 +228,14 @@ class LeaseRows:
 
         Their leases are acquired for that, so that others wait until they are deleted.
         """
-        count = (self._connection.execute(select(func.count()).select_from(sessions))).scalar_one()
+        count = self._connection.execute(select(func.count()).select_from(sessions)).scalar_one()
         in_use = select(leases.c.session_id).where(leases.c.expires_at > clock(self._connection))
         first = sessions.c.created_at if eviction == "fifo" else sessions.c.updated_at
         unused = select(sessions.c.id).where(sessions.c.id.not_in(in_use)).order_by(first, sessions.c.id)
         dropped: list[str] = []
         while count - len(dropped) > most:
             oldest = unused.limit(min(count - len(dropped) - most, AT_ONCE))
-            candidates = (self._connection.execute(oldest)).scalars().all()
+            candidates = self._connection.execute(oldest).scalars().all()
             taken = self._take(candidates, holder, seconds) if candidates else []
             if not taken:
                 break
@@ -263,9 +247,8 @@ class LeaseRows:
     def _take(
         self, ids: Sequence[str], holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Sequence[str]:
-        """Acquire the leases that are free; return their sessions."""
         values = asdict(holder) | {"expires_at": clock(self._connection, seconds)}
         free = or_(leases.c.expires_at <= clock(self._connection), leases.c.nonce.in_([holder.nonce, instead_of]))
         statement = insert_for(self._connection, leases).values([{"session_id": name, **values} for name in ids])
         taken = statement.on_conflict_do_update(index_elements=["session_id"], set_=values, where=free)
-        return (self._connection.execute(taken.returning(leases.c.session_id))).scalars().all()
+        return self._connection.execute(taken.returning(leases.c.session_id)).scalars().all()

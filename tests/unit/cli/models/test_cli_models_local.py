@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 from modelhost.cli.main import main
-from modelhost.models.hub import download
+from modelhost.models.hub import cache as hub_cache
 from tests.support.fake_server import Served
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
@@ -52,8 +52,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     content = {"nano-F16.gguf": NANO.read_bytes(), "README.md": b"# nano"}
     with serve_hub(**{MODEL: Repository(files=content)}) as server:
-        source = partial(download.DownloadSource, endpoint=server.endpoint, retry_wait_seconds=0.0)
-        monkeypatch.setattr(download, "DownloadSource", source)
+        source = partial(hub_cache.DownloadSource, endpoint=server.endpoint, retry_wait_seconds=0.0)
+        monkeypatch.setattr(hub_cache, "DownloadSource", source)
         yield server
 
 

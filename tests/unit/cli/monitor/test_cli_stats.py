@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from modelhost.cli import monitor as stats
 from modelhost.cli.main import app
-from modelhost.cli.monitor import stats
-from modelhost.cli.monitor.stats import bars
+from modelhost.cli.monitor import bars
 from modelhost.errors import ModelNotFound
 from tests.support.fake_server import Served
 from tests.support.metric_history import memory_monitor

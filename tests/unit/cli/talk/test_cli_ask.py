@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modelhost.cli.main import app, main
-from modelhost.cli.talk import connect
+from modelhost.cli.talk import options
 
 
 def test_the_answer_of_a_host_is_printed_with_a_newline(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,7 @@ def test_a_named_host_that_does_not_answer_is_an_error_and_not_replaced(
 
 
 def test_a_host_on_this_machine_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "DEFAULT_URL", host.url)
+    monkeypatch.setattr(options, "DEFAULT_URL", host.url)
     assert main(["ask", "Hi"]) == 0
     assert [path for path, _, _ in host.requests] == ["/version", "/v1/models", "/v1/chat/completions"]
 
@@ -79,7 +79,7 @@ def test_something_else_at_the_default_address_is_not_asked(
     host: Any, own_llm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.name = "something else"
-    monkeypatch.setattr(connect, "DEFAULT_URL", host.url)
+    monkeypatch.setattr(options, "DEFAULT_URL", host.url)
     assert main(["ask", "Hi"]) == 0
     assert own_llm.started == [None]
 
@@ -102,7 +102,7 @@ def test_json_of_a_model_of_its_own_is_the_raw_completion(own_llm: Any, capsys: 
 def test_a_model_file_is_served_by_the_command_even_beside_a_running_host(
     host: Any, own_llm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(connect, "DEFAULT_URL", host.url)
+    monkeypatch.setattr(options, "DEFAULT_URL", host.url)
     (tmp_path / "a.gguf").touch()
     assert main(["ask", "--model", "a.gguf", "Hi"]) == 0
     assert own_llm.started == ["a.gguf"]

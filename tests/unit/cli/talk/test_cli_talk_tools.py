@@ -89,7 +89,7 @@ def test_a_model_of_its_own_gets_the_tools_of_the_file_that_is_here(
 def test_a_file_that_is_named_means_a_model_of_its_own(
     host: Any, own_llm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelhost.cli.talk.connect.DEFAULT_URL", host.url)
+    monkeypatch.setattr("modelhost.cli.talk.options.DEFAULT_URL", host.url)
     assert main(["ask", "--mcp-config", "mine.json", "Hi"]) == 0
     assert own_llm.configured == [{"mcp_config": "mine.json"}]
     assert host.requests == []

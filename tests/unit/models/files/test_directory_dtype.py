@@ -12,7 +12,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.models.files import directory_needs
-from modelhost.models.residency.previews import inspect_files
+from modelhost.models.residency.registry_sync import inspect_files
 from modelhost.models.resolve import runtime
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import resolve

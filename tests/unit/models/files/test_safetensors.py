@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
-from modelhost.models.files.hf_directory import read_hf_directory
-from modelhost.models.files.safetensors import read_weights
+from modelhost.models.files.hf_directory import read_hf_directory, read_weights
 
 NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 TENSOR = {"dtype": "F16", "shape": [2, 4], "data_offsets": [0, 16]}

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import close_session, try_to_load_from_cache
 
 from modelhost.errors import DownloadFailed, ShuttingDown
-from modelhost.models.hub.download import download
+from modelhost.models.hub.cache import download
 from modelhost.models.hub.progress import DownloadSource, FileProgress, StoppableProgress
 from modelhost.models.hub.references import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
@@ -188,7 +188,7 @@ def test_full_disk_is_noticed_before_the_download(
     hub: HubServer, source: DownloadSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("modelhost.models.hub.transfer.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("modelhost.models.hub.client.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadFailed, match="make room"):
         download(REFERENCE, source=source)
     assert hub.bytes_served == 0
@@ -209,7 +209,7 @@ def test_parts_that_do_not_fit_together_are_noticed_before_the_first(
     parts = {f"m-{part:05}-of-00003.gguf": bytes([part]) * 400 for part in (1, 2, 3)}
     hub.repositories["org/parts"] = Repository(files=parts)
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("modelhost.models.hub.transfer.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("modelhost.models.hub.client.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadFailed, match=r"^The model \(3 files\) needs .*make room") as caught:
         download(HubReference(repository="org/parts"), source=source)
     assert caught.value.details == {"need_bytes": 1200, "free_bytes": 1000}
@@ -245,7 +245,7 @@ _PROGRAM = """
 import sys
 from modelhost.errors import ModelhostError
 try:
-    from modelhost.models.hub.download import download
+    from modelhost.models.hub.cache import download
     from modelhost.models.hub.references import parse_reference
     print(download(parse_reference(sys.argv[1])))
 except ModelhostError as error:

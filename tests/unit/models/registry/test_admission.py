@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.choices import AllowedModels
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import AllowedModels
 from modelhost.errors import ModelhostError, ModelNotAllowed, ModelNotFound
 from modelhost.models.hub.references import HubReference, parse_reference
 from modelhost.models.registry.admission import Admission, reference_of

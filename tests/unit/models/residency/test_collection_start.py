@@ -21,7 +21,7 @@ from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.registry.registry import Registry
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.status import State
-from modelhost.models.resolve.headroom import memory_budget
+from modelhost.models.resolve.runtime import memory_budget
 from modelhost.workers.machine import machine_memory
 from tests.support.eventually import eventually_async
 from tests.support.fake_workers import fake_registry, lease_once

@@ -10,7 +10,7 @@ from modelhost.errors import (
 from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS
 from modelhost.models.residency.reports import LoadCorrected
 from modelhost.models.residency.status import State
-from modelhost.models.resolve.headroom import Headroom
+from modelhost.models.resolve.runtime import Headroom
 from tests.support.ledger_actors import Fate, Life
 from tests.support.ledger_world import World, gigabytes, manual, ready, state
 

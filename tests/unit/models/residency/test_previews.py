@@ -21,7 +21,7 @@ from modelhost.models.hub.repository_files import HubFile
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel, Preview
-from modelhost.models.residency.previews import Previews, inspect_files
+from modelhost.models.residency.registry_sync import Previews, inspect_files
 from modelhost.models.residency.status import ModelStatus, State
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler
 from tests.support.gguf_files import write_embedding_model, write_model

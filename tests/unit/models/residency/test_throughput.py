@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.models.residency.throughput import STEP_SECONDS, WINDOW_SECONDS, Throughput, ThroughputMeter
+from modelhost.models.residency.hosted import STEP_SECONDS, WINDOW_SECONDS, Throughput, ThroughputMeter
 
 
 def _answered(

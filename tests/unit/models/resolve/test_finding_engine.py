@@ -33,7 +33,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda name: name if name in own else None)
     files = {path.name: path.read_bytes() for path in NANO_HF.iterdir() if path.is_file()}
     with serve_hub(**{MODEL: Repository(files=files)}) as server:
-        monkeypatch.setattr("modelhost.models.hub.client.constants", SimpleNamespace(ENDPOINT=server.endpoint))
+        monkeypatch.setattr(
+            "modelhost.models.hub.client.constants", SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
+        )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield server

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.errors import ConfigError, ModelFileMissing
-from modelhost.models.resolve.inventory import Entry, Inventory, scan, smallest
-from modelhost.models.resolve.inventory_file import read_inventory, write_inventory
+from modelhost.models.resolve.inventory import Entry, Inventory, read_inventory, scan, smallest, write_inventory
 from tests.support.gguf_files import (
     broken_files,
     write_embedding_model,

@@ -15,9 +15,9 @@ from modelhost.errors import ModelFailed, WorkerStartFailed
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import Scheduler
-from modelhost.models.resolve.offloading import Offload
 from modelhost.models.resolve.resolved import LayerLimit, Resolved, fewer_layers, within_limit
 from modelhost.models.resolve.runtime import UnusedGpu
+from modelhost.models.resolve.sizing import Offload
 from modelhost.workers.gpus import Gpu
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler, lease_once

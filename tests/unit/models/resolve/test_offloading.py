@@ -12,8 +12,8 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import GpuShare, need_bytes
-from modelhost.models.resolve.headroom import Headroom, gpu_budget, headroom_of_empty_machine
-from modelhost.models.resolve.offloading import Layers, Offload, memory_for_size, spread
+from modelhost.models.resolve.runtime import Headroom, gpu_budget, headroom_of_empty_machine
+from modelhost.models.resolve.sizing import Layers, Offload, memory_for_size, spread
 from modelhost.workers.gpus import Gpu
 from tests.support.recorded_gpus import (
     FOUR_OF_80_GB,

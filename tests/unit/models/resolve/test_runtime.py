@@ -9,10 +9,10 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.models.resolve import finding, runtime
-from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import find_files
 from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import Headroom
 from modelhost.workers.gpus import Gpu, InstalledGpu
 from tests.support.gguf_files import write_model
 from tests.support.recorded_gpus import UNEQUAL

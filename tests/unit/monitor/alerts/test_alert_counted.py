@@ -8,8 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from modelhost.meters import METERS
-from modelhost.monitor.alerts.counted import CountedMetrics
-from modelhost.monitor.alerts.source import MetricQuery
+from modelhost.monitor.alerts.source import CountedMetrics, MetricQuery
 
 
 @pytest.fixture

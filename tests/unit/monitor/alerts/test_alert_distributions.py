@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelhost.errors import DatabaseUnavailable
-from modelhost.monitor.alerts.distributions import Distributions
-from modelhost.monitor.alerts.source import MetricQuery
+from modelhost.monitor.alerts.source import Distributions, MetricQuery
 from modelhost.monitor.cells import HOST, Cell
 from modelhost.monitor.monitor import Window
 

@@ -10,14 +10,11 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the tables."""
     op.create_table(
         "sessions",
         sa.Column("id", sa.String(256), primary_key=True),
@@ -82,6 +79,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables."""
     for table in ("audit", "snapshots", "leases", "messages", "sessions"):
         op.drop_table(table)

@@ -9,15 +9,11 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index."""
     op.create_index("sessions_by_age", "sessions", ["created_at", "id"])
 
 
 def downgrade() -> None:
-    """Remove the index."""
     op.drop_index("sessions_by_age", "sessions")

@@ -10,14 +10,11 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the tables."""
     _responses()
     _conversations()
     op.create_table(
@@ -91,6 +88,5 @@ def _conversations() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables."""
     for table in ("keys", "conversation_items", "conversations", "response_events", "response_items", "responses"):
         op.drop_table(table)

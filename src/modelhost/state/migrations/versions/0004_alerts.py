@@ -10,14 +10,11 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 AT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "alerts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
@@ -39,5 +36,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("alerts")

@@ -10,12 +10,9 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "metrics",
         sa.Column("source", sa.String(128), primary_key=True),
@@ -27,5 +24,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("metrics")

@@ -10,12 +10,9 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
     op.create_table(
         "decisions",
         sa.Column("name", sa.String(64), primary_key=True),
@@ -25,5 +22,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table."""
     op.drop_table("decisions")

@@ -1,20 +1,23 @@
-"""``modelhost stats``: the performance of a running host and of its models."""
+"""Commands that show what a running host measures and records: stats, gpus, alerts and audit."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.operation_commands import examples, operation_command, print_result
+from modelhost.cli.operation_commands import operation_command, print_result, result_command, single_command
 from modelhost.cli.running_host import RunningHost
+from modelhost.operations.audit import GET_AUDIT, AuditList
+from modelhost.operations.machine_stats import GET_GPU_STATS, GpuList
 from modelhost.operations.metric_groups import Distribution, ModelMetrics
-from modelhost.operations.monitor import GET_METRICS, MetricParameters, MetricReport
+from modelhost.operations.monitor import GET_ALERTS, GET_METRICS, AlertList, AlertReport, MetricParameters, MetricReport
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +68,7 @@ def _table(report: MetricReport) -> Table:
     for name, metrics in report.models.items():
         console.add_row(table, console.printable(name), *_cells(metrics))
     console.add_row(table, "all", *_cells(report.metrics))
-    table.caption, table.caption_justify = _caption(report), "left"
+    table.caption, table.caption_justify = "\n".join([_summary(report), *_course(report)]), "left"
     return table
 
 
@@ -90,10 +93,6 @@ def _duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return UNKNOWN
     return f"{milliseconds:,.0f} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:,.1f} s"
-
-
-def _caption(report: MetricReport) -> str:
-    return "\n".join([_summary(report), *_course(report)])
 
 
 def _course(report: MetricReport) -> Iterator[str]:
@@ -129,8 +128,91 @@ def _summary(report: MetricReport) -> str:
     return ", ".join(parts)
 
 
-app = typer.Typer(add_completion=False)
-app.command(
-    help=f"{GET_METRICS.summary}.",
-    epilog=examples("stats", "", "--watch", "--duration-seconds 86400 --include-history", "--model qwen --json"),
-)(stats)
+stats_app = single_command(
+    "stats", GET_METRICS, stats, ("", "--watch", "--duration-seconds 86400 --include-history", "--model qwen --json")
+)
+
+
+def print_gpus(found: GpuList) -> None:
+    if not found.gpus:
+        console.note("no GPUs: the host sees none of NVIDIA's")
+        return
+    numbers = ("Load", "Memory", "Temperature", "Power")
+    table = console.new_table("GPU", "Name", *numbers, right=numbers)
+    for gpu in found.gpus:
+        load, power = gpu.compute.utilization, gpu.power
+        heat = None if gpu.temperature is None else gpu.temperature.current_c
+        console.add_row(
+            table,
+            str(gpu.id),
+            console.printable(gpu.name),
+            UNKNOWN if load is None else f"{load * 100:.0f} %",
+            f"{gpu.memory.used_mb:,} of {gpu.memory.total_mb:,} MB",
+            UNKNOWN if heat is None else f"{heat} C",
+            UNKNOWN if power is None or power.current_w is None else f"{power.current_w:.0f} W",
+        )
+    console.print_table(table)
+
+
+gpus_app = single_command(
+    "gpus", GET_GPU_STATS, result_command(GET_GPU_STATS, print_gpus), ("", "--gpu-ids 0,1", "--json")
+)
+
+
+def print_alerts(found: AlertList) -> None:
+    """Print a row for each alert on standard output, the active ones first."""
+    if found.active:
+        _print_alerts("Active", found.active)
+    else:
+        console.note("no active alerts")
+    if found.history:
+        _print_alerts("Past changes", found.history)
+    if found.history_error is not None:
+        console.note(f"the history cannot be read: {found.history_error}")
+
+
+def _print_alerts(title: str, listed: Sequence[AlertReport]) -> None:
+    typer.echo(typer.style(title, bold=True))
+    texts = ("At", "State", "Severity", "Rule", "Subject", "Condition")
+    rows = [
+        (
+            console.local_time(alert.resolved_at or alert.fired_at or alert.started_at),
+            *(alert.state, alert.severity, alert.rule, alert.subject, alert.condition, f"{alert.value:g}"),
+        )
+        for alert in listed
+    ]
+    console.print_rows((*texts, "Value"), rows, right=("Value",), fold=texts)
+
+
+alerts_app = single_command(
+    "alerts", GET_ALERTS, result_command(GET_ALERTS, print_alerts), ("", "--limit 20", "--rule worker-exits", "--json")
+)
+
+
+def print_audit(found: AuditList) -> None:
+    """Print a row for each entry of the audit log on standard output."""
+    if not found.entries:
+        console.note("nothing that matches is in the audit log")
+        return
+    headings = ("At", "Who", "By", "Operation", "Outcome", "ms", "Arguments")
+    rows = [
+        (
+            *(console.local_time(entry.at), entry.actor, entry.face, entry.operation, entry.outcome),
+            f"{entry.duration_ms:,.1f}",
+            " ".join(f"{name}={_as_text(value)}" for name, value in entry.arguments.items()),
+        )
+        for entry in found.entries
+    ]
+    console.print_rows(headings, rows, right=("ms",), fold=[name for name in headings if name != "ms"])
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+audit_app = single_command(
+    "audit",
+    GET_AUDIT,
+    result_command(GET_AUDIT, print_audit),
+    ("", "--actor anna --limit 20", "--operation unload-model --outcome model_busy", "--json"),
+)

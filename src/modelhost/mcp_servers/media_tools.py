@@ -1,4 +1,4 @@
-"""The tools ``speak`` and ``transcribe``, which are listed where models of the host can do that."""
+"""The tools ``speak``, ``transcribe`` and ``generate_image``, each listed where models of the host can do that."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import binascii
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import mcp_types as types
+from pydantic import AliasChoices, Field
 
 from modelhost.client.host_client import HostClient, SoundClient
 from modelhost.engines import TRAITS
@@ -19,7 +20,7 @@ from modelhost.errors import InvalidAudio, InvalidRequest, ModelhostError, Reque
 from modelhost.exchange.tasks import Task
 from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
-from modelhost.operations import sound
+from modelhost.operations import llm
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters, Parameters, Result, parsed
@@ -51,7 +52,7 @@ def sound_tools(backend: SoundClient, *, reads_files: bool) -> list[HostTool]:
 
 def _speak(backend: SoundClient) -> HostTool:
     async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
-        parameters = parsed(sound.SPEAK, sound.SpeakParameters, arguments)
+        parameters = parsed(llm.SPEAK, llm.SpeakParameters, arguments)
         model = parameters.model or await first_model(backend, "speech")
         body = {**parameters.model_dump(exclude_none=True), **named(model)}
         audio, parts = bytearray(), 0
@@ -61,19 +62,19 @@ def _speak(backend: SoundClient) -> HostTool:
                 parts += 1
                 if reader.tell is not None:
                     await reader.tell(parts, None)
-        media_type = sound.MEDIA_TYPES[parameters.response_format]
-        result = sound.SpokenResult(model=model, mime_type=media_type, size_bytes=len(audio))
+        media_type = llm.MEDIA_TYPES[parameters.response_format]
+        result = llm.SpokenResult(model=model, mime_type=media_type, size_bytes=len(audio))
         content = types.AudioContent(type="audio", data=base64.b64encode(audio).decode(), mime_type=media_type)
         return ToolOutcome(structured=result.model_dump(mode="json"), media=(content,))
 
     return HostTool(
         definition=definition_of(
-            sound.SPEAK,
+            llm.SPEAK,
             "Speak a text; the result is audio.",
-            parameters=sound.SpeakParameters,
-            result=sound.SpokenResult,
+            parameters=llm.SpeakParameters,
+            result=llm.SpokenResult,
         ),
-        names=schemas.parameter_names(sound.SpeakParameters),
+        names=schemas.parameter_names(llm.SpeakParameters),
         kept=lambda arguments: {name: arguments[name] for name in SPEAK_AUDITED if name in arguments},
         work=work,
         task="speech",
@@ -81,31 +82,31 @@ def _speak(backend: SoundClient) -> HostTool:
 
 
 def _transcribe(backend: SoundClient, *, reads_files: bool) -> HostTool:
-    taken: type[sound.TranscribeFileParameters] | type[sound.TranscribeParameters] = (
-        sound.TranscribeFileParameters if reads_files else sound.TranscribeParameters
+    taken: type[llm.TranscribeFileParameters] | type[llm.TranscribeParameters] = (
+        llm.TranscribeFileParameters if reads_files else llm.TranscribeParameters
     )
 
     async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
-        parameters = parsed(sound.TRANSCRIBE, taken, arguments)
+        parameters = parsed(llm.TRANSCRIBE, taken, arguments)
         data = await _sound_of(parameters)
         fields = parameters.model_dump(include={"language", "prompt"}, exclude_none=True)
         model = parameters.model or await first_model(backend, "transcription")
         made = await backend.transcribe(data, {**fields, **named(model)}, reader.on_progress)
-        result = sound.TranscribeResult(
+        result = llm.TranscribeResult(
             text=made.text,
             model=model,
             language=made.language,
             duration=round(made.seconds, 3),
-            segments=[sound.SpokenSegment(**{**each, "text": each["text"].strip()}) for each in made.segments],
+            segments=[llm.SpokenSegment(**{**each, "text": each["text"].strip()}) for each in made.segments],
         )
         return ToolOutcome(structured=result.model_dump(mode="json"), text=result.text)
 
     return HostTool(
         definition=definition_of(
-            sound.TRANSCRIBE,
+            llm.TRANSCRIBE,
             "Transcribe speech: the text, and when each part of it is said.",
             parameters=taken,
-            result=sound.TranscribeResult,
+            result=llm.TranscribeResult,
         ),
         names=schemas.parameter_names(taken),
         kept=lambda arguments: {name: arguments[name] for name in TRANSCRIBE_AUDITED if name in arguments},
@@ -144,9 +145,9 @@ def named(model: str) -> dict[str, str]:
     return {"model": model} if model else {}
 
 
-async def _sound_of(parameters: sound.TranscribeParameters | sound.TranscribeFileParameters) -> bytes:
+async def _sound_of(parameters: llm.TranscribeParameters | llm.TranscribeFileParameters) -> bytes:
     """Return the file; raises InvalidRequest and InvalidAudio."""
-    path = parameters.path if isinstance(parameters, sound.TranscribeFileParameters) else None
+    path = parameters.path if isinstance(parameters, llm.TranscribeFileParameters) else None
     if (path is None) == (parameters.file is None):
         raise InvalidRequest("Give either path or file.", param="path")
     return await asyncio.to_thread(_read, Path(path)) if path is not None else _decoded(parameters.file or "")
@@ -170,3 +171,81 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidAudio("file: it is not base64.", param="file") from None
+
+
+GENERATE: Final = "generate_image"
+"""The name of the tool; over HTTP it is OpenAI's endpoint."""
+MOST_IMAGES: Final = 4
+"""Of one call: all of them are in the context of the model that calls it."""
+AUDITED_OF_IMAGES: Final = ("model", "size", "n", "steps", "guidance", "seed", "output_format")
+"""The arguments that the audit log keeps: no prompts."""
+
+
+class GenerateParameters(Parameters):
+    """What to make."""
+
+    prompt: str = Field(min_length=1, description="What the image shows.")
+    negative_prompt: str | None = Field(default=None, description="What the image is not to show.")
+    size: str | None = Field(
+        default=None, min_length=1, description="The size as `WIDTHxHEIGHT`. Default: the model's own."
+    )
+    n: int | None = Field(default=None, ge=1, le=MOST_IMAGES, description="How many images. Default: 1.")
+    steps: int | None = Field(default=None, ge=1, description="The number of steps. Default: the model's own.")
+    guidance: float | None = Field(default=None, ge=0, description="How closely the image follows the prompt.")
+    seed: int | None = Field(default=None, ge=0, description="The same seed gives the same image. Default: random.")
+    output_format: Literal["png", "jpeg", "webp"] = Field(
+        default="png",
+        description="The format of the image. Default: png.",
+        validation_alias=AliasChoices("output_format", "format"),
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A model that makes images: its name or an alias. Default: the first that does.",
+        validation_alias=AliasChoices("model", "model_id"),
+    )
+
+
+class MadeImage(Result):
+    """An image; it is content of the result."""
+
+    seed: int = Field(description="Makes the same image again.")
+    size_bytes: int
+
+
+class GenerateResult(Result):
+    """What was made."""
+
+    model: str
+    mime_type: str
+    images: list[MadeImage]
+
+
+def image_tool(backend: SoundClient) -> HostTool:
+    async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
+        parameters = parsed(GENERATE, GenerateParameters, arguments)
+        model = parameters.model or await first_model(backend, "images")
+        body = {**parameters.model_dump(exclude_none=True), **named(model)}
+        pictures = await backend.paint(body, reader.on_progress)
+        media_type = f"image/{parameters.output_format}"
+        made = [MadeImage(seed=each.seed, size_bytes=len(each.data)) for each in pictures]
+        result = GenerateResult(model=model, mime_type=media_type, images=made)
+        media = tuple(
+            types.ImageContent(type="image", data=base64.b64encode(each.data).decode(), mime_type=media_type)
+            for each in pictures
+        )
+        return ToolOutcome(structured=result.model_dump(mode="json"), media=media)
+
+    return HostTool(
+        definition=definition_of(
+            GENERATE,
+            "Make images of a text; the result is images.",
+            parameters=GenerateParameters,
+            result=GenerateResult,
+        ),
+        names=schemas.parameter_names(GenerateParameters),
+        kept=lambda arguments: {name: arguments[name] for name in AUDITED_OF_IMAGES if name in arguments},
+        work=work,
+        reports_progress=True,
+        task="images",
+    )
