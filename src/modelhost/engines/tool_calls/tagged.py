@@ -15,14 +15,7 @@ from typing import Any, Final
 import orjson
 
 from modelhost.engines.tool_calls.calls import CallDelta, CallParser, ToolCallFormat
-from modelhost.engines.tool_calls.grammar import (
-    DEFINITIONS,
-    Literals,
-    arguments_of,
-    choice,
-    json_value,
-    types_of,
-)
+from modelhost.engines.tool_calls.grammar import DEFINITIONS, Literals, arguments_of, choice, json_value, types_of
 from modelhost.engines.tool_calls.json_end import as_json
 from modelhost.engines.tool_calls.python import literal_in
 from modelhost.engines.tool_calls.value_ends import ValueEnds, pattern_of
