@@ -16,9 +16,8 @@ import orjson
 
 from modelhost.engines.tool_calls.calls import CallDelta, CallParser, ToolCallFormat
 from modelhost.engines.tool_calls.grammar import DEFINITIONS, Literals, arguments_of, choice, json_value, types_of
-from modelhost.engines.tool_calls.json_end import as_json
+from modelhost.engines.tool_calls.json_end import ValueEnds, as_json, pattern_of
 from modelhost.engines.tool_calls.python import literal_in
-from modelhost.engines.tool_calls.value_ends import ValueEnds, pattern_of
 
 _CONTAINERS: Final[Mapping[str, type]] = {"array": list, "object": dict}
 _LITERALS: Final = {"True": True, "False": False, "None": None}

@@ -13,8 +13,8 @@ from modelhost.config.value_types import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.http.admin.openapi import refusals
 from modelhost.http.openapi_parts import COUNTED, EVENTS, TEXT, Described, Json, list_of, maybe, object_schema
 from modelhost.http.responses.conversations import CreateConversation, CreateItems, UpdateConversation
+from modelhost.http.responses.items import DEFAULT_LIMIT, MOST
 from modelhost.http.responses.openapi import OWN
-from modelhost.http.responses.paging import DEFAULT_LIMIT, MOST
 from modelhost.http.responses.paths import (
     CANCEL,
     COMPACT,
