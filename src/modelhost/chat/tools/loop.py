@@ -25,7 +25,7 @@ from modelhost.chat.tools.calls import ClientCalls
 from modelhost.chat.tools.loop_turn import LoopTurn, result_messages
 from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities, has_media, with_media
-from modelhost.chat.tools.turn_times import TurnTimes
+from modelhost.chat.usage import TurnTimes
 from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.exchange.events import (
     Event,

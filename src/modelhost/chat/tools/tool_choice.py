@@ -152,7 +152,7 @@ CALLS: Final = (ToolCallPiece, CustomCallPiece)
 
 
 class SingleCallRewriter:
-    """Leaves out all calls of one choice but the first, for ``parallel_tool_calls: false`` where the engine writes more."""
+    """Leaves out all calls of one choice but the first (``parallel_tool_calls: false``)."""
 
     def __init__(self) -> None:
         self._first: int | None = None

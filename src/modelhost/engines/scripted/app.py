@@ -17,8 +17,7 @@ from typing import Any
 
 from modelhost.engines.scripted.chunks import json_bytes
 from modelhost.engines.scripted.generation import Generator
-from modelhost.engines.scripted.reply import Rule, split_words
-from modelhost.engines.scripted.request import read_texts, text_of_messages
+from modelhost.engines.scripted.reply import Rule, read_texts, split_words, text_of_messages
 from modelhost.engines.scripted.speech import IMAGE_PATHS, ScriptedImages, ScriptedSpeech
 from modelhost.engines.worker.asgi import (
     JSON_TYPE,

@@ -14,7 +14,7 @@ from modelhost.exchange.chunks import REASONING
 from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.http.anthropic import bodies
-from modelhost.http.documents import PLAIN_TEXT, UNREADABLE, text_in_base64
+from modelhost.http.translation import PLAIN_TEXT, UNREADABLE, text_in_base64
 from modelhost.http.validation import note_ignored
 
 CHANGING: Final = re.compile(r"^x-anthropic-billing-header:.*(?:\n|\Z)", re.MULTILINE)

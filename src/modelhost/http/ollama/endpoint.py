@@ -13,7 +13,6 @@ from modelhost.errors import ContextLengthExceeded
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.requests import DetokenizeRequest, EmbeddingsRequest, TokenizeRequest
 from modelhost.http.endpoint import caller_of, operator_of, with_session
-from modelhost.http.engine_fields import TEMPLATE
 from modelhost.http.exchange import Exchange
 from modelhost.http.ollama import bodies
 from modelhost.http.ollama.answer import AnswerLines, Kind, Stopwatch, WholeAnswer, ended
@@ -22,6 +21,7 @@ from modelhost.http.ollama.description import template_of, thinks
 from modelhost.http.ollama.options import note_unused, seconds_of
 from modelhost.http.ollama.parse import chat_request, generate_request
 from modelhost.http.ollama.paths import CHAT, EMBED, EMBEDDINGS, GENERATE
+from modelhost.http.translation import TEMPLATE
 from modelhost.http.validation import checked, note_ignored
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.state.records import check_session_id

@@ -16,9 +16,9 @@ from modelhost.exchange.chunks import REASONING
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, CompletionRequest, Infill, OutputFormat, Tool
-from modelhost.http.engine_fields import EFFORT, TEMPLATE, continuation, supported
 from modelhost.http.ollama import bodies
 from modelhost.http.ollama.options import engine_options, sampling_of
+from modelhost.http.translation import EFFORT, TEMPLATE, continuation, supported
 from modelhost.http.validation import note_ignored
 
 MEDIA_TYPES: Final = {"/9j/": "jpeg", "R0lGOD": "gif", "Qk": "bmp", "UklGR": "webp"}
