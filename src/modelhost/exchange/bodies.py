@@ -29,16 +29,8 @@ from modelhost.exchange.requests import (
 from modelhost.exchange.tasks import TOKEN_STRINGS
 
 SAMPLING: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
+    *("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed"),
+    *("presence_penalty", "frequency_penalty", "logit_bias"),
 )
 
 

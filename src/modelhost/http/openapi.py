@@ -11,27 +11,37 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.parsing.bodies import MODELS
-from modelhost.config.value_types import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.anthropic.openapi import add_versions, anthropic_paths, anthropic_schemas
 from modelhost.http.edge import OPEN_PATHS
-from modelhost.http.ollama.model_openapi import ollama_model_paths, ollama_model_schemas
 from modelhost.http.ollama.openapi import ollama_paths, ollama_schemas
 from modelhost.http.openai.audio.openapi import audio_paths
 from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.openai.images.openapi import image_paths
+from modelhost.http.openapi_parts import (
+    BYTES,
+    EVENTS,
+    SCHEMAS,
+    SESSION_PARAMETERS,
+    STATUSES,
+    STATUSES_IN_SESSIONS,
+    STATUSES_OF_LOADING,
+    TEXT,
+    Json,
+    in_json,
+    list_of,
+    maybe,
+    object_schema,
+    refused,
+)
 from modelhost.http.prompt import openapi as prompt_openapi
 from modelhost.http.responses.openapi import responses_paths, responses_schemas
 from modelhost.http.responses.stored_openapi import stored_paths, stored_schemas
 
 AUDIO_TYPES: Final = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
-BYTES: Final = {"type": "string", "format": "binary"}
-REF = "#/components/schemas/{model}"
-
-
 SUMMARIES: Final[Mapping[Task, str]] = {
     "chat": "Answer a conversation",
     "completions": "Continue a text",
@@ -42,33 +52,6 @@ SUMMARIES: Final[Mapping[Task, str]] = {
     "detokenize": "Turn tokens into a text",
     "speech": "Speak a text",
 }
-STATUSES = {
-    "400": "The request cannot be served as it is",
-    "401": "The API key is missing or wrong",
-    "404": "No model of that name",
-    "413": "The body is too large",
-    "502": "The worker of the model failed",
-    "503": "No capacity now; see Retry-After",
-    "504": "The model was not ready in time",
-    "507": "The model does not fit into memory, whatever is unloaded",
-}
-SESSION_STATUSES = {
-    "409": "Another host has the session",
-    "503": "No capacity now (see Retry-After), or a session without a database",
-}
-SESSION_PARAMETERS = [
-    {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": {"type": "string", "maxLength": LONGEST_ID, "pattern": WITHOUT_CONTROLS},
-    }
-    for name, description in (
-        ("X-Session-Id", "The session that the messages go on with, as the field `session_id`. Empty: none."),
-        ("X-Conversation-Id", "The same, under candle-vllm's name."),
-    )
-]
 MODEL_LIST_ERRORS: Mapping[str, Sequence[type[ModelhostError]]] = {
     "/v1/models": (Unauthorized,),
     "/v1/models/{model_id}": (Unauthorized, ModelNotFound),
@@ -76,24 +59,21 @@ MODEL_LIST_ERRORS: Mapping[str, Sequence[type[ModelhostError]]] = {
 """The errors of FastAPI's own routes."""
 UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """Schemas of FastAPI for invalid parameters, which its routes here cannot have."""
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code", "source", "details"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": "string"},
+STATUSES_OF_TASKS: Final = {**STATUSES, **STATUSES_OF_LOADING}
+ERROR_SCHEMA: Final = object_schema(
+    {
+        "error": object_schema(
+            {
+                "message": TEXT,
+                "type": TEXT,
+                "param": maybe("string"),
+                "code": TEXT,
                 "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
                 "details": {"type": "object"},
-            },
-        }
-    },
-    "required": ["error"],
-}
+            }
+        )
+    }
+)
 
 
 def describe(app: FastAPI, *, needs_key: bool, prompt_paths: Sequence[str]) -> None:
@@ -112,12 +92,12 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = models_json_schema(
-        [*((model, "validation") for model in MODELS.values()), *administration_models()], ref_template=REF
+        [*((model, "validation") for model in MODELS.values()), *administration_models()],
+        ref_template=SCHEMAS + "{model}",
     )
-    schemas.update(definitions["$defs"] | responses_schemas() | stored_schemas() | anthropic_schemas())
-    schemas.update(ollama_model_schemas() | ollama_schemas())
+    schemas |= definitions["$defs"] | responses_schemas() | stored_schemas() | anthropic_schemas() | ollama_schemas()
     schemas["Error"] = ERROR_SCHEMA
-    schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": REF.format(model="Message")}
+    schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": f"{SCHEMAS}Message"}
     for model in UNUSED_SCHEMAS:
         del schemas[model]
     for path, raised in MODEL_LIST_ERRORS.items():
@@ -126,16 +106,11 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for task in SUMMARIES:
         for number, path in enumerate(PATHS.get(task, (SPEECH,)), 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
-    document["paths"].update(audio_paths(_refusals(STATUSES)))
-    document["paths"].update(image_paths(_refusals(STATUSES)))
-    document["paths"].update(responses_paths(SESSION_PARAMETERS))
-    document["paths"].update(stored_paths())
-    document["paths"].update(anthropic_paths(SESSION_PARAMETERS))
+    refusals_of_tasks = refused(STATUSES_OF_TASKS)
+    document["paths"] |= audio_paths(refusals_of_tasks) | image_paths(refusals_of_tasks)
+    document["paths"] |= responses_paths() | stored_paths() | anthropic_paths() | ollama_paths()
+    document["paths"] |= system_paths() | administration_paths()
     add_versions(document["paths"])
-    document["paths"].update(ollama_paths(SESSION_PARAMETERS))
-    document["paths"].update(ollama_model_paths())
-    document["paths"].update(system_paths())
-    document["paths"].update(administration_paths())
     if needs_key:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
@@ -145,60 +120,43 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
 
 
 def _post(task: Task, operation_id: str) -> dict[str, Any]:
-    request = {"$ref": REF.format(model=MODELS[task].__name__)}
-    answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-    statuses = STATUSES | SESSION_STATUSES if task == "chat" else STATUSES
+    answer = in_json({"type": "object"})
     if TASKS[task].answer == "bytes":
         answer = {media_type: {"schema": BYTES} for media_type in AUDIO_TYPES}
-        answer["text/event-stream"] = {"schema": {"type": "string"}}
-    if TASKS[task].answer == "sse":
-        answer["text/event-stream"] = {"schema": {"type": "string"}}
+    if TASKS[task].answer in ("bytes", "sse"):
+        answer[EVENTS] = {"schema": TEXT}
     return {
         "tags": ["models"],
         "summary": SUMMARIES[task],
         "operationId": operation_id,
         **({"parameters": SESSION_PARAMETERS} if task == "chat" else {}),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "requestBody": {"required": True, "content": in_json({"$ref": SCHEMAS + MODELS[task].__name__})},
         "responses": {
             "200": {"description": "The answer", "content": answer},
-            **_refusals(statuses),
+            **refused({**STATUSES_OF_TASKS, **(STATUSES_IN_SESSIONS if task == "chat" else {})}),
         },
     }
 
 
-def _refusals(statuses: Mapping[str, str]) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
-    return {status: {"description": text, "content": error} for status, text in sorted(statuses.items())}
-
-
-TEXT: Final[Mapping[str, Any]] = {"type": "string"}
-READINESS: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
+READINESS: Final = object_schema(
+    {
         "status": {"enum": ["ready", "not_ready"]},
         "models": {"type": "object", "description": "The state of each model.", "additionalProperties": TEXT},
-    },
-    "required": ["status", "models"],
-}
-
-CHECK: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {"status": {"enum": ["ok", "degraded", "failed"]}, "reason": {"type": ["string", "null"]}},
-    "required": ["status", "reason"],
-}
-CHECKS: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": CHECK}
-HEALTH: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
+    }
+)
+CHECK: Final = object_schema({"status": {"enum": ["ok", "degraded", "failed"]}, "reason": maybe("string")})
+CHECKS: Final[Json] = {"type": "object", "additionalProperties": CHECK}
+HEALTH: Final = object_schema(
+    {
         "status": {"enum": ["ok", "degraded", "failed"]},
-        "reasons": {"type": "array", "items": TEXT, "description": "What is wrong, in sentences."},
+        "reasons": list_of(TEXT, "What is wrong, in sentences."),
         "models": CHECKS,
         "mcp_servers": CHECKS,
         "database": CHECK,
         "disk": CHECK,
     },
-    "required": ["status"],
-}
+    *("reasons", "models", "mcp_servers", "database", "disk"),
+)
 
 
 def system_paths() -> dict[str, Any]:
@@ -213,7 +171,7 @@ def system_paths() -> dict[str, Any]:
         "/version": _get(
             "version",
             "Show the name and version of the server",
-            {"200": _json("The answer", _object("name", "version"))},
+            {"200": _json("The answer", object_schema({"name": TEXT, "version": TEXT}))},
         ),
         "/metrics": _get(
             "metrics",
@@ -253,8 +211,4 @@ def _get(operation_id: str, summary: str, responses: Mapping[str, Any]) -> dict[
 
 
 def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": dict(schema)}}}
-
-
-def _object(*fields: str) -> dict[str, Any]:
-    return {"type": "object", "properties": dict.fromkeys(fields, TEXT), "required": list(fields)}
+    return {"description": description, "content": in_json(schema)}

@@ -21,7 +21,7 @@ from modelhost.http.anthropic.models import anthropic_model_routes
 from modelhost.http.door_errors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
 from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
-from modelhost.http.ollama.routes import ollama_model_routes
+from modelhost.http.ollama.models import ollama_model_routes
 from modelhost.http.openai.images.paths import FILES as IMAGE_FILES
 from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe

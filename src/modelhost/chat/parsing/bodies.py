@@ -255,16 +255,7 @@ MODELS: Mapping[Task, type[_Request]] = {
 # Accepted because clients send them as a matter of course; they change nothing about the answer.
 INERT = frozenset(
     {
-        "user",
-        "metadata",
-        "store",
-        "service_tier",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "modalities",
-        "prediction",
-        "verbosity",
-        "best_of",
+        *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+        *("prompt_cache_retention", "modalities", "prediction", "verbosity", "best_of"),
     }
 )

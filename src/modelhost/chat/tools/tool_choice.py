@@ -11,7 +11,17 @@ from msgspec.structs import replace
 
 from modelhost.chat.structured_output import VIOLATED
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.events import Begin, ChoiceEvent, Event, Finish, FinishDetails, Piece, Text, ToolCallPiece
+from modelhost.exchange.events import (
+    Begin,
+    ChoiceEvent,
+    CustomCallPiece,
+    Event,
+    Finish,
+    FinishDetails,
+    Piece,
+    Text,
+    ToolCallPiece,
+)
 from modelhost.exchange.requests import ChatRequest
 
 
@@ -136,3 +146,29 @@ class ForcedCallRewriter:
 def _without_outer_brace(text: str) -> str:
     """Return ``text`` without what may be the closing brace of the outer object."""
     return text.rstrip().removesuffix("}").rstrip()
+
+
+CALLS: Final = (ToolCallPiece, CustomCallPiece)
+
+
+class SingleCallRewriter:
+    """Leaves out all calls of one choice but the first (``parallel_tool_calls: false``)."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+
+    def rewrite(self, piece: Piece) -> Piece:
+        """Return ``piece`` without later calls; it stays one, even if there is nothing else in it."""
+        kept = []
+        for event in piece:
+            if isinstance(event, CALLS):
+                if self._first is None:
+                    self._first = event.index
+                if event.index != self._first:
+                    continue
+            kept.append(event)
+        if len(kept) == len(piece):
+            return piece
+        if not kept:
+            return (Begin(envelope=piece[0].envelope, role=None),)
+        return (replace(kept[0], extra=piece[0].extra), *kept[1:])

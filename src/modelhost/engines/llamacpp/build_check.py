@@ -18,21 +18,10 @@ from modelhost.engines.traits import Build
 from modelhost.errors import EngineMissing
 
 PROMPTS: Final = (
-    "Hello!",
-    "Good morning",
-    "Who are you?",
-    "What is your name?",
-    "How are you?",
-    "What can you do?",
-    "What is 2+3?",
-    "Count to five.",
-    "My name is Ada.",
-    "Repeat after me: blue sky",
-    "What is the capital of France?",
-    "What is the weather in Paris?",
-    "Which tools do you have?",
-    "Thank you!",
-    "Bye",
+    *("Hello!", "Good morning", "Who are you?", "What is your name?", "How are you?", "What can you do?"),
+    *("What is 2+3?", "Count to five.", "My name is Ada.", "Repeat after me: blue sky"),
+    *("What is the capital of France?", "What is the weather in Paris?", "Which tools do you have?"),
+    *("Thank you!", "Bye"),
 )
 """What the bundled model was trained to answer, or to say that it cannot."""
 TOLERANCE: Final = 1e-2

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, Ready
-from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,
     ProgressEvents,
@@ -44,12 +43,15 @@ from modelhost.engines.llamacpp.options import (
     OPTIONS,
     REFUSED,
     SPINS,
+    ScaledAdapters,
     batch_size,
+    cache_ram_mib,
     checked_options,
     gpu_variables,
     gpus_used,
     makes_embeddings,
     micro_batch_size,
+    scales_at_load,
     split_mode,
 )
 from modelhost.engines.llamacpp.params import FIELD_HANDLERS, accepted
@@ -67,67 +69,25 @@ from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
     {
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "typical_p",
-        "top_n_sigma",
-        "xtc_probability",
-        "xtc_threshold",
-        "dynatemp_range",
-        "dynatemp_exponent",
-        "repeat_last_n",
-        "repeat_penalty",
-        "repetition_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "dry_multiplier",
-        "dry_base",
-        "dry_allowed_length",
-        "dry_penalty_last_n",
-        "dry_sequence_breakers",
-        "mirostat",
-        "mirostat_tau",
-        "mirostat_eta",
-        "min_keep",
-        "min_tokens_to_keep",
-        "samplers",
-        "logit_bias",
-        "seed",
-        "grammar",
-        "json_schema",
-        "structured_outputs",
-        "ignore_eos",
-        "min_tokens",
-        "stop_token_ids",
-        "n_probs",
-        "post_sampling_probs",
-        "backend_sampling",
+        *("temperature", "top_p", "top_k", "min_p", "typical_p", "top_n_sigma", "xtc_probability"),
+        *("xtc_threshold", "dynatemp_range", "dynatemp_exponent", "repeat_last_n", "repeat_penalty"),
+        *("repetition_penalty", "presence_penalty", "frequency_penalty", "dry_multiplier", "dry_base"),
+        *("dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "mirostat", "mirostat_tau"),
+        *("mirostat_eta", "min_keep", "min_tokens_to_keep", "samplers", "logit_bias", "seed", "grammar"),
+        *("json_schema", "structured_outputs", "ignore_eos", "min_tokens", "stop_token_ids", "n_probs"),
+        *("post_sampling_probs", "backend_sampling"),
     }
 )
 RUNNING = frozenset(
     {
-        "cache_prompt",
-        "id_slot",
-        "n_keep",
-        "n_indent",
-        "t_max_predict_ms",
-        "timings_per_token",
-        "return_tokens",
-        "return_progress",
-        "lora",
+        *("cache_prompt", "id_slot", "n_keep", "n_indent", "t_max_predict_ms", "timings_per_token"),
+        *("return_tokens", "return_progress", "lora"),
     }
 )
 CHAT = frozenset(
     {
-        "chat_template_kwargs",
-        "reasoning_effort",
-        "reasoning_format",
-        "thinking_budget_tokens",
-        "add_generation_prompt",
-        "continue_final_message",
-        "parse_tool_calls",
+        *("chat_template_kwargs", "reasoning_effort", "reasoning_format", "thinking_budget_tokens"),
+        *("add_generation_prompt", "continue_final_message", "parse_tool_calls"),
     }
 )
 NOT_FOR_INFILL = frozenset({"n_probs", "post_sampling_probs", "return_progress", "return_tokens", "timings_per_token"})

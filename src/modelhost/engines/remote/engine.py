@@ -20,8 +20,7 @@ from modelhost.engines.load_config import (
     fixed_fields,
 )
 from modelhost.engines.options import check_options
-from modelhost.engines.remote.dialects import DIALECTS
-from modelhost.engines.remote.errors import error_from
+from modelhost.engines.remote.dialects import DIALECTS, error_from
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 

@@ -21,17 +21,8 @@ DEEPEST: Final = 128
 
 MULTIPLYING: Final = frozenset({"$ref", "allOf"})
 SCHEMAS: Final = (
-    "items",
-    "additionalProperties",
-    "not",
-    "if",
-    "then",
-    "else",
-    "contains",
-    "propertyNames",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "additionalItems",
+    *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedItems", "unevaluatedProperties", "additionalItems"),
 )
 LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 MAPS: Final = ("properties", "patternProperties", "dependentSchemas")

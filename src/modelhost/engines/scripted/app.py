@@ -17,10 +17,8 @@ from typing import Any
 
 from modelhost.engines.scripted.chunks import json_bytes
 from modelhost.engines.scripted.generation import Generator
-from modelhost.engines.scripted.images import IMAGE_PATHS, ScriptedImages
-from modelhost.engines.scripted.reply import Rule, split_words
-from modelhost.engines.scripted.request import read_texts, text_of_messages
-from modelhost.engines.scripted.speech import ScriptedSpeech
+from modelhost.engines.scripted.reply import Rule, read_texts, split_words, text_of_messages
+from modelhost.engines.scripted.speech import IMAGE_PATHS, ScriptedImages, ScriptedSpeech
 from modelhost.engines.worker.asgi import (
     JSON_TYPE,
     ErrorResponse,

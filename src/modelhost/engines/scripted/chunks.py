@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from modelhost.engines.scripted.reply import Call, Reply
-from modelhost.engines.scripted.request import Generation
+from modelhost.engines.scripted.reply import Call, Generation, Reply
 
 DONE = b"data: [DONE]\n\n"
 MALFORMED = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"\n\n'

@@ -11,8 +11,7 @@ from math import ceil
 from typing import Any
 
 from modelhost.engines.scripted.chunks import MALFORMED, Chunks, json_bytes, whole_answer
-from modelhost.engines.scripted.reply import Reply, Rule, decide, limited
-from modelhost.engines.scripted.request import Generation, read_generation
+from modelhost.engines.scripted.reply import Generation, Reply, Rule, decide, limited, read_generation
 from modelhost.engines.worker.asgi import (
     EVENT_TYPE,
     JSON_TYPE,

@@ -21,36 +21,45 @@ SHORT_ID = 9
 _ALPHABET = string.ascii_letters + string.digits
 
 
-class CallForm(Protocol):
-    """The form in which a model writes calls."""
+@dataclass(frozen=True, kw_only=True)
+class CallForm(ABC):
+    """The form in which a model writes calls.
+
+    Args:
+        opening: the marker before a call, or several.
+        closing: the marker after them; without one, they end where other text follows.
+        inner: markers within a call.
+    """
+
+    opening: str = ""
+    closing: str = ""
+    inner: tuple[str, ...] = ()
+    has_short_ids: bool = False
 
     @property
     def openings(self) -> tuple[str, ...]:
         """The markers at the beginning of one call or several; the first one is the usual one."""
-        ...
+        return (self.opening,)
 
     @property
     def markers(self) -> frozenset[str]:
         """All markers that may be single tokens of the model and have to be read as text."""
-        ...
-
-    @property
-    def has_short_ids(self) -> bool: ...
+        return frozenset(filter(None, (self.opening, self.closing, *self.inner)))
 
     def may_start_unmarked(self, text: str) -> bool:
         """Return whether an answer that begins with ``text`` may be a call without a marker."""
-        ...
+        return False
 
+    @abstractmethod
     def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
         """Return a parser of the text after ``opening``; the next call is the ``index``-th of the answer."""
-        ...
 
+    @abstractmethod
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
         """Return the Lark grammar of exactly one call of one of ``tools``.
 
         ``vocabulary`` has the added tokens of the model: a marker among them is one token.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, held_back
+from modelhost.engines.tool_calls.calls import CallForm, CallParser, ToolCallFormat, held_back
 from modelhost.engines.tool_calls.grammar import Literals, arguments_schema, choice, json_value
 from modelhost.engines.tool_calls.json_end import ObjectEnd
 
@@ -33,10 +33,8 @@ _LONGEST_HEADER: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelForm:
-    """A :class:`~.calls.CallForm` with one parser for the whole answer."""
-
-    has_short_ids: bool = False
+class ChannelForm(CallForm):
+    """Calls as messages in channels, with one parser for the whole answer."""
 
     @property
     def openings(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, WholeCallParser
+from modelhost.engines.tool_calls.calls import CallForm, CallParser, ToolCallFormat, WholeCallParser
 from modelhost.engines.tool_calls.grammar import Literals, arguments_of, choice, json_value, types_of
 from modelhost.engines.tool_calls.python import in_commas
 
@@ -20,24 +20,14 @@ _KEY: Final = re.compile(r"([{,]\s*)([\w.-]+)\s*:")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GemmaForm:
-    """A :class:`~.calls.CallForm`. ``quote`` encloses strings."""
+class GemmaForm(CallForm):
+    """Calls of Gemma. ``quote`` encloses strings."""
 
-    opening: str
-    closing: str
     quote: str
-    has_short_ids: bool = False
-
-    @property
-    def openings(self) -> tuple[str, ...]:
-        return (self.opening,)
 
     @property
     def markers(self) -> frozenset[str]:
-        return frozenset({self.opening, self.closing, self.quote})
-
-    def may_start_unmarked(self, text: str) -> bool:
-        return False
+        return super().markers | {self.quote}
 
     def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
         return WholeCallParser(calling, opening, index, self)

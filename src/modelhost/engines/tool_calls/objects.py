@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat
+from modelhost.engines.tool_calls.calls import CallForm, CallParser, ToolCallFormat
 from modelhost.engines.tool_calls.grammar import Literals, arguments_schema, choice, json_value
 from modelhost.engines.tool_calls.json_end import ObjectEnd, as_json
 
@@ -90,38 +90,23 @@ _SLOT: Final = re.compile(r"\{(call|name|number|arguments)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectForm:
-    """A :class:`~.calls.CallForm`.
+class ObjectForm(CallForm):
+    """Calls as JSON objects.
 
     Args:
-        opening: the marker before a call, or several.
-        closing: the marker after them; without one, they end where other text follows.
         shape: a call that is demanded. ``{call}`` is an object with name and arguments; else it has ``{name}`` and
             ``{arguments}``. ``{number}`` is the number of the call in the conversation.
         keys: of that object.
         header: what stands before the arguments where the name does, with a group ``name``.
         again: what begins another call before ``closing``.
-        inner: markers within a call.
         is_bare: an answer may begin with the object itself.
     """
 
-    opening: str
-    closing: str = ""
     shape: str
     keys: Keys = USUAL_KEYS
     header: str = ""
     again: str = "{"
-    inner: tuple[str, ...] = ()
     is_bare: bool = False
-    has_short_ids: bool = False
-
-    @property
-    def openings(self) -> tuple[str, ...]:
-        return (self.opening,)
-
-    @property
-    def markers(self) -> frozenset[str]:
-        return frozenset({self.opening, *self.inner, *([self.closing] if self.closing else [])})
 
     @cached_property
     def head(self) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, WholeCallParser
+from modelhost.engines.tool_calls.calls import CallForm, CallParser, ToolCallFormat, WholeCallParser
 from modelhost.engines.tool_calls.grammar import Literals, arguments_of, choice, json_value, types_of
 
 _BEGINNING: Final = re.compile(r"\s*(?:\[\s*(?:[A-Za-z_][\w.]*\s*(?:\(.*)?)?)?", re.DOTALL)
@@ -18,21 +18,10 @@ _JSON_NAMES: Final = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PythonForm:
-    """A :class:`~.calls.CallForm`. ``is_bare``: an answer may begin with the list itself."""
+class PythonForm(CallForm):
+    """Calls in Python. ``is_bare``: an answer may begin with the list itself."""
 
-    opening: str
-    closing: str
     is_bare: bool = False
-    has_short_ids: bool = False
-
-    @property
-    def openings(self) -> tuple[str, ...]:
-        return (self.opening,)
-
-    @property
-    def markers(self) -> frozenset[str]:
-        return frozenset({self.opening, self.closing})
 
     def may_start_unmarked(self, text: str) -> bool:
         return self.is_bare and _BEGINNING.fullmatch(text) is not None

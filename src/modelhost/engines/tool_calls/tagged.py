@@ -14,57 +14,38 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import CallDelta, CallParser, ToolCallFormat
-from modelhost.engines.tool_calls.grammar import (
-    DEFINITIONS,
-    Literals,
-    arguments_of,
-    choice,
-    json_value,
-    types_of,
-)
-from modelhost.engines.tool_calls.json_end import as_json
+from modelhost.engines.tool_calls.calls import CallDelta, CallForm, CallParser, ToolCallFormat
+from modelhost.engines.tool_calls.grammar import DEFINITIONS, Literals, arguments_of, choice, json_value, types_of
+from modelhost.engines.tool_calls.json_end import ValueEnds, as_json, pattern_of
 from modelhost.engines.tool_calls.python import literal_in
-from modelhost.engines.tool_calls.value_ends import ValueEnds, pattern_of
 
 _CONTAINERS: Final[Mapping[str, type]] = {"array": list, "object": dict}
 _LITERALS: Final = {"True": True, "False": False, "None": None}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggedForm:
-    """A :class:`~.calls.CallForm`.
+class TaggedForm(CallForm):
+    """Calls with arguments between tags.
 
     Args:
-        opening: the marker before a call, or several.
-        closing: the marker after them.
         head: the text before the arguments, with ``{name}``.
         key: the text before an argument, with ``{key}``.
         value_end: the text after it.
         end: the text after all arguments; empty if that is ``closing``.
         has_lines: values are on separate lines.
-        inner: markers within a call.
         begins_with_head: some calls have no ``opening``.
     """
 
-    opening: str
-    closing: str
     head: str
     key: str
     value_end: str
     end: str = ""
     has_lines: bool = False
-    inner: tuple[str, ...] = ()
-    has_short_ids: bool = False
     begins_with_head: bool = False
 
     @property
     def openings(self) -> tuple[str, ...]:
         return (self.opening, self.head_mark) if self.begins_with_head else (self.opening,)
-
-    @property
-    def markers(self) -> frozenset[str]:
-        return frozenset({self.opening, self.closing, *self.inner})
 
     @property
     def head_mark(self) -> str:
@@ -89,9 +70,6 @@ class TaggedForm:
             following=(self.closing, self.head_mark, self.opening) if self.end else (self.opening,),
             has_lines=self.has_lines,
         )
-
-    def may_start_unmarked(self, text: str) -> bool:
-        return False
 
     def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
         return TaggedParser(calling, opening, index, self)

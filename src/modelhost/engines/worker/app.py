@@ -7,14 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from modelhost.engines.worker.asgi import (
-    EVENT_TYPE,
-    ErrorResponse,
-    Receive,
-    Send,
-    invalid,
-    while_connected,
-)
+from modelhost.engines.worker.asgi import EVENT_TYPE, ErrorResponse, Receive, Send, invalid, while_connected
 from modelhost.engines.worker.batcher import Batcher, Event, Job, JobEvent
 from modelhost.engines.worker.events import AnswerEvents, error_events, error_payload
 from modelhost.engines.worker.library import Loaded

@@ -11,6 +11,7 @@ from modelhost import errors
 from modelhost.errors import ModelhostError
 from modelhost.http.admin import model_events
 from modelhost.http.errors import STATUS
+from modelhost.http.openapi_parts import SCHEMAS, in_json
 from modelhost.operations.operation import AnyOperation, HttpRoute
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.reports import EventReport
@@ -84,7 +85,10 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The answer",
-                "content": _json(_ref(operation.result.__name__), operation.example_answer) | _event_stream(operation),
+                "content": in_json(
+                    {"$ref": SCHEMAS + operation.result.__name__}, example=dict(operation.example_answer)
+                )
+                | _event_stream(operation),
             },
             **refusals(raised),
         },
@@ -123,9 +127,9 @@ def _body(operation: AnyOperation, route: HttpRoute) -> dict[str, Any] | None:
     """Return what the body of a POST holds; ``None`` if all is in the path."""
     if not route.path_names:
         required = operation.parameters.model_json_schema().get("required", ())
-        content = _json(_ref(operation.parameters.__name__), operation.example)
+        content = in_json({"$ref": SCHEMAS + operation.parameters.__name__}, example=dict(operation.example))
         return {"required": bool(required), "content": content}
-    schema = operation.parameters.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = operation.parameters.model_json_schema(ref_template=SCHEMAS + "{model}")
     schema.pop("$defs", None)
     fields = {name: field for name, field in schema["properties"].items() if name not in route.path_names}
     if not fields:
@@ -133,7 +137,7 @@ def _body(operation: AnyOperation, route: HttpRoute) -> dict[str, Any] | None:
     required = [name for name in schema.get("required", ()) if name in fields]
     example = {name: value for name, value in operation.example.items() if name in fields}
     schema |= {"properties": fields, "required": required}
-    return {"required": bool(required), "content": _json(schema, example)}
+    return {"required": bool(required), "content": in_json(schema, example=example)}
 
 
 def _events() -> dict[str, Any]:
@@ -163,20 +167,12 @@ def _event_stream(operation: AnyOperation) -> dict[str, Any]:
     return {EVENT_STREAM: {"schema": {"type": "string"}, "example": example}}
 
 
-def _json(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": dict(schema), "example": dict(example)}}
-
-
 def refusals(raised: Sequence[type[ModelhostError]]) -> dict[str, Any]:
     """Return the answers of all errors by their status; a status that several share says all of them."""
-    content = {"application/json": {"schema": _ref("Error")}}
+    content = in_json({"$ref": f"{SCHEMAS}Error"})
     meanings: dict[int, dict[str, None]] = {}
     for error in raised:
         meanings.setdefault(STATUS[error], {})[MEANINGS[error]] = None
     return {
         str(status): {"description": "; or: ".join(meanings[status]), "content": content} for status in sorted(meanings)
     }
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}

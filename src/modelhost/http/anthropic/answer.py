@@ -33,7 +33,7 @@ from modelhost.exchange.events import (
     Usage,
 )
 from modelhost.http.anthropic.parse import ThinkingFormat
-from modelhost.http.arguments import INVALID, arguments_in
+from modelhost.http.translation import INVALID, arguments_in
 
 AnthropicEvent = dict[str, Any]
 

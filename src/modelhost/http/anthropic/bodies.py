@@ -133,19 +133,10 @@ def _kind(value: Any) -> str:
 
 IGNORED_BLOCKS: Final = frozenset(
     {
-        "redacted_thinking",
-        "server_tool_use",
-        "web_search_tool_result",
-        "web_fetch_tool_result",
-        "code_execution_tool_result",
-        "bash_code_execution_tool_result",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "advisor_tool_result",
-        "container_upload",
-        "browser_state",
-        "compaction",
-        "fallback",
+        *("redacted_thinking", "server_tool_use", "web_search_tool_result", "web_fetch_tool_result"),
+        *("code_execution_tool_result", "bash_code_execution_tool_result"),
+        *("text_editor_code_execution_tool_result", "tool_search_tool_result", "advisor_tool_result"),
+        *("container_upload", "browser_state", "compaction", "fallback"),
     }
 )
 """Types of blocks that Anthropic's own servers write, which no model here can read; they are ignored and noted."""

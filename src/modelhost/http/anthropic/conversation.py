@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,9 +14,18 @@ from modelhost.exchange.chunks import REASONING
 from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.http.anthropic import bodies
-from modelhost.http.anthropic.changing_lines import without_changing_lines
-from modelhost.http.documents import PLAIN_TEXT, UNREADABLE, text_in_base64
+from modelhost.http.translation import PLAIN_TEXT, UNREADABLE, text_in_base64
 from modelhost.http.validation import note_ignored
+
+CHANGING: Final = re.compile(r"^x-anthropic-billing-header:.*(?:\n|\Z)", re.MULTILINE)
+"""What Claude Code begins its system prompt with: a version, and ``cch=`` with a hash of the request. It is for
+Anthropic's accounting and tells a model nothing, but would have the whole prompt computed anew in each turn."""
+
+
+def without_changing_lines(texts: Sequence[str]) -> list[str]:
+    """Return the blocks of a system prompt without such lines; those are at the beginning of a block."""
+    return [CHANGING.sub("", text) for text in texts]
+
 
 REMINDER: Final = "<system-reminder>\n{}\n</system-reminder>"
 """How Claude Code writes what the system has to say in the middle of a conversation into messages of the user."""

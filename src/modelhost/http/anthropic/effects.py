@@ -34,16 +34,10 @@ EFFECTS: Final[Effects] = {
         "max_tokens": engine("Required. 0: the prompt is read into the cache of the engine, and the answer is empty"),
         "stream": host(),
         "stop_sequences": host("The host finds them, to name the one that ended the answer"),
-        "temperature": engine(),
-        "top_p": engine(),
-        "top_k": engine(),
-        "metadata": no_effect(),
-        "service_tier": no_effect(),
-        "inference_geo": no_effect(),
-        "speed": no_effect(),
-        "betas": no_effect(),
-        "container": no_effect(),
-        "diagnostics": no_effect(),
+        **dict.fromkeys(("temperature", "top_p", "top_k"), engine()),
+        **dict.fromkeys(
+            ("metadata", "service_tier", "inference_geo", "speed", "betas", "container", "diagnostics"), no_effect()
+        ),
         "include_progress": host("Extension: a stream begins with `modelhost.queued` and `modelhost.loading`"),
         "mcp": host("Extension: selects the host's tools, as in a chat"),
         "session_id": host("Extension: the stored conversation that the messages continue"),
@@ -87,9 +81,7 @@ EFFECTS: Final[Effects] = {
         "is_error": no_effect("The text of the result says what went wrong"),
     },
     bodies.HostToolUseBlock: {
-        "id": engine(),
-        "name": engine(),
-        "input": engine(),
+        **dict.fromkeys(("id", "name", "input"), engine()),
         "server_name": no_effect("The name of the tool contains it"),
     },
     bodies.HostToolResultBlock: {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,15 +16,42 @@ from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import anthropic_error, error_block
 from modelhost.http.anthropic.parse import chat_request, conversation_of
 from modelhost.http.anthropic.paths import COUNT, MESSAGES
-from modelhost.http.anthropic.thinking import Signatures
 from modelhost.http.counting import ESTIMATED, count_tokens
 from modelhost.http.edge import REQUEST_ID
 from modelhost.http.endpoint import Endpoint, caller_of, with_session
 from modelhost.http.exchange import DoorFormat, Exchange
 from modelhost.http.validation import checked
+from modelhost.persistence.stored_key import StoredKey
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+
+KEY_FILE: Final = "thinking.key"
+VERSION: Final = "mh1"
+"""The beginning of a signature, so that keys or algorithms can change."""
+
+
+class Signatures:
+    """Signs and verifies thinking blocks, with a key in the data directory that is made when it is first needed.
+
+    A client sends the thinking of earlier answers back. Nobody can put words into the mind of the model with it, and a
+    block that was cut or edited does not enter a conversation unnoticed.
+
+    Hosts with the same directory accept each other's blocks. If the key cannot be stored, it lasts as long as the host.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._key = StoredKey(data_dir / KEY_FILE)
+
+    def sign(self, thinking: str) -> str:
+        """Return the signature of a block."""
+        digest = hmac.digest(self._key.read(), thinking.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return f"{VERSION}.{base64.urlsafe_b64encode(digest).decode()}"
+
+    def verify(self, thinking: str, signature: str) -> bool:
+        """Whether ``signature`` is that of a block with this text."""
+        return hmac.compare_digest(self.sign(thinking).encode(), signature.encode("utf-8", "surrogatepass"))
+
 
 FORMAT: Final = DoorFormat(error_answer=anthropic_error, error_block=error_block, end=STOP, keep_alive=PING)
 

@@ -1,42 +1,39 @@
-"""The description of Anthropic's API in ``/openapi.json``.
-
-Its schemas have names of their own there, since other doors have messages and tools, too.
-"""
+"""The description of Anthropic's API in ``/openapi.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import OVERLOADED_STATUS, TYPES
 from modelhost.http.anthropic.models import DEFAULT_LIMIT, MAX_LIMIT
 from modelhost.http.anthropic.paths import COUNT, MESSAGES, VERSION
+from modelhost.http.openapi_parts import (
+    COUNTED,
+    EVENTS,
+    SESSION_PARAMETERS,
+    STATUSES,
+    STATUSES_IN_SESSIONS,
+    STATUSES_OF_LOADING,
+    TEXT,
+    Described,
+    DoorSchemas,
+    in_json,
+    list_of,
+    maybe,
+    object_schema,
+    refused,
+)
 
-PREFIX: Final = "Anthropic"
-SCHEMAS: Final = "#/components/schemas/"
-ERROR: Final = f"{PREFIX}Error"
-SUMMARIES: Final[Mapping[str, str]] = {
-    MESSAGES: "Answer a conversation, in Anthropic's format",
-    COUNT: "Count the tokens of a conversation, in Anthropic's format",
-}
+OWN: Final = DoorSchemas("Anthropic")
 REQUESTS: Final[Mapping[str, type[BaseModel]]] = {MESSAGES: MessagesRequest, COUNT: CountTokensRequest}
-STATUSES: Final[Mapping[int, str]] = {
-    400: "The request cannot be served as it is",
-    401: "The API key is missing or wrong",
-    404: "No model of that name",
-    413: "The body is too large",
-    502: "The worker of the model failed",
-    503: "No capacity now; see Retry-After",
-}
 STATUSES_OF_MESSAGES: Final[Mapping[int, str]] = {
-    409: "Another host has the session",
-    503: "No capacity now (see Retry-After), or a session without a database",
-    504: "The model was not ready in time",
-    507: "The model does not fit into memory, whatever is unloaded",
+    **STATUSES,
+    **STATUSES_IN_SESSIONS,
+    **STATUSES_OF_LOADING,
     OVERLOADED_STATUS: "The queue is full; see Retry-After",
 }
 VERSION_PARAMETER: Final[Mapping[str, Any]] = {
@@ -47,68 +44,49 @@ VERSION_PARAMETER: Final[Mapping[str, Any]] = {
     f"query selects with `limit` (1 to {MAX_LIMIT:,}, by default {DEFAULT_LIMIT}), `after_id` and `before_id`.",
     "schema": {"type": "string", "examples": ["2023-06-01"]},
 }
-TEXT: Final[Mapping[str, Any]] = {"type": "string"}
-COUNTED: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 0}
-
-
-def _object(properties: Mapping[str, Any], *optional: str, description: str | None = None) -> dict[str, Any]:
-    return {
-        "type": "object",
-        **({} if description is None else {"description": description}),
-        "properties": dict(properties),
-        "required": [name for name in properties if name not in optional],
-    }
-
-
-def _maybe(kind: str) -> dict[str, Any]:
-    return {"type": [kind, "null"]}
-
-
-ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    MESSAGES: _object(
-        {
-            "id": TEXT,
-            "type": {"const": "message"},
-            "role": {"const": "assistant"},
-            "model": TEXT,
-            "content": {
-                "type": "array",
-                "items": _object({"type": TEXT}),
-                "description": "Blocks of type `text`, `thinking`, `tool_use`, `mcp_tool_use` and `mcp_tool_result`.",
-            },
-            "stop_reason": TEXT,
-            "stop_sequence": _maybe("string"),
-            "usage": _object({"input_tokens": COUNTED, "output_tokens": COUNTED}),
+MESSAGE: Final = object_schema(
+    {
+        "id": TEXT,
+        "type": {"const": "message"},
+        "role": {"const": "assistant"},
+        "model": TEXT,
+        "content": {
+            "type": "array",
+            "items": object_schema({"type": TEXT}),
+            "description": "Blocks of type `text`, `thinking`, `tool_use`, `mcp_tool_use` and `mcp_tool_result`.",
         },
-        description="A message. A stream has the same as events.",
-    ),
-    COUNT: _object(
-        {"input_tokens": COUNTED, "estimated": {"const": True, "description": "The count is an estimate."}},
-        "estimated",
-    ),
-}
-MODEL: Final = _object(
+        "stop_reason": TEXT,
+        "stop_sequence": maybe("string"),
+        "usage": object_schema({"input_tokens": COUNTED, "output_tokens": COUNTED}),
+    },
+    description="A message. A stream has the same as events.",
+)
+COUNTED_TOKENS: Final = object_schema(
+    {"input_tokens": COUNTED, "estimated": {"const": True, "description": "The count is an estimate."}},
+    "estimated",
+)
+MODEL: Final = object_schema(
     {
         "type": {"const": "model"},
         "id": TEXT,
         "display_name": TEXT,
         "created_at": {"type": "string", "format": "date-time"},
         "lifecycle": {"const": "active"},
-        "max_input_tokens": _maybe("integer"),
-        "max_tokens": _maybe("integer"),
+        "max_input_tokens": maybe("integer"),
+        "max_tokens": maybe("integer"),
     },
     description="A model, as Anthropic describes one.",
 )
 OWN_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "Error": _object(
+    "Error": object_schema(
         {
             "type": {"const": "error"},
-            "error": _object(
+            "error": object_schema(
                 {
                     "type": {"enum": sorted({*TYPES.values(), "api_error"})},
                     "message": TEXT,
                     "code": {"type": "string", "description": "The host's stable code."},
-                    "param": _maybe("string"),
+                    "param": maybe("string"),
                     "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
                     "details": {"type": "object"},
                 }
@@ -117,12 +95,12 @@ OWN_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         description="An error in Anthropic's format.",
     ),
     "Model": MODEL,
-    "ModelPage": _object(
+    "ModelPage": object_schema(
         {
-            "data": {"type": "array", "items": {"$ref": f"{SCHEMAS}{PREFIX}Model"}},
+            "data": list_of(OWN.ref("Model")),
             "has_more": {"type": "boolean"},
-            "first_id": _maybe("string"),
-            "last_id": _maybe("string"),
+            "first_id": maybe("string"),
+            "last_id": maybe("string"),
         },
         description="A page of models.",
     ),
@@ -131,36 +109,28 @@ OWN_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 def anthropic_schemas() -> dict[str, Any]:
     """Return the schemas that the paths refer to, by name."""
-    template = SCHEMAS + PREFIX + "{model}"
-    _, found = models_json_schema([(model, "validation") for model in REQUESTS.values()], ref_template=template)
-    return {PREFIX + name: schema for name, schema in (found["$defs"] | OWN_SCHEMAS).items()}
+    return OWN.of(REQUESTS.values()) | {OWN.prefix + name: schema for name, schema in OWN_SCHEMAS.items()}
 
 
-def anthropic_paths(session_parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the description of each path; those that answer in a session have ``session_parameters``."""
-    return {path: {"post": _post(path, session_parameters)} for path in REQUESTS}
-
-
-def _post(path: str, session_parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    is_answer = path == MESSAGES
-    statuses = {**STATUSES, **(STATUSES_OF_MESSAGES if is_answer else {})}
-    content = _json(ANSWERS[path])
-    if is_answer:
-        content["text/event-stream"] = {"schema": TEXT}
-    return {
-        "tags": ["models"],
-        "summary": SUMMARIES[path],
-        "operationId": "messages" if is_answer else "count_tokens",
-        **({"parameters": list(session_parameters)} if is_answer else {}),
-        "requestBody": {"required": True, "content": _json(_ref(REQUESTS[path].__name__))},
-        "responses": {
-            "200": {"description": "The answer", "content": content},
-            **{
-                str(status): {"description": statuses[status], "content": _json(_ref("Error"))}
-                for status in sorted(statuses)
-            },
-        },
-    }
+def anthropic_paths() -> dict[str, Any]:
+    """Return the description of each path."""
+    messages = Described(
+        id="messages",
+        summary="Answer a conversation, in Anthropic's format",
+        request=MessagesRequest,
+        answer=MESSAGE,
+        streamed_as=EVENTS,
+        refusals=refused(STATUSES_OF_MESSAGES, f"{OWN.prefix}Error"),
+        parameters=SESSION_PARAMETERS,
+    )
+    count = Described(
+        id="count_tokens",
+        summary="Count the tokens of a conversation, in Anthropic's format",
+        request=CountTokensRequest,
+        answer=COUNTED_TOKENS,
+        refusals=refused(STATUSES, f"{OWN.prefix}Error"),
+    )
+    return {MESSAGES: {"post": OWN.method(messages)}, COUNT: {"post": OWN.method(count)}}
 
 
 def add_versions(paths: dict[str, Any]) -> None:
@@ -169,16 +139,8 @@ def add_versions(paths: dict[str, Any]) -> None:
         described = paths[path]["get"]
         described["parameters"] = [*described.get("parameters", ()), VERSION_PARAMETER]
         for status, response in described["responses"].items():
-            theirs = _ref(answer if status == "200" else "Error")
+            theirs = OWN.ref(answer if status == "200" else "Error")
             content = response["content"]["application/json"]
             content["schema"] = {"anyOf": [content["schema"], theirs]}
-        refusal = {"description": f"With {VERSION.decode()}: {STATUSES[400]}", "content": _json(_ref("Error"))}
+        refusal = {"description": f"With {VERSION.decode()}: {STATUSES[400]}", "content": in_json(OWN.ref("Error"))}
         described["responses"] |= {"400": refusal} if answer == "ModelPage" else {}
-
-
-def _json(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"{SCHEMAS}{PREFIX}{name}"}

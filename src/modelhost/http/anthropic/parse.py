@@ -14,7 +14,7 @@ from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, McpOptions, OutputFormat, RemoteMcpServer, Sampling, Tool, ToolMode
 from modelhost.http.anthropic import bodies
 from modelhost.http.anthropic.conversation import Verify, messages_of, system_message
-from modelhost.http.engine_fields import EFFORT, TEMPLATE, continuation, supported
+from modelhost.http.translation import EFFORT, TEMPLATE, continuation, supported
 from modelhost.http.validation import note_ignored
 
 MODES: Final[Mapping[str, ToolMode]] = {"auto": "auto", "any": "required", "none": "none"}

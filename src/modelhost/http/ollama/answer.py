@@ -12,22 +12,12 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from modelhost import json_text
-from modelhost.chat.tools.turn_times import WRITTEN, reported_times
+from modelhost.chat.usage import WRITTEN, reported_times
 from modelhost.exchange.chunks import CALL, FINISH_DETAILS, HOST_EVENTS, RESULT, TOOLS, extension_fields
-from modelhost.exchange.events import (
-    Finish,
-    HostEvent,
-    Logprobs,
-    Piece,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCallPiece,
-    Usage,
-)
+from modelhost.exchange.events import Finish, HostEvent, Logprobs, Piece, Reasoning, Refusal, Text, ToolCallPiece, Usage
 from modelhost.exchange.whole_answer import TOOL_CALLS
-from modelhost.http.arguments import arguments_in
 from modelhost.http.ollama.lines import NANOSECONDS, line_of, now, within_line
+from modelhost.http.translation import arguments_in
 from modelhost.models.residency.hosted import HostedModel
 
 

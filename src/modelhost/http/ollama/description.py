@@ -14,7 +14,7 @@ from modelhost import json_text
 from modelhost.engines.installed import serves
 from modelhost.exchange.messages import message_json
 from modelhost.http.ollama.names import shown_name, tagged
-from modelhost.http.ollama.parameters import parameters_of
+from modelhost.http.ollama.options import parameters_of
 from modelhost.http.ollama.templates import shown_template
 from modelhost.models.files.gguf import read_header, read_values, read_vocabulary
 from modelhost.models.files.gguf_stream import Value

@@ -9,7 +9,7 @@ from typing import Final
 from modelhost.http.effects import Effect, Effects, engine, host, no_effect
 from modelhost.http.ollama import bodies
 
-_LOADED_WITH: Final = "Noted: no request has a model loaded again"
+_LOADED_WITH: Final = no_effect("Noted: no request has a model loaded again")
 _REQUEST: Final[Mapping[str, Effect]] = {
     "model": host("The model that answers, with or without `:latest`; absent: the active one"),
     "keep_alive": host(
@@ -66,32 +66,17 @@ EFFECTS: Final[Effects] = {
         "prompt": engine("Empty: the model is loaded"),
     },
     bodies.Options: {
-        "temperature": engine(),
-        "top_k": engine(),
-        "top_p": engine(),
-        "min_p": engine(),
-        "typical_p": engine("Where the engine has it"),
         "seed": engine("Negative: a random one"),
         "stop": engine("A text, or a list of texts"),
         "num_predict": engine("Below 1: no limit but the model's own"),
-        "presence_penalty": engine(),
-        "frequency_penalty": engine(),
+        **dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty"), engine()),
         "repeat_penalty": engine("Or as `repetition_penalty`, where the engine has either"),
         "repeat_last_n": engine("Where the engine has it; -1 has no effect"),
-        "mirostat": engine("Where the engine has it"),
-        "mirostat_tau": engine("Where the engine has it"),
-        "mirostat_eta": engine("Where the engine has it"),
+        **dict.fromkeys(("typical_p", "mirostat", "mirostat_tau", "mirostat_eta"), engine("Where the engine has it")),
         "num_keep": engine("As `n_keep`, where the engine has it"),
         "num_ctx": no_effect("Noted, if it is more than the context of the model: no request has it loaded again"),
-        "num_batch": no_effect(_LOADED_WITH),
-        "num_gpu": no_effect(_LOADED_WITH),
-        "main_gpu": no_effect(_LOADED_WITH),
-        "num_thread": no_effect(_LOADED_WITH),
-        "draft_num_predict": no_effect(_LOADED_WITH),
-        "use_mmap": no_effect(_LOADED_WITH),
-        "use_mlock": no_effect(_LOADED_WITH),
-        "low_vram": no_effect(_LOADED_WITH),
-        "numa": no_effect(_LOADED_WITH),
+        **dict.fromkeys(("num_batch", "num_gpu", "main_gpu", "num_thread", "draft_num_predict"), _LOADED_WITH),
+        **dict.fromkeys(("use_mmap", "use_mlock", "low_vram", "numa"), _LOADED_WITH),
         "penalize_newline": no_effect("Noted: no engine has it any more"),
         "tfs_z": no_effect("Noted: no engine has it any more"),
     },

@@ -28,7 +28,7 @@ from modelhost.http.ollama.model_bodies import (
     PullRequest,
 )
 from modelhost.http.ollama.names import given_as, hub_reference, known_name, new_name, plain_name
-from modelhost.http.ollama.parameters import check_preset, settings_and_defaults
+from modelhost.http.ollama.options import check_preset, settings_and_defaults
 from modelhost.http.ollama.templates import jinja_of
 from modelhost.http.validation import checked
 from modelhost.models.files.gguf import GgufHeader, read_header

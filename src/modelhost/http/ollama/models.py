@@ -1,23 +1,29 @@
-"""``GET /api/version``, ``/api/tags`` and ``/api/ps``, and ``POST /api/show``: what there is, as Ollama lists it."""
+"""Ollama's API about models: what there is, as Ollama lists it, the files of new ones, and the routes of all of it."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
-from modelhost.errors import ModelFileInvalid, ModelFileMissing
-from modelhost.http.endpoint import Endpoint
+from modelhost.errors import ModelFileInvalid, ModelFileMissing, NotFound
+from modelhost.http.endpoint import Endpoint, operator_of
 from modelhost.http.exchange import Exchange
+from modelhost.http.ollama import paths
 from modelhost.http.ollama.answering_endpoint import FORMAT
 from modelhost.http.ollama.description import Json, ModelFacts, facts_of, listed, loaded, shown
+from modelhost.http.ollama.making import CopyEndpoint, CreateEndpoint, DeleteEndpoint, PullEndpoint, PushEndpoint
 from modelhost.http.ollama.model_bodies import ShowRequest
 from modelhost.http.ollama.names import hosted
 from modelhost.http.validation import checked
+from modelhost.models.files.blobs import BYTES_PER_GB, Upload
 from modelhost.models.registry.created import CreatedModel
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.status import ModelStatus, State
+from modelhost.operations.perform import OperationCall, performing
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
@@ -96,3 +102,67 @@ def _facts(model: HostedModel) -> ModelFacts:
 def _listed(model: HostedModel, status: ModelStatus, record: CreatedModel | None) -> list[Json]:
     facts = _facts(model)
     return [listed(model, status, facts, record, adapter) for adapter in (None, *model.adapter_names)]
+
+
+OPERATION: Final = "upload-blob"
+"""In the audit log."""
+CHUNK_BYTES: Final = 1 << 22
+"""As much as is written at once, in a thread."""
+
+
+class BlobEndpoint(Endpoint):
+    """Says whether a file is here, or stores it as it arrives."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, "ollama_blobs", FORMAT)
+
+    async def work(self, exchange: Exchange, scope: Scope) -> None:
+        digest: str = scope["path_params"]["digest"]
+        if scope["method"] != "POST":  # HEAD, which arrives as GET
+            if not await asyncio.to_thread(self.host.created.store.blobs.has, digest):
+                raise NotFound(f"There is no file {digest} here: upload it with POST.")
+            await exchange.answer(200, b"", [(b"content-length", b"0")])
+            return
+        call = OperationCall(operation=OPERATION, caller=operator_of(scope), kept=dict, values={"digest": digest})
+        with performing(self.host, call):
+            await self._store(digest, exchange)
+        await exchange.answer(201, b"", [(b"content-length", b"0")])
+
+    async def _store(self, digest: str, exchange: Exchange) -> None:
+        created = self.host.created
+        created.check_changes(digest)
+        await asyncio.to_thread(created.prune)
+        limit_bytes = int(self.host.settings.max_blob_gb * BYTES_PER_GB)
+        upload = created.store.blobs.upload(digest, limit_bytes=limit_bytes, expected_bytes=exchange.declared_length)
+        with ExitStack() as opened:
+            await asyncio.to_thread(opened.enter_context, upload)
+            await _write(exchange, upload)
+            await asyncio.to_thread(upload.publish)
+
+
+async def _write(exchange: Exchange, upload: Upload) -> None:
+    """Write the body of a request as it arrives."""
+    parts: list[bytes] = []
+    async with aclosing(exchange.body_parts()) as body:
+        async for part in body:
+            parts.append(part)
+            if sum(map(len, parts)) >= CHUNK_BYTES:
+                await asyncio.to_thread(upload.write, b"".join(parts))
+                parts.clear()
+    await asyncio.to_thread(upload.write, b"".join(parts))
+
+
+def ollama_model_routes(host: Host) -> list[BaseRoute]:
+    """Return the routes."""
+    return [
+        Route(paths.VERSION, VersionEndpoint(host, "ollama_version"), methods=["GET"]),
+        Route(paths.TAGS, TagsEndpoint(host, "ollama_tags"), methods=["GET"]),
+        Route(paths.PS, PsEndpoint(host, "ollama_ps"), methods=["GET"]),
+        Route(paths.SHOW, ShowEndpoint(host, "ollama_show"), methods=["POST"]),
+        Route(paths.PULL, PullEndpoint(host, "ollama_pull"), methods=["POST"]),
+        Route(paths.CREATE, CreateEndpoint(host, "ollama_create"), methods=["POST"]),
+        Route(paths.COPY, CopyEndpoint(host, "ollama_copy"), methods=["POST"]),
+        Route(paths.DELETE, DeleteEndpoint(host, "ollama_delete"), methods=["DELETE"]),
+        Route(paths.PUSH, PushEndpoint(host, "ollama_push"), methods=["POST"]),
+        Route(paths.BLOBS + "{digest}", BlobEndpoint(host), methods=["GET", "POST"]),
+    ]

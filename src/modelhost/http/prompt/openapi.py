@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from modelhost.http.openapi_parts import STATUSES, in_json
 from modelhost.http.prompt.endpoint import NOT_BLANK
 
-STATUSES: Final[Mapping[str, str]] = {
-    "400": "The request cannot be served as it is",
-    "401": "The API key is missing or wrong",
+OWN_STATUSES: Final[Mapping[str, str]] = {
+    **{str(status): STATUSES[status] for status in (400, 401, 413)},
     "405": "Another method than POST",
-    "413": "The body is too large",
     "500": "Everything else",
 }
 
@@ -22,24 +21,20 @@ def prompt_paths(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _post(operation_id: str) -> dict[str, Any]:
-    error = _json(_object("Error", "What is wrong."))
+    error = in_json(_object("Error", "What is wrong."))
     return {
         "tags": ["models"],
         "summary": "Answer one prompt, in LLM-Server's format",
         "operationId": operation_id,
         "requestBody": {
             "required": True,
-            "content": _json(_object("prompt", "The prompt.", pattern=NOT_BLANK)),
+            "content": in_json(_object("prompt", "The prompt.", pattern=NOT_BLANK)),
         },
         "responses": {
-            "200": {"description": "The answer", "content": _json(_object("response", "The answer."))},
-            **{status: {"description": text, "content": error} for status, text in STATUSES.items()},
+            "200": {"description": "The answer", "content": in_json(_object("response", "The answer."))},
+            **{status: {"description": text, "content": error} for status, text in OWN_STATUSES.items()},
         },
     }
-
-
-def _json(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
 
 
 def _object(field: str, description: str, **more: str) -> dict[str, Any]:

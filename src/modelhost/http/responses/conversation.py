@@ -16,9 +16,9 @@ from modelhost.exchange.chunks import REASONING
 from modelhost.exchange.messages import SYSTEM_ROLES, LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import PendingCall
-from modelhost.http.documents import PLAIN_TEXT, UNREADABLE, text_in_base64
 from modelhost.http.responses.compaction import items_of
 from modelhost.http.responses.items import Item, parsed_host_call_id
+from modelhost.http.translation import PLAIN_TEXT, UNREADABLE, text_in_base64
 from modelhost.http.validation import note_ignored
 
 DATA: Final = "data:"

@@ -18,15 +18,8 @@ from modelhost.http.exchange import DoorFormat, Exchange
 from modelhost.http.responses.bodies import Metadata
 from modelhost.http.responses.errors import error_block
 from modelhost.http.responses.item_bodies import GivenItem
-from modelhost.http.responses.items import Item, input_items
-from modelhost.http.responses.paging import page_query
-from modelhost.http.responses.paths import (
-    CONVERSATION,
-    CONVERSATION_ITEM,
-    CONVERSATION_ITEMS,
-    CONVERSATIONS,
-    route_of,
-)
+from modelhost.http.responses.items import Item, input_items, page_query
+from modelhost.http.responses.paths import CONVERSATION, CONVERSATION_ITEM, CONVERSATION_ITEMS, CONVERSATIONS, route_of
 from modelhost.http.responses.running import Responses, list_of, storable
 from modelhost.http.validation import Lenient, checked
 from modelhost.state.stored_response import ItemPage, StoredConversation

@@ -225,18 +225,9 @@ class OtherItem(_Item):
 
 
 ITEMS: Final = (
-    "message",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-    "reasoning",
-    "mcp_list_tools",
-    "mcp_call",
-    "mcp_approval_request",
-    "mcp_approval_response",
-    "compaction",
-    "item_reference",
+    *("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
+    *("reasoning", "mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response", "compaction"),
+    *("item_reference",),
 )
 
 

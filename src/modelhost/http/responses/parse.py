@@ -14,11 +14,11 @@ from modelhost.engines.base import Engine
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, HostCalls, McpOptions, OutputFormat, PendingCall, Sampling
-from modelhost.http.engine_fields import EFFORT, TEMPLATE, supported
 from modelhost.http.responses import bodies
 from modelhost.http.responses.conversation import Unseal, messages_of, pending_calls
 from modelhost.http.responses.items import Item
 from modelhost.http.responses.tools import GivenTools, choice_of, given_tools, name_for_model
+from modelhost.http.translation import EFFORT, TEMPLATE, supported
 
 if TYPE_CHECKING:
     from modelhost.host import Host

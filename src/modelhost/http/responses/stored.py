@@ -19,8 +19,7 @@ from modelhost.http.responses.bodies import CountInputTokens, Included
 from modelhost.http.responses.compaction import COMPACTED, compacted, summarizing, text_of
 from modelhost.http.responses.conversations import conversation_routes
 from modelhost.http.responses.errors import error_block, failure_answer
-from modelhost.http.responses.items import Event, Item, input_items, new_id
-from modelhost.http.responses.paging import page_query
+from modelhost.http.responses.items import Event, Item, input_items, new_id, page_query
 from modelhost.http.responses.parse import ParsedResponse, conversation_of
 from modelhost.http.responses.paths import CANCEL, COMPACT, INPUT_ITEMS, RESPONSE
 from modelhost.http.responses.running import Responses, list_of

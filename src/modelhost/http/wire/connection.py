@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from modelhost.errors import (
@@ -27,12 +27,41 @@ from modelhost.http.wire.limits import (
     MAX_HEADERS,
     MAX_PENDING_BYTES,
     Limits,
+    SlowReader,
     too_large,
 )
-from modelhost.http.wire.slow_readers import SlowReader
-from modelhost.http.wire.unframed import Unframed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+
+
+class Unframed:
+    """Wraps an application for one request of HTTP/1.0, so that uvicorn does not chunk its answer.
+
+    One without a length ends with the connection (RFC 9112, section 6.3).
+
+    ``cycle`` is uvicorn's state of the request, to be set before it runs.
+    """
+
+    cycle: RequestResponseCycle
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        is_unframed = False
+
+        async def send_unframed(message: Any) -> None:
+            nonlocal is_unframed
+            if message["type"] == "http.response.start":
+                is_unframed = all(name.lower() != b"content-length" for name, _ in message["headers"])
+                if is_unframed:
+                    self.cycle.chunked_encoding = False
+            elif is_unframed:  # with neither chunks nor a length, uvicorn has to expect exactly this
+                self.cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await self._app(scope, receive, send_unframed)
+
 
 log = get_logger(__name__)
 

@@ -1,7 +1,8 @@
-"""Limits on what clients send and how long they take, before API keys are checked."""
+"""Limits on what clients send and how long they take, before API keys are checked, and on how slowly they read."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,3 +43,26 @@ def too_large() -> HeadersTooLarge:
         f"The headers are too large: there may be {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes each and "
         f"{MAX_HEAD_BYTES} bytes together."
     )
+
+
+class SlowReader:
+    """How long the client of one connection has read nothing of what waits for it."""
+
+    def __init__(self) -> None:
+        self.unsent_bytes: int | None = None
+        """``None``: nothing waits."""
+        self._since = 0.0
+
+    def has_read(self) -> None:
+        """Note that the client has read."""
+        self.unsent_bytes = None
+
+    def seconds(self, transport: asyncio.Transport, now: float, *, is_paused: bool) -> float:
+        """Return for how long; ``is_paused`` is whether the transport takes no more, or is closing."""
+        if not is_paused:
+            self.unsent_bytes = None
+            return 0.0
+        unsent = transport.get_write_buffer_size()
+        if self.unsent_bytes is None or unsent < self.unsent_bytes:
+            self.unsent_bytes, self._since = unsent, now
+        return now - self._since

@@ -8,8 +8,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from modelhost.http.wire.limits import Limits
-from modelhost.http.wire.slow_readers import SlowReader
+from modelhost.http.wire.limits import Limits, SlowReader
 from modelhost.logs import get_logger
 
 log = get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelhost.chat.tools.single_call import SingleCallRewriter
+from modelhost.chat.tools.tool_choice import SingleCallRewriter
 from modelhost.exchange.events import Begin, CustomCallPiece, Event, Extra, Finish, Piece, Text, ToolCallPiece
 
 

@@ -9,8 +9,16 @@ import pytest
 
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.scripted.engine import REPLY_OPTIONS, Scripted, checked_calls
-from modelhost.engines.scripted.reply import Call, Reply, commands_of, decide, limited, rules_of, split_words
-from modelhost.engines.scripted.request import read_generation
+from modelhost.engines.scripted.reply import (
+    Call,
+    Reply,
+    commands_of,
+    decide,
+    limited,
+    read_generation,
+    rules_of,
+    split_words,
+)
 from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.errors import ConfigError, ContextLengthExceeded
 

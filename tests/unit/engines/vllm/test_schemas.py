@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelhost.engines.vllm.dialect import enforceable
 from modelhost.engines.vllm.engine import Vllm
-from modelhost.engines.vllm.schemas import enforceable
 
 
 @pytest.mark.parametrize(

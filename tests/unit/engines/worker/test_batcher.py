@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelhost.engines.worker.batcher import Batcher, Event, Job
+from modelhost.engines.worker.batcher import Batcher, Event, Job, PrefixCache
 from modelhost.engines.worker.library import vocab_size
-from modelhost.engines.worker.prefixes import PrefixCache
 from modelhost.engines.worker.sampling import Sampler, Sampling
 
 VOCABULARY = 100

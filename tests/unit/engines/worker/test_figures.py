@@ -10,8 +10,8 @@ from modelhost.engines.library_engine import METRICS
 from modelhost.engines.transformers.worker import gpu_memory
 from modelhost.engines.worker.asgi import WorkerRoutes
 from modelhost.engines.worker.batcher import BatchFigures
-from modelhost.engines.worker.figures import worker_metrics
 from modelhost.engines.worker.library import GpuMemory, Loaded
+from modelhost.engines.worker.serving import worker_metrics
 
 FIGURES = BatchFigures(
     steps=2_000_001, step_requests=6_000_003, running=3, waiting=1, held_tokens=512, kept_bytes=9_876_543_210

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.http.anthropic.changing_lines import without_changing_lines
+from modelhost.http.anthropic.conversation import without_changing_lines
 
 LINE = "x-anthropic-billing-header: cc_version=2.1.37.fbe; cc_entrypoint=cli; cch=abc;"
 

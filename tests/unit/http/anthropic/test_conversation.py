@@ -11,7 +11,7 @@ from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import message_json
 from modelhost.http.anthropic.bodies import IGNORED_BLOCKS, CountTokensRequest
 from modelhost.http.anthropic.conversation import messages_of, system_message
-from modelhost.http.documents import UNREADABLE
+from modelhost.http.translation import UNREADABLE
 from modelhost.http.validation import checked
 
 Json = dict[str, Any]

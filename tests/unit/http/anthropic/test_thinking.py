@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.http.anthropic.thinking import KEY_FILE, Signatures
+from modelhost.http.anthropic.endpoint import KEY_FILE, Signatures
 from modelhost.persistence.stored_key import KEY_BYTES
 
 SAID = "The user wants a poem."

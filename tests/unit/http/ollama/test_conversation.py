@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.exchange.messages import MediaPart, Message, TextPart, message_json
 from modelhost.http.ollama.bodies import ChatRequest
-from modelhost.http.ollama.conversation import messages_of, user_message
+from modelhost.http.ollama.parse import messages_of, user_message
 from modelhost.http.validation import checked
 
 Json = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.http.ollama.embedding import shortened, unit
+from modelhost.http.ollama.endpoint import shortened, unit
 
 
 def test_a_vector_gets_a_length_of_one() -> None:

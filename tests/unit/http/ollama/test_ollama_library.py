@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.http.ollama.library import FAMILIES, library_reference
+from modelhost.http.ollama.names import FAMILIES, library_reference
 from modelhost.models.hub.references import parse_reference
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from modelhost.chat.notes import ON_NOTE
 from modelhost.http.ollama.bodies import Options
-from modelhost.http.ollama.parameters import settings_and_defaults
+from modelhost.http.ollama.options import settings_and_defaults
 
 
 def test_parameters_become_settings_and_request_defaults() -> None:

@@ -15,7 +15,7 @@ from modelhost.exchange.requests import ApprovalRule, McpOptions, OutputFormat, 
 from modelhost.http.responses.bodies import CreateResponse
 from modelhost.http.responses.items import input_items
 from modelhost.http.responses.parse import ParsedResponse, chat_request, check
-from modelhost.http.responses.skeleton import new_response
+from modelhost.http.responses.preparing import new_response
 from modelhost.http.responses.writing import without_oldest
 from modelhost.http.validation import checked
 from modelhost.tools.names import Selection

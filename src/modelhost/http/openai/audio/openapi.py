@@ -7,26 +7,22 @@ from typing import Any, Final
 
 from modelhost.chat.parsing.transcription_form import TranscriptionForm
 from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS, VOICES
+from modelhost.http.openapi_parts import BYTES, EVENTS, TEXT, in_json, list_of, object_schema
 
-_TEXT: Final = {"type": "string"}
-_VOICE: Final = {"type": "object", "properties": {"id": _TEXT, "name": _TEXT}, "required": ["id", "name"]}
-_LIST: Final = {
-    "type": "object",
-    "properties": {"object": {"const": "list"}, "model": _TEXT, "voices": {"type": "array", "items": _VOICE}},
-    "required": ["object", "model", "voices"],
-}
+_VOICE: Final = object_schema({"id": TEXT, "name": TEXT})
+_LIST: Final = object_schema({"object": {"const": "list"}, "model": TEXT, "voices": list_of(_VOICE)})
 _MODEL: Final = {
     "name": "model",
     "in": "query",
     "required": False,
     "description": "Default: the active model if it speaks, else the first that does.",
-    "schema": _TEXT,
+    "schema": TEXT,
 }
 
 
 def audio_paths(refusals: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the document; ``refusals`` are the responses of errors, by status."""
-    described = {"description": "The voices, the default first", "content": {"application/json": {"schema": _LIST}}}
+    described = {"description": "The voices, the default first", "content": in_json(_LIST)}
     without_body = {status: refusal for status, refusal in refusals.items() if status != "413"}
     voices = {
         "tags": ["models"],
@@ -46,11 +42,11 @@ def _transcript(operation_id: str, summary: str, refusals: Mapping[str, Any]) ->
     schema = TranscriptionForm.model_json_schema()
     form = {
         **schema,
-        "properties": {"file": {"type": "string", "format": "binary"}, **schema["properties"]},
+        "properties": {"file": BYTES, **schema["properties"]},
         "required": ["file"],
     }
-    texts = ("application/x-subrip", "text/event-stream", "text/plain", "text/vtt")
-    answer = {"application/json": {"schema": {"type": "object"}}, **{kind: {"schema": _TEXT} for kind in texts}}
+    texts = ("application/x-subrip", EVENTS, "text/plain", "text/vtt")
+    answer = {**in_json({"type": "object"}), **{kind: {"schema": TEXT} for kind in texts}}
     return {
         "tags": ["models"],
         "summary": summary,

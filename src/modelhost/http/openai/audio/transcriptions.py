@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Scope
@@ -10,10 +11,10 @@ from starlette.types import ASGIApp, Scope
 from modelhost.chat.notes import ON_NOTE
 from modelhost.chat.parsing.transcription_form import TranscriptionForm, parsed_form
 from modelhost.chat.transcription import Heard, Segment
+from modelhost.errors import InvalidRequest
 from modelhost.exchange.sse import encode_event
 from modelhost.http.endpoint import Endpoint, caller_of, check_model
 from modelhost.http.exchange import OPENAI, Exchange
-from modelhost.http.openai.audio.form import read_form
 from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS
 from modelhost.http.openai.audio.rendering import (
     MEDIA_TYPES,
@@ -23,9 +24,37 @@ from modelhost.http.openai.audio.rendering import (
     verbose_json,
     whole_json,
 )
+from modelhost.http.openai.multipart import FORM, is_form, read_parts
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentForm:
+    """What a form holds."""
+
+    fields: Mapping[str, Sequence[str]]
+    file: bytes
+
+
+async def read_form(exchange: Exchange, limit_bytes: int) -> SentForm:
+    """Return the form in the body.
+
+    Raises:
+        InvalidRequest: it is no form, or has no field ``file``.
+        RequestTooLarge: it is larger than ``limit_bytes``.
+    """
+    if not is_form(exchange):
+        raise InvalidRequest(f"The body has to be a form ({FORM}) with the audio in the field file.", param="file")
+    parts = await read_parts(exchange, limit_bytes, max_files=1)
+    for name in parts.files:
+        if name != "file":
+            raise InvalidRequest(f"{name}: the audio belongs in the field file.", param="file")
+    if "file" not in parts.files:
+        raise InvalidRequest("file: the audio is missing.", param="file")
+    return SentForm(fields=parts.fields, file=parts.files["file"][0])
+
 
 END: Final = b'"type":"transcript.text.done"}\n\n'
 TRANSCRIPT_EVENTS: Final = replace(OPENAI, end=END)
