@@ -43,6 +43,9 @@ def test_a_limit_of_no_minutes_is_refused() -> None:
     [
         ({"whisper"}, ("transformers", "transcription")),
         ({"vits"}, ("transformers", "speech")),
+        ({"dia", "dia_decoder"}, ("transformers", "speech")),
+        ({"bark"}, ("transformers", "speech")),
+        ({"csm"}, ("transformers", "speech")),
         ({"qwen3", "sentence_transformers"}, ("transformers", "embeddings")),
         ({"qwen3"}, None),
         (set(), None),

@@ -84,8 +84,10 @@ class Encoder:
 PATH: Final = "/v1/audio/speech"
 Samples = NDArray[np.float32]
 """Mono, from -1 to 1."""
+NOTHING_YET: Final[Samples] = np.zeros(0, np.float32)
+"""Taken while audio is being computed, to learn whether to go on."""
 Take = Callable[[Samples], bool]
-"""Takes audio as it is made; returns whether to go on."""
+"""Takes audio as it is made, possibly none; returns whether to go on."""
 
 
 class Speaker(Protocol):
@@ -120,7 +122,7 @@ def prepare(speaker: Speaker, body: Mapping[str, Any]) -> tuple[Job, str]:
         def take(samples: Samples) -> bool:
             nonlocal has_spoken
             has_spoken = has_spoken or samples.size > 0
-            return emit(encoder.add(samples))
+            return emit(encoder.add(samples) if samples.size else b"")
 
         speaker.speak(body["input"], voice=voice, speed=body["speed"], seed=body.get("seed"), take=take)
         if not has_spoken:

@@ -18,7 +18,11 @@ TRAITS: Final = EngineTraits(
         differs=TEXT_ONLY,
         contents=EXACT,
     ),
-    kinds={"whisper": "transcription", "vits": "speech", "sentence_transformers": "embeddings"},
+    kinds={
+        "whisper": "transcription",
+        **dict.fromkeys(("vits", "dia", "bark", "csm"), "speech"),
+        "sentence_transformers": "embeddings",
+    },
     reads="safetensors",
     can=(*TEXT, "embeddings", "speech", "transcription"),
     installation=Installation(

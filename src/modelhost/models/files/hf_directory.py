@@ -139,6 +139,10 @@ CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length",
 LAYERS_KEYS, HEADS_KEYS = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head")
 WIDTH_KEYS = ("hidden_size", "n_embd")
 """The second names are those of GPT-2 and of what was made after it."""
+CODECS = {"dia": ("dac", "dac_44khz")}
+"""Folders with a part of a model that is a model of its own, by ``model_type``."""
+DECODING = frozenset({"dia"})
+"""Models whose text configuration is called ``decoder_config``."""
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 
 
@@ -179,11 +183,10 @@ def read_hf_directory(directory: Path) -> HfModel:
         ModelFileInvalid: a file is damaged.
     """
     config = _json(directory / CONFIG)
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    assert isinstance(text, dict)
+    text = _text_config(config)
     names = config.get("architectures")
     architecture = str(names[0]) if isinstance(names, list) and names else str(config.get("model_type", "unknown"))
-    weights = Weights.together([read_weights(path) for path in _weight_files(directory)])
+    weights = Weights.together([read_weights(path) for path in _weight_files(directory, config)])
     return HfModel(
         architecture=architecture,
         families=_families(directory, config, text),
@@ -202,13 +205,27 @@ def read_hf_directory(directory: Path) -> HfModel:
     )
 
 
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of ``config`` for what writes tokens."""
+    key = "decoder_config" if config.get("model_type") in DECODING else "text_config"
+    part = config.get(key)
+    return part if isinstance(part, dict) else config
+
+
 def _families(directory: Path, *configs: Mapping[str, Any]) -> frozenset[str]:
     found = {str(each["model_type"]) for each in configs if "model_type" in each}
     return frozenset(found | {SENTENCE_TRANSFORMERS} if is_file_or_link(directory / MODULES) else found)
 
 
-def _weight_files(directory: Path) -> list[Path]:
-    """Return the files of the weights: those that the index names, else all."""
+def _weight_files(directory: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the files of the weights, with those of a codec."""
+    folders = (directory / name for name in CODECS.get(str(config.get("model_type")), ()))
+    codec = next((folder for folder in folders if is_file_or_link(folder / CONFIG)), None)
+    return [*_own_weight_files(directory), *(_own_weight_files(codec) if codec is not None else ())]
+
+
+def _own_weight_files(directory: Path) -> list[Path]:
+    """Return the files of the weights in ``directory``: those that the index names, else all."""
     if is_file_or_link(directory / INDEX):
         parts = _json(directory / INDEX).get("weight_map")
         if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):

@@ -139,6 +139,24 @@ def test_vision_quantization_and_nested_text_configuration_are_seen(directory: P
 
 
 @pytest.mark.promise("mistralrs.models.safetensors")
+def test_the_codec_of_a_dia_is_counted_and_its_decoder_read(directory: Path) -> None:
+    whole = read_hf_directory(directory).weights
+    decoder = {"model_type": "dia_decoder", "max_position_embeddings": 3072, "num_hidden_layers": 2, "head_dim": 8}
+    change(
+        directory / "config.json",
+        lambda config: config.update(model_type="dia", decoder_config={**decoder, "num_key_value_heads": 4}),
+    )
+    (directory / "dac").mkdir()
+    shutil.copy(directory / "config.json", directory / "dac")
+    shutil.copy(directory / "model.safetensors", directory / "dac")
+    model = read_hf_directory(directory)
+    assert (model.weights.size_bytes, model.weights.parameters) == (2 * whole.size_bytes, 2 * whole.parameters)
+    assert (model.context_length, model.kv_elements_per_token) == (3072, 2 * 2 * 4 * 8)
+    (directory / "dac" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelFileInvalid, match="dac"):
+        read_hf_directory(directory)
+
+
 def test_files_of_an_index_are_read_and_a_missing_one_is_named(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
     write(directory / "model-00002-of-00002.safetensors", {"a": TENSOR}, 16)

@@ -1,0 +1,119 @@
+"""What the models that speak on transformers have in common: loading, names of voices, steps, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from modelhost.engines.media.refusals import NOTHING_TO_SPEAK, PROMPT_TOO_LONG
+from modelhost.engines.transformers.devices import device_of, dtype_of
+from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
+
+LISTED = 3
+"""Missing tensors that a message names."""
+
+
+class ClientLeft(Exception):
+    """Ends a call of the library from within."""
+
+
+class Steps:
+    """A streamer of transformers, called with the prompt and after each step: it counts, and ends what nobody hears.
+
+    Some of these models ignore stopping criteria; all have streamers.
+    """
+
+    def __init__(self, goes_on: Callable[[], bool]) -> None:
+        self._goes_on = goes_on
+        self.count = -1
+        """Steps that are done; the prompt is none."""
+        self.last: Any = None
+        """What the last step has drawn."""
+
+    def put(self, drawn: Any) -> None:
+        """Note a step; raises ClientLeft."""
+        if not self._goes_on():
+            raise ClientLeft
+        self.count += 1
+        self.last = drawn
+
+    def end(self) -> None:
+        """Do nothing: whoever has called the model knows that it has ended."""
+
+
+def loaded(model_class: Any, config: Mapping[str, Any], folder: Path | None = None) -> Any:
+    """Return the model in ``folder`` (default: that of ``config``), ready to compute.
+
+    Raises:
+        ValueError: the files lack tensors; the library would fill them at random.
+    """
+    import torch  # noqa: PLC0415 (slow; the lifeline is watched already)
+
+    device = device_of(torch, config["device"])
+    place = Path(config["path"]) if folder is None else folder
+    dtype = dtype_of(torch, config["dtype"], device)
+    model, found = model_class.from_pretrained(place, dtype=dtype, local_files_only=True, output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        parts = ", ".join(sorted({name.partition(".")[0] for name in missing}))
+        named = ", ".join(missing[:LISTED])
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} tensors of its part {parts} ({named}): download it again, or take a "
+            "complete one"
+        )
+    return model.to(device).eval()
+
+
+def named_voices(names: Mapping[str, int] | None, own: Sequence[str]) -> dict[str, str]:
+    """Return the model's ``own`` voices by the names that clients send: ``names`` has their numbers, from 0.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if not names:
+        return {voice: voice for voice in own}
+    if beyond := [name for name, number in names.items() if not 0 <= number < len(own)]:
+        raise ValueError(f"voices: {', '.join(beyond)}: the model has {len(own)} voices, from 0 to {len(own) - 1}")
+    return {name: own[number] for name, number in names.items()}
+
+
+def library_version() -> str:
+    """Return what a worker says of its libraries."""
+    import torch  # noqa: PLC0415 (as above)
+    from transformers import __version__  # noqa: PLC0415
+
+    return f"transformers {__version__}, torch {torch.__version__}"
+
+
+def draw_from(seed: int | None) -> None:
+    """Let what is drawn from now on follow from ``seed``; without one, from chance."""
+    import torch  # noqa: PLC0415 (as above)
+
+    torch.manual_seed(seed) if seed is not None else torch.seed()
+
+
+def check_speed(speed: float, kind: str) -> None:
+    """Refuse a speed that a model without one cannot have; raises ErrorResponse."""
+    if speed != 1:
+        message = f"speed: a {kind} model decides by itself how fast it speaks; leave speed out."
+        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="speed"))
+
+
+def refuse_long_text(count: int, most: int) -> NoReturn:
+    """Refuse a text of ``count`` tokens; raises ErrorResponse."""
+    message = f"input: a text has {count} tokens, and the model takes {most}: send it in parts."
+    raise ErrorResponse(400, error_body(400, PROMPT_TOO_LONG, message, param="input"))
+
+
+def refuse_long_audio(seconds: float) -> NoReturn:
+    """Refuse a text that is not at its end when the audio has the greatest length; raises ErrorResponse."""
+    message = (
+        f"input: the model speaks for {seconds:.1f} seconds at most, and the text was not at its end: send it in parts."
+    )
+    raise ErrorResponse(400, error_body(400, PROMPT_TOO_LONG, message, param="input"))
+
+
+def refuse_silence() -> NoReturn:
+    """Refuse a text of which the model has made no audio; raises ErrorResponse."""
+    message = "input: the model ended before it had spoken anything: send another text, or another seed."
+    raise ErrorResponse(400, error_body(400, NOTHING_TO_SPEAK, message, param="input"))
