@@ -10,7 +10,7 @@ from typing import Any
 
 from modelhost.engines.media.sentences import sentences_in
 from modelhost.engines.media.starting import LoadedMedia, run
-from modelhost.engines.transformers.devices import device_of, dtype_of
+from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 
