@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelhost import lazy
-from modelhost.models.files.hf_directory import CONFIG
 from modelhost.models.hub.cache import RepositoryCache
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
 from modelhost.models.hub.references import HubReference
+from modelhost.models.hub.repository_files import FORMATS
 
 
 def download(
@@ -25,7 +25,7 @@ def download(
     on_format: OnFormat | None = None,
 ) -> Path:
     """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
-    of one in safetensors its directory.
+    of one in safetensors, or of a pipeline, its directory.
 
     Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` checks the hub
     for a newer commit of its branch.
@@ -47,5 +47,5 @@ def cached_model(reference: HubReference, source: DownloadSource | None = None) 
 
 
 def served_path(files: Sequence[Path]) -> Path:
-    """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
-    return files[0].parent if files[0].name == CONFIG else files[0]
+    """Return what to serve of a model's ``files``: the first, or the directory of a model that is one."""
+    return files[0].parent if files[0].name in FORMATS else files[0]
