@@ -27,6 +27,7 @@ from bench.endless import write_endless
 from bench.engines import bundled, measure_startup, pair
 from bench.figures import Row, Startup
 from bench.first_use import FirstUse, measure_first_use
+from bench.images import ImageCosts, images_checks, images_json, images_table, measure_images
 from bench.larger import write_larger
 from bench.loads import loads
 from bench.mcp_calls import McpCosts, calls_of, mcp_checks, mcp_json, mcp_table, measure_mcp
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costs = _tools(options, log, problems)
     mcp = _mcp(options, log, problems)
     media = _media(options, log, problems)
+    images = _images(options, log, problems)
     kept = _state(options)
     tables = [
         *tables_of(rows),
@@ -91,13 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *([doors_table(doors)] if doors is not None else ()),
         *([mcp_table(mcp)] if mcp is not None else ()),
         *([media_table(media)] if media else ()),
+        *([images_table(images)] if images is not None else ()),
         *([state_table(kept)] if kept else ()),
         *rivals.tables,
     ]
     for table in tables:
         console.print(table)
     others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
-    others += [*doors_checks(doors), *media_checks(media)]
+    others += [*doors_checks(doors), *media_checks(media), *images_checks(images)]
     console.print(targets_of(rows, startups, others))
     notes = (*models_notes(turns), *engine_notes(engines), *doors_notes(doors), *rivals.notes)
     for line in (*startup_lines(startups), *notes_of(rows), *notes, *problems):
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = folder / f"{stem}.json"
     found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
     found |= engines_json(engines) | mcp_json(mcp) | doors_json(doors) | media_json(media) | state_json(kept)
-    found |= rivals.json
+    found |= rivals.json | images_json(images)
     result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
@@ -245,6 +248,16 @@ def _media(options: argparse.Namespace, log: Path, problems: list[str]) -> Seque
     except StartError as error:
         problems.append(f"media: {error}")
         return ()
+
+
+def _images(options: argparse.Namespace, log: Path, problems: list[str]) -> ImageCosts | None:
+    if "media" not in (options.only or ()):
+        return None
+    try:
+        return measure_images(log, pairs=pairs_of(quick=options.quick), quick=options.quick)
+    except StartError as error:
+        problems.append(f"media: {error}")
+        return None
 
 
 def _doors(

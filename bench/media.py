@@ -3,30 +3,26 @@ worker has it, and as a request to the host. One after the other, in turns, with
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import secrets
 import statistics
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 from rich.table import Table
 
+from bench.bare_library import FIRST, PART, THREADS, WHOLE, Ask, Times, in_turns, library, posted
 from bench.sides import StartError, host
 from bench.targets import Check
 from tests.support.sound_weights import wave_head, write_whisper_base
 
 ENVIRONMENT: Final = "MODELHOST_TEST_MEDIA"
 FOLDER: Final = Path(__file__).parents[1] / ".venv-media"
-THREADS: Final = 1
 BYTES_PER_SECOND: Final = 48_000
 """Of samples of 16 bits at 24 kHz."""
 SECONDS_PER_MINUTE: Final = 60
@@ -36,19 +32,10 @@ SENTENCES: Final = (
     "A small boat came into the harbour before the sun went down.",
     "She opened the letter, read it twice, and put it on the table.",
 )
-FIRST: Final = "first audio byte"
-WHOLE: Final = "whole"
 MOST_ADDED_FIRST_SECONDS: Final = 0.015
 MOST_ADDED_PER_MINUTE_SECONDS: Final = 0.1
 """Of audio. The library takes seconds for one."""
 
-PART: Final = """
-import json, sys
-out = sys.stdout.buffer
-def part(data):
-    out.write(len(data).to_bytes(4, "little") + data)
-    out.flush()
-"""
 SPEAK: Final = f"""{PART}
 import numpy as np
 from hibari import Hibari
@@ -72,9 +59,6 @@ for line in sys.stdin:
         part(segment.text.encode())
     part(b"")
 """
-
-Times = dict[str, float]
-Ask = Callable[[], Times]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +116,13 @@ def _speech(python: str, folder: Path, log: Path, pairs: int, sound: Path) -> Me
         "--data-dir",
         str(folder / "a"),
     ]
-    with _library(python, SPEAK, [], log) as ask_library, host(options, log) as side:
+    with library(python, SPEAK, [], log) as ask_library, host(options, log) as side:
         said = b"".join(ask_library({"input": text, "seed": 1})[1])
         sound.write_bytes(wave_head(len(said) * 2) + said * 2)
         body = json.dumps({"input": text, "seed": 1, "response_format": "pcm"}).encode()
 
         def by_host() -> Times:
-            return _posted(side.url, "/v1/audio/speech", body, "application/json")
+            return posted(side.url, "/v1/audio/speech", body, "application/json")[0]
 
         return _measured(
             "speech (hibari)",
@@ -168,11 +152,11 @@ def _transcription(python: str, folder: Path, log: Path, pairs: int, sound: Path
         'Content-Disposition: form-data; name="file"; filename="said.wav"\r\n\r\n'
     ).encode() + data
     body += f"\r\n--{boundary}--\r\n".encode()
-    with _library(python, TRANSCRIBE, [str(model)], log) as ask_library, host(options, log) as side:
+    with library(python, TRANSCRIBE, [str(model)], log) as ask_library, host(options, log) as side:
 
         def by_host() -> Times:
             kind = f"multipart/form-data; boundary={boundary}"
-            return _posted(side.url, "/v1/audio/transcriptions", body, kind)
+            return posted(side.url, "/v1/audio/transcriptions", body, kind)[0]
 
         return _measured(
             "transcription (Whisper base)",
@@ -183,76 +167,9 @@ def _transcription(python: str, folder: Path, log: Path, pairs: int, sound: Path
         )
 
 
-def _measured(name: str, audio_seconds: float, library: Ask, through_host: Ask, pairs: int) -> MediaCost:
-    for ask in (library, through_host):
-        ask()  # the first request of a process pays for what stays
-    taken = [(library(), through_host()) if pair % 2 else (through_host(), library())[::-1] for pair in range(pairs)]
-    here, there = zip(*taken, strict=True)
+def _measured(name: str, audio_seconds: float, by_library: Ask, by_host: Ask, pairs: int) -> MediaCost:
+    here, there = in_turns(by_library, by_host, pairs)
     return MediaCost(name=name, audio_seconds=audio_seconds, library=here, host=there)
-
-
-@contextmanager
-def _library(
-    python: str, program: str, arguments: Sequence[str], log: Path
-) -> Iterator[Callable[[Any], tuple[Times, list[bytes]]]]:
-    """The library in a process; what is yielded has it do one job."""
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [python, "-c", program, str(THREADS), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    def ask(job: Any) -> tuple[Times, list[bytes]]:
-        began = time.perf_counter()
-        stdin.write(json.dumps(job).encode() + b"\n")
-        stdin.flush()
-        parts, first = [], None
-        while part := _part(stdout, log):
-            first = first or time.perf_counter()
-            parts.append(part)
-        ended = time.perf_counter()
-        return {FIRST: (first or ended) - began, WHOLE: ended - began}, parts
-
-    try:
-        _part(stdout, log)  # it is ready
-        yield ask
-    finally:
-        process.kill()
-        process.wait()
-        stdin.close()
-        stdout.close()
-
-
-def _part(stdout: IO[bytes], log: Path) -> bytes:
-    head = stdout.read(4)
-    if len(head) < 4:
-        raise StartError(f"the library's process ended; its log is {log}")
-    return stdout.read(int.from_bytes(head, "little"))
-
-
-def _posted(url: str, path: str, body: bytes, content_type: str) -> Times:
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=600)
-    connection.connect()
-    try:
-        began = time.perf_counter()
-        connection.request("POST", path, body, {"Content-Type": content_type})
-        answer = connection.getresponse()
-        data = answer.read(1)
-        first = time.perf_counter()
-        data += answer.read()
-        ended = time.perf_counter()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise StartError(f"the host answered {answer.status}: {data[:300]!r}")
-    return {FIRST: first - began, WHOLE: ended - began}
 
 
 def pairs_of(*, quick: bool) -> int:

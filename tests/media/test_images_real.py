@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import signal
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import modelhost
 from modelhost.config.settings import Settings
+from modelhost.engines.diffusers.engine import OPTIONS
 from modelhost.models.resolve.resolve import resolve
 from tests.support.eventually import eventually
+from tests.support.hub import Repository, serve_hub
+from tests.support.image_pipelines import KINDS
 from tests.support.raw_http import read_until, send_post
 from tests.support.registries import chat, nano, write_registry
 from tests.support.serving import ServedHost, ServeFailed
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
-MAKER = Path(__file__).with_name("make_pipelines.py")
-ENVIRONMENT = "MODELHOST_TEST_IMAGES"
-"""The environment with the engine for images, which ``make test-images`` makes."""
-KINDS = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux")
+OFFLOADED = Path(__file__).with_name("make_offloaded.py")
 SMALL = {"prompt": "a cat", "size": "64x64", "steps": 4, "seed": 3}
 SIGNATURES = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
-
-
-@pytest.fixture(scope="session")
-def image_python() -> str:
-    """The Python with the engine for images."""
-    folder = os.environ.get(ENVIRONMENT)
-    return str(Path(folder) / "bin" / "python") if folder else pytest.skip("run by `make test-images`")
-
-
-@pytest.fixture(scope="session")
-def pipelines(image_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a pipeline of each kind."""
-    folder = tmp_path_factory.mktemp("pipelines")
-    subprocess.run([image_python, "-W", "ignore", str(MAKER), str(folder), *KINDS], check=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def data_dir(image_python: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data directory with the environment, as ``modelhost engines install diffusers`` leaves it."""
-    folder = tmp_path_factory.mktemp("data")
-    made = folder / "engines" / "diffusers"
-    made.mkdir(parents=True)
-    for each in Path(image_python).parents[1].iterdir():
-        (made / each.name).symlink_to(each)
-    (made / "modelhost-engine.json").unlink(missing_ok=True)
-    (made / "modelhost-engine.json").write_text('{"engine": "diffusers", "version": "0"}')
-    return str(folder)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -73,6 +48,12 @@ def made(host: ServedHost, path: str = GENERATIONS, **fields: Any) -> list[bytes
     answer = host.http.post(path, json={**SMALL, **fields})
     assert answer.status_code == 200, answer.text
     return [base64.b64decode(each["b64_json"]) for each in answer.json()["data"]]
+
+
+def with_sides(png: bytes, side: int) -> bytes:
+    """``png`` with a valid header that says that it has ``side`` x ``side`` pixels."""
+    header = b"IHDR" + side.to_bytes(4, "big") * 2 + png[24:29]
+    return png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
 
 
 def test_the_same_seed_gives_the_same_pixels_and_each_image_has_the_next_seed(painter: ServedHost) -> None:
@@ -142,11 +123,11 @@ def test_a_huge_image_and_a_mask_that_does_not_fit_are_refused(diffusion: Served
     files = {"image": ("a.png", small), "mask": ("b.png", wide)}
     answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files=files)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image")
-    # A PNG of a few bytes whose header says 65,535 x 65,535 pixels.
-    bomb = small[:16] + (65_535).to_bytes(4, "big") * 2 + small[24:]
-    answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files={"image": bomb})
-    assert answer.status_code in (400, 413)
-    assert answer.json()["error"]["code"] in ("invalid_image", "request_too_large")
+    answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files={"image": with_sides(small, 65_535)})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    damaged = small[:16] + (65_535).to_bytes(4, "big") * 2 + small[24:]  # the checksum of its header is wrong
+    answer = diffusion.http.post(EDITS, data={"prompt": "a cat"}, files={"image": damaged})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image")
 
 
 def test_options_of_the_engine_change_the_image(pipelines: Path, data_dir: str, diffusion: ServedHost) -> None:
@@ -163,6 +144,45 @@ def test_options_of_the_engine_change_the_image(pipelines: Path, data_dir: str, 
         with ServedHost(model=model, alias=["painter"], data_dir=data_dir, engine_options=each) as host:
             found += made(host)
     assert len(set(found)) == len(options) + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_computes_in_16_bits_and_decodes_in_tiles(kind: str, pipelines: Path, data_dir: str) -> None:
+    model, images = str(pipelines / kind), set()
+    for options in ({"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "tiling": True}):
+        with ServedHost(model=model, alias=["painter"], data_dir=data_dir, engine_options=options) as host:
+            images |= {*made(host, size="256x256", steps=2)}
+    assert len(images) == 3
+
+
+@pytest.mark.parametrize("wanted", ["", ":fp16"])
+def test_a_pipeline_is_served_from_the_hub(wanted: str, pipelines: Path, data_dir: str, tmp_path: Path) -> None:
+    folder = pipelines / "stable-diffusion"
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    weights = {name: data for name, data in files.items() if name.endswith(".safetensors")}
+    halves = {name.replace(".safetensors", ".fp16.safetensors"): data for name, data in weights.items()}
+    others = {name.replace(".safetensors", ".bin"): data + b"\0" for name, data in weights.items()}
+    with serve_hub(**{"org/painter": Repository(files=files | halves | others)}) as hub:
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path)}
+        model = f"org/painter{wanted}"
+        with ServedHost(model=model, alias=["painter"], data_dir=data_dir, environment=environment) as host:
+            (image,) = made(host)
+    assert image.startswith(SIGNATURES["png"])
+    assert hub.bytes_served == sum(map(len, files.values()))
+
+
+@pytest.mark.parametrize("kind", ["stable-diffusion", "flux"])
+def test_nothing_stays_on_the_gpu_that_was_offloaded(kind: str, pipelines: Path, image_python: str) -> None:
+    """With the CPU in the place of a GPU, below the interface of diffusers."""
+    command = [image_python, "-W", "ignore", str(OFFLOADED), str(pipelines / kind), json.dumps(dict(OPTIONS))]
+    source = str(Path(modelhost.__file__).parents[1])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=True)
+    plain, offloaded = (json.loads(done.stdout)[name] for name in ("none", "model"))
+    assert offloaded["made"]["images"] == offloaded["again"]["images"] == plain["made"]["images"]
+    assert [len(offloaded[name]["images"]) for name in ("made", "partial", "edited", "failed")] == [1, 3, 1, 0]
+    assert offloaded["failed"]["status"] == offloaded["edit_failed"]["status"] == [507]
+    assert (offloaded["cancelled"]["steps"], plain["cancelled"]["steps"]) == (2, 2)  # of four
+    assert {name: each["left"] for name, each in offloaded.items() if each["left"]} == {}
 
 
 @pytest.mark.parametrize(

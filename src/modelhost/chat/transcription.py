@@ -16,14 +16,13 @@ from modelhost.errors import EngineError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
 from modelhost.exchange.requests import ChatRequest, TranscriptionRequest
-from modelhost.exchange.sse import DATA, END_OF_EVENT
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
+from modelhost.workers.answer_events import decoded_events
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
-from modelhost.workers.worker import WorkerAnswer
 
 Segment = Mapping[str, Any]
 """A segment as OpenAI's API has it, with its ``words``."""
@@ -88,7 +87,10 @@ class Transcribing:
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
         async with self._collection().lease(model, on_queued) as worker:
             check_can(worker, "transcription", request)
-            async with worker.send("transcription", payload) as answer, aclosing(_events(answer)) as events:
+            async with (
+                worker.send("transcription", payload) as answer,
+                aclosing(decoded_events(EventBlocks(answer), model=model.name, worker=worker.process.name)) as events,
+            ):
                 info = await anext(events, None)
                 if info is None or info["event"] != "info":
                     raise _no_transcript(model.name, worker.process.name)
@@ -131,14 +133,6 @@ def _job(request: TranscriptionRequest, container: str) -> bytes:
         "vad": request.vad,
     }
     return json_text.encode(fields) + b"\n" + request.file
-
-
-async def _events(answer: WorkerAnswer) -> AsyncGenerator[Mapping[str, Any], None]:
-    blocks = EventBlocks(answer)
-    while block := await blocks.read():
-        for event in block.split(END_OF_EVENT):
-            if event.startswith(DATA):
-                yield json_text.decode(event.removeprefix(DATA))
 
 
 async def _segments(

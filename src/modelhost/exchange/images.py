@@ -1,13 +1,13 @@
-"""What happens while images are made."""
+"""What happens while images are made: the events of workers, which name their kind in the field ``event``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
-class ImageStep(Struct, frozen=True, kw_only=True):
+class ImageStep(Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
     """So many steps of an image are done."""
 
     index: int
@@ -16,29 +16,29 @@ class ImageStep(Struct, frozen=True, kw_only=True):
     steps: int
 
 
-class PartialImage(Struct, frozen=True, kw_only=True):
+class PartialImage(Struct, frozen=True, kw_only=True, tag_field="event", tag="partial"):
     """An image as it looks in the middle of its steps."""
 
     index: int
     """The place among the partial images."""
-    base64: str
+    base64: str = field(name="b64_json")
     """The file in base64, as workers send it and clients get it."""
 
 
-class FinishedImage(Struct, frozen=True, kw_only=True):
+class FinishedImage(Struct, frozen=True, kw_only=True, tag_field="event", tag="image"):
     """A whole image."""
 
     index: int
     seed: int
     """Makes the same image again."""
-    base64: str
+    base64: str = field(name="b64_json")
 
 
-class ImagesDone(Struct, frozen=True, kw_only=True):
+class ImagesDone(Struct, frozen=True, kw_only=True, tag_field="event", tag="done"):
     """All images are there."""
 
 
-class ImagesStarted(Struct, frozen=True, kw_only=True):
+class ImagesStarted(Struct, frozen=True, kw_only=True, tag_field="event", tag="started"):
     """What is being made."""
 
     width: int

@@ -24,10 +24,11 @@ from modelhost.exchange.tasks import COUNT, TASKS, Task
 from modelhost.logs import get_logger
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
+from modelhost.workers.answer_events import decoded, decoded_events
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.private_folder import remove_socket
-from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, EventBlocks, encode_payload
+from modelhost.workers.wire import EventBlocks, encode_payload
 from modelhost.workers.worker import WorkerAnswer, WorkerHandle
 
 log = get_logger(__name__)
@@ -149,23 +150,10 @@ class WorkerClient:
         self, path: str, body: Mapping[str, Any]
     ) -> AsyncIterator[AsyncGenerator[Mapping[str, Any], None]]:
         async with self._answered(path, body) as answer:
-            yield self._events(EventBlocks(answer))
-
-    async def _events(self, blocks: EventBlocks) -> AsyncGenerator[Mapping[str, Any], None]:
-        while block := await blocks.read():
-            for event in block.split(END_OF_EVENT):
-                if event.startswith(DATA) and event != DATA + DONE:
-                    yield self._decoded(event.removeprefix(DATA))
+            yield decoded_events(EventBlocks(answer), model=self.model, worker=self.process.name)
 
     def _decoded(self, data: bytes) -> Any:
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            raise EngineError(
-                f"The engine of {self.model} answered what is not JSON: {data[:200]!r}",
-                model=self.model,
-                worker=self.process.name,
-            ) from None
+        return decoded(data, model=self.model, worker=self.process.name)
 
     @asynccontextmanager
     async def _answered(

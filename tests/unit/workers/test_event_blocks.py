@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelhost.errors import EngineError
+from modelhost.workers.answer_events import decoded_events
 from modelhost.workers.wire import EventBlocks
 
 
@@ -42,3 +47,22 @@ def test_blocks_are_whole_events_however_the_bytes_arrive(payloads: list[bytes],
     blocks = asyncio.run(read_all())
     assert b"".join(blocks) == whole
     assert all(block.endswith(b"\n\n") for block in blocks)
+
+
+async def _events(*pieces: bytes) -> list[Mapping[str, Any]]:
+    events = decoded_events(EventBlocks(_Body(list(pieces))), model="m", worker="m-1")
+    return [event async for event in events]
+
+
+async def test_events_are_decoded_up_to_the_end_marker() -> None:
+    assert await _events(b'data: {"a": 1}\n\n: a comment\n\ndata: {"b', b'": 2}\n\ndata: [DONE]\n\n') == [
+        {"a": 1},
+        {"b": 2},
+    ]
+
+
+@pytest.mark.parametrize(("data", "says"), [(b"{", "not JSON"), (b"[1]", "no JSON object")])
+async def test_an_event_that_is_no_json_object_is_an_error_of_the_engine(data: bytes, says: str) -> None:
+    with pytest.raises(EngineError, match=rf"The engine of m answered what is {says}") as failed:
+        await _events(b'data: {"a": 1}\n\ndata: ' + data + b"\n\n")
+    assert failed.value.source == {"kind": "worker", "model": "m", "worker": "m-1"}

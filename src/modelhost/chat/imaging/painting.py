@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from modelhost import json_text
+from modelhost.chat.media.image_files import image_type
 from modelhost.chat.speech import capable_model
 from modelhost.chat.turn import check_can
 from modelhost.errors import EngineError, InvalidImage
 from modelhost.exchange.caller import NOBODY, Caller
-from modelhost.exchange.images import (
-    FinishedImage,
-    ImageEvent,
-    ImageEvents,
-    ImagesDone,
-    ImagesStarted,
-    ImageStep,
-    PartialImage,
-)
+from modelhost.exchange.images import ImageEvent, ImageEvents, ImagesDone, ImagesStarted
 from modelhost.exchange.requests import ImageRequest
-from modelhost.exchange.sse import DATA, END_OF_EVENT
 from modelhost.exchange.tasks import Task
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.scheduler import OnQueued
+from modelhost.workers.answer_events import decoded_events
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
 from modelhost.workers.worker import Worker, WorkerAnswer
 
-KNOWN: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
-"""The first bytes of PNG, JPEG and WebP: nothing else is given to a decoder."""
+EDITABLE: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
+"""Nothing else is given to a decoder."""
 WorkerEvent = ImagesStarted | ImageEvent | ImagesDone
-EVENTS: Final[Mapping[str, type[WorkerEvent]]] = {
-    "started": ImagesStarted,
-    "progress": ImageStep,
-    "partial": PartialImage,
-    "image": FinishedImage,
-    "done": ImagesDone,
-}
 FAILED: Final = "failed"
 
 
@@ -78,7 +62,7 @@ class Painting:
             ModelhostError: before the first step, or out of the events.
         """
         for name, file in (("image", request.image), ("mask", request.mask)):
-            if file is not None and KNOWN.match(file) is None:
+            if file is not None and image_type(file) not in EDITABLE:
                 raise InvalidImage(f"{name}: it is no PNG, JPEG or WebP.", param=name)
         return self._opened(request, caller, on_queued)
 
@@ -124,11 +108,15 @@ def _job(request: ImageRequest) -> dict[str, Any]:
 
 
 async def _events(worker: Worker, answer: WorkerAnswer) -> AsyncGenerator[WorkerEvent, None]:
-    blocks = EventBlocks(answer)
-    while block := await blocks.read():
-        for event in block.split(END_OF_EVENT):
-            if event.startswith(DATA):
-                yield _read(worker, json_text.decode(event.removeprefix(DATA)))
+    events = decoded_events(EventBlocks(answer), model=worker.model, worker=worker.process.name)
+    async with aclosing(events):
+        async for event in events:
+            if event.get("event") == FAILED:
+                raise worker.refusal(event["status"], event["error"])
+            try:
+                yield msgspec.convert(event, WorkerEvent)
+            except msgspec.ValidationError as error:
+                raise _no_images(worker) from error
 
 
 async def _images(worker: Worker, events: AsyncGenerator[WorkerEvent, None]) -> AsyncGenerator[ImageEvent, None]:
@@ -139,19 +127,6 @@ async def _images(worker: Worker, events: AsyncGenerator[WorkerEvent, None]) -> 
             break
         yield event
     raise _no_images(worker)
-
-
-def _read(worker: Worker, event: Mapping[str, Any]) -> WorkerEvent:
-    kind = str(event.get("event"))
-    if kind == FAILED:
-        raise worker.refusal(event["status"], event["error"])
-    if kind not in EVENTS:
-        raise _no_images(worker)
-    fields = {("base64" if name == "b64_json" else name): value for name, value in event.items() if name != "event"}
-    try:
-        return msgspec.convert(fields, EVENTS[kind])
-    except msgspec.ValidationError as error:
-        raise _no_images(worker) from error
 
 
 def _no_images(worker: Worker) -> EngineError:

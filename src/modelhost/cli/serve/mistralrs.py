@@ -101,7 +101,8 @@ _ARCH: Final = option(
         None,
         "-a",
         "--arch",
-        help="Accepted, without effect: the files of MODEL say it.",
+        help="flux is accepted, without effect: the files of MODEL say it. For flux-offloaded, give "
+        "--engine-option offload=sequential instead.",
         show_default=False,
         rich_help_panel="Model",
     ),
@@ -133,6 +134,6 @@ _form(
 _form(
     "diffusion",
     image_model,
-    [_model_option("A directory with a pipeline for diffusers.", "--model-id"), _ARCH],
+    [_model_option("A directory with a pipeline for diffusers, or a hub id.", "--model-id"), _ARCH],
     "Serve a model that makes images, like mistral.rs's diffusion.",
 )

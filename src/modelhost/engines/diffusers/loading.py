@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from modelhost.engines.diffusers.layout import INDEX, components_of, variant_of
+from modelhost.engines.worker.devices import device_of
 from modelhost.engines.worker.process import announce_progress
 
 IMPORTED: Final = 0.4
 """The share of the start that the imports take: seconds, as loading does."""
 NEEDED: Final = frozenset({"prompt", "height", "width", "num_inference_steps", "generator", "callback_on_step_end"})
 """The parameters of a pipeline that makes images from texts, can be stopped and can be repeated."""
-WITH_VARIANT: Final = re.compile(r"^(?:diffusion_pytorch_model|model)\.(\w+?)(?:-\d+-of-\d+)?\.safetensors$")
-PLAIN: Final = re.compile(r"^(?:diffusion_pytorch_model|model)(?:-\d+-of-\d+)?\.safetensors$")
 
 
 def load_pipeline(config: Mapping[str, Any]) -> Any:
@@ -30,13 +30,13 @@ def load_pipeline(config: Mapping[str, Any]) -> Any:
     announce_progress(IMPORTED)
     torch.set_num_threads(config["threads"])
     path = Path(config["path"])
-    device = _device(config["device"], torch)
+    device = device_of(torch, config["device"])
     if config["offload"] != "none" and device != "cuda":
         raise ValueError('the option "offload" needs a GPU, and there is none here: leave it out')
     pipeline = DiffusionPipeline.from_pretrained(
         str(path),
         torch_dtype=_dtype(config["dtype"], device, torch),
-        variant=variant_of(path),
+        variant=variant_of(_components(path)),
         use_safetensors=True,
         local_files_only=True,
     )
@@ -57,24 +57,10 @@ def load_pipeline(config: Mapping[str, Any]) -> Any:
     return pipeline
 
 
-def variant_of(path: Path) -> str | None:
-    """Return the variant of the weights at ``path``, such as ``fp16``; ``None`` if each component has plain ones."""
-    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-        names = [file.name for file in folder.iterdir()]
-        if any(PLAIN.match(name) for name in names):
-            continue
-        found = next((match[1] for name in names if (match := WITH_VARIANT.match(name))), None)
-        if found is not None:
-            return found
-    return None
-
-
-def _device(wanted: str, torch: Any) -> str:
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _components(path: Path) -> Iterator[list[str]]:
+    """Yield the names of the files of each component, as the index names them."""
+    for name in components_of(json.loads((path / INDEX).read_bytes())):
+        yield [file.name for file in (path / name).iterdir()]
 
 
 def _dtype(wanted: str, device: str, torch: Any) -> Any:

@@ -125,13 +125,14 @@ class Painter:
                     generator=torch.Generator("cpu").manual_seed(seed + index),
                     callback_on_step_end=watch.step,
                 )
-            except Left:
-                pipeline.maybe_free_model_hooks()  # what was offloaded is again, as at the end of a whole image
-                raise
             except (RuntimeError, MemoryError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
                 failed = _failure(error)
                 events.send("failed", status=failed.status, error=failed.body)
                 return
+            finally:
+                # The library offloads again only at the end of a whole image by the pipeline that it was loaded as:
+                # not after an error, and not for those that edit, which share its components.
+                self._pipeline.maybe_free_model_hooks()
             if any(getattr(made, "nsfw_content_detected", None) or ()):
                 withheld = invalid("prompt: the safety checker of the model withheld the image.", param="prompt")
                 events.send("failed", status=withheld.status, error=withheld.body)

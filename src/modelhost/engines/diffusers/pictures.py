@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +14,9 @@ from modelhost.engines.worker.asgi import ErrorResponse, error_body
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 OPAQUE: Final = 255
 
+# Pillow refuses pictures beyond a limit of its own while it reads their header, before their size is known here.
+Image.MAX_IMAGE_PIXELS = None
+
 
 def read_picture(data: bytes, *, param: str, max_pixels: int) -> Image.Image:
     """Return the picture in ``data``, upright; its size is checked before it is decoded.
@@ -23,9 +25,7 @@ def read_picture(data: bytes, *, param: str, max_pixels: int) -> Image.Image:
         ErrorResponse: it is damaged, no PNG, JPEG or WebP, or has more than ``max_pixels``.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = picture.size
         if width * height > max_pixels:
             message = (
@@ -34,7 +34,7 @@ def read_picture(data: bytes, *, param: str, max_pixels: int) -> Image.Image:
             raise ErrorResponse(413, error_body(413, IMAGE_TOO_LARGE, message, param=param))
         picture.load()
         return ImageOps.exif_transpose(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise unusable(param, "it is damaged, or no PNG, JPEG or WebP") from error
 
 

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from modelhost.engines.diffusers.layout import is_pipeline
 from modelhost.engines.environments import TORCH, Recipe, locked
 from modelhost.engines.traits import EngineTraits, GpuSupport, Installation
-
-INDEX: Final = "model_index.json"
-"""The file of a pipeline that names its class and its components."""
-
-
-def is_pipeline(names: frozenset[str]) -> bool:
-    """Whether files of these ``names`` are a pipeline in the layout of diffusers."""
-    return INDEX in names
-
 
 TRAITS: Final = EngineTraits(
     name="diffusers",

@@ -17,8 +17,8 @@ import orjson
 
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
-from modelhost.engines.transformers.devices import device_of, dtype_of
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid, read_json
+from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 PATH: Final = "/v1/embeddings"

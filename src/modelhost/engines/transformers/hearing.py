@@ -13,8 +13,8 @@ from typing import Any, Final
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
 from modelhost.engines.media.transcripts import EVENTS, PATH, event, read_request
-from modelhost.engines.transformers.devices import device_of, dtype_of
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
+from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 WINDOW_SECONDS: Final = 30

@@ -7,8 +7,8 @@ from typing import Any
 
 from modelhost.engines.media.sentences import sentences_in
 from modelhost.engines.media.speaking import Take
-from modelhost.engines.transformers.devices import device_of, dtype_of
 from modelhost.engines.transformers.voices import library_version, named_voices
+from modelhost.engines.worker.devices import device_of, dtype_of
 
 
 class Vits:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelhost.engines.media.refusals import NOTHING_TO_SPEAK, PROMPT_TOO_LONG
-from modelhost.engines.transformers.devices import device_of, dtype_of
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
+from modelhost.engines.worker.devices import device_of, dtype_of
 
 LISTED = 3
 """Missing tensors that a message names."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modelhost.engines.transformers.devices import device_of, dtype_of
+from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})

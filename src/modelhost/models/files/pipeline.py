@@ -5,7 +5,6 @@ https://huggingface.co/docs/diffusers/using-diffusers/loading
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,12 @@ from typing import Any, Final
 
 import orjson
 
+from modelhost.engines.diffusers.layout import INDEX, WITH_WEIGHTS, components_of, variant_of, weights_in
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.directory_needs import CUDA_CONTEXT_BYTES, CUDA_PROCESS_BYTES
 from modelhost.models.files.hf_directory import Weights, read_weights
 from modelhost.models.files.memory_pools import RAM, Bytes
 
-INDEX: Final = "model_index.json"
-PLAIN: Final = re.compile(r"^(?:diffusion_pytorch_model|model)(?:-\d+-of-\d+)?\.safetensors$")
-ANY: Final = re.compile(r"^(?:diffusion_pytorch_model|model)(?:\.\w+)?(?:-\d+-of-\d+)?\.safetensors$")
-WITH_WEIGHTS: Final = ("text_encoder", "unet", "transformer", "vae", "image_encoder", "safety_checker")
 FULL_SIZE_TENSORS: Final = 6
 """Tensors of a picture's full size that decoding holds at the same time, with the channels of the last block."""
 WIDTHS: Final[Mapping[str, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -56,12 +52,13 @@ def read_pipeline(directory: Path) -> Pipeline:
     kind = index.get("_class_name")
     if not isinstance(kind, str):
         raise _invalid(directory / INDEX, "it names no class that diffusers has")
-    files: list[Path] = []
-    for name, value in index.items():
-        if isinstance(value, list) and value and value[0] is not None:
-            if (directory / name / f"{value[0]}.py").is_file():
-                raise _invalid(directory / INDEX, f"the component {name} needs code of its own, which is not run")
-            files.extend(_weights_of(directory, name))
+    components = components_of(index)
+    for name, library in components.items():
+        if (directory / name / f"{library}.py").is_file():
+            raise _invalid(directory / INDEX, f"the component {name} needs code of its own, which is not run")
+    listed = {name: _names_in(directory, name) for name in components}
+    variant = variant_of(listed.values())
+    files = [path for name, names in listed.items() for path in _weights_of(directory / name, names, variant)]
     parts = [read_weights(path) for path in files]
     vae = _json(directory / "vae" / "config.json") if (directory / "vae").is_dir() else {}
     return Pipeline(
@@ -92,16 +89,19 @@ def pipeline_need(pipeline: Pipeline, *, process_bytes: int, options: Mapping[st
     }
 
 
-def _weights_of(directory: Path, name: str) -> list[Path]:
+def _names_in(directory: Path, name: str) -> list[str]:
     folder = directory / name
     if not folder.is_dir():
         raise ModelFileMissing(
             f"{directory}: the component {name} is missing, which {INDEX} names: download the model again",
             path=str(folder),
         )
-    names = sorted(file.name for file in folder.iterdir())
-    found = [each for each in names if PLAIN.match(each)] or [each for each in names if ANY.match(each)]
-    if not found and name.startswith(WITH_WEIGHTS):
+    return [file.name for file in folder.iterdir()]
+
+
+def _weights_of(folder: Path, names: Sequence[str], variant: str | None) -> list[Path]:
+    found = weights_in(names, variant)
+    if not found and folder.name.startswith(WITH_WEIGHTS):
         raise ModelFileMissing(
             f"{folder} holds no weights in safetensors: download the model again, with its *.safetensors",
             path=str(folder),

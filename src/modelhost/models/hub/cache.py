@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from modelhost import lazy
-from modelhost.errors import ConfigError, ModelFileMissing
-from modelhost.models.files.hf_directory import CONFIG
+from modelhost.engines.diffusers.layout import INDEX
+from modelhost.errors import ConfigError, DownloadFailed, ModelFileMissing
 from modelhost.models.files.model_files import part_names, servable_models
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, parse_reference
-from modelhost.models.hub.repository_files import HubFile, choose_files, is_needed
+from modelhost.models.hub.repository_files import FORMATS, HubFile, choose_files, index_of, is_needed
 
 try:
     from huggingface_hub import constants
@@ -72,7 +73,12 @@ class RepositoryCache:
         listing = self._listing(commit) if commit else None
         if commit is None or listing is None:
             return None
-        chosen = [file for file in choose_files(listing, reference) if is_needed(file)]
+        index = index_of(listing, reference)
+        stated = None if index is None else self.folder / "snapshots" / commit / index.name
+        if stated is not None and not stated.is_file():
+            return None
+        read = None if stated is None else read_index(stated, reference)
+        chosen = [file for file in choose_files(listing, reference, read) if is_needed(file)]
         paths = [self.folder / "snapshots" / commit / file.name for file in chosen]
         pairs = zip(paths, chosen, strict=True)
         is_whole = all(path.is_file() and path.stat().st_size == file.size_bytes for path, file in pairs)
@@ -123,6 +129,17 @@ class RepositoryCache:
 
     def _listing_path(self, commit: str) -> Path:
         return self.folder / "modelhost" / f"{commit}.json"
+
+
+def read_index(path: Path, reference: HubReference) -> dict[str, Any]:
+    """Return the index of a pipeline at ``path``; raises DownloadFailed if it is damaged."""
+    try:
+        index = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DownloadFailed(f"{reference.repository}: its {INDEX} is damaged: {error}") from error
+    if not isinstance(index, dict):
+        raise DownloadFailed(f"{reference.repository}: its {INDEX} is damaged: it is no JSON object")
+    return index
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
@@ -243,5 +260,5 @@ def cached_model(reference: HubReference, source: DownloadSource | None = None) 
 
 
 def served_path(files: Sequence[Path]) -> Path:
-    """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
-    return files[0].parent if files[0].name == CONFIG else files[0]
+    """Return what to serve of a model's ``files``: the first, or the directory of a model that is one."""
+    return files[0].parent if files[0].name in FORMATS else files[0]

@@ -32,10 +32,10 @@ from huggingface_hub.utils._http import hf_request_event_hook
 from modelhost.config import network
 from modelhost.config.network import check_network, through
 from modelhost.errors import ConfigError, DownloadFailed
-from modelhost.models.hub.cache import RepositoryCache
+from modelhost.models.hub.cache import RepositoryCache, read_index
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, FileProgress, OnFormat
 from modelhost.models.hub.references import HubReference
-from modelhost.models.hub.repository_files import HubFile, choose_files, format_of
+from modelhost.models.hub.repository_files import HubFile, choose_files, format_of, index_of
 
 MAX_FRUITLESS_ATTEMPTS = 5
 CHUNK_BYTES = 1 << 20
@@ -247,7 +247,8 @@ def download_from_hub(
         if network.is_loopback(endpoint):
             bypass_proxies_for_loopback()
         commit, listing = _list_files(api, reference)
-        chosen = choose_files(listing, reference)
+        index = _index(cache, listing, reference, commit, source)
+        chosen = choose_files(listing, reference, index)
         if on_format is not None:
             on_format(format_of(chosen))
         _require_space(cache, chosen)
@@ -279,6 +280,18 @@ def _list_files(api: HfApi, reference: HubReference) -> tuple[str, list[HubFile]
     if info.sha is None:
         raise DownloadFailed(f"{api.endpoint} does not answer as a model hub: check HF_ENDPOINT")
     return info.sha, [file for file in map(_hub_file, info.siblings or []) if _is_safe(file)]
+
+
+def _index(
+    cache: RepositoryCache, listing: Sequence[HubFile], reference: HubReference, commit: str, source: DownloadSource
+) -> dict[str, Any] | None:
+    """Return what says which files are the model, where there is such a file; it is transferred first."""
+    file = index_of(listing, reference)
+    if file is None:
+        return None
+    endpoint = source.endpoint or constants.ENDPOINT
+    _ensure_blob(cache, file, _url(reference, commit, file, endpoint), source, lambda _: None)
+    return read_index(cache.blob(file), reference)
 
 
 def _similar(api: HfApi, repository: str) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
+from modelhost.engines.diffusers.layout import INDEX as PIPELINE
 from modelhost.errors import DownloadFailed
 from modelhost.models.files import model_files
 from modelhost.models.files.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.files.media_encoder import matching_encoder
+from modelhost.models.hub.pipeline_files import pipeline_names
 from modelhost.models.hub.references import HubReference
 
 PREFERRED = (
@@ -20,8 +22,10 @@ PREFERRED = (
 """Without a requested quantization: the best size for its quality first, then better ones, then smaller and larger."""
 
 
-Format = Literal["gguf", "safetensors"]
+Format = Literal["gguf", "safetensors", "pipeline"]
 
+FORMATS: Final[Mapping[str, Format]] = {CONFIG: "safetensors", PIPELINE: "pipeline"}
+"""The formats of models that are a directory, by the first of their files."""
 WEIGHTS = ".safetensors"
 _DRAFT = re.compile(r"(?:^|[-._/])(?:mtp|nextn|draft|eagle\d*)(?:[-._/]|$)", re.IGNORECASE)
 """In the names of draft models, and of models that contain one."""
@@ -39,15 +43,27 @@ class HubFile:
     blob: str
 
 
-def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[HubFile]:
+def index_of(listing: Sequence[HubFile], reference: HubReference) -> HubFile | None:
+    """Return the file that says which others are the model; ``None`` if their names say so."""
+    if (reference.wanted or "").lower().endswith(".gguf"):
+        return None
+    return next((file for file in listing if file.name == PIPELINE), None)
+
+
+def choose_files(
+    listing: Sequence[HubFile], reference: HubReference, index: Mapping[str, Any] | None = None
+) -> list[HubFile]:
     """Return the files of the model that ``reference`` wants: all parts in order, then its vision encoder, if any.
 
-    Of a model in safetensors that is the directory, ``config.json`` first.
+    Of a model in safetensors that is the directory, ``config.json`` first; of a pipeline, whose ``index`` is the JSON
+    in :func:`index_of`, that one first.
 
     Raises:
         DownloadFailed: nothing matches, several do, or a part is missing.
     """
     by_name = {file.name: file for file in listing}
+    if index is not None:
+        return [by_name[name] for name in pipeline_names(by_name, index, reference)]
     models = model_files.servable_models(list(by_name))
     if reference.wanted == model_files.SAFETENSORS or (reference.wanted or "").endswith(WEIGHTS) or not models:
         return [by_name[name] for name in _directory_files(list(by_name), reference)]
@@ -72,7 +88,7 @@ def _encoder(model: str, names: Sequence[str]) -> list[str]:
 
 def format_of(chosen: Sequence[HubFile]) -> Format:
     """Return the format of a model whose files :func:`choose_files` has chosen."""
-    return "safetensors" if chosen[0].name == CONFIG else "gguf"
+    return FORMATS.get(chosen[0].name, "gguf")
 
 
 def is_needed(file: HubFile) -> bool:

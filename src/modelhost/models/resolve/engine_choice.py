@@ -10,8 +10,10 @@ from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import ENGINES, TRAITS, installed
 from modelhost.engines.base import Engine
+from modelhost.engines.diffusers.layout import INDEX
 from modelhost.engines.traits import ModelFormat
 from modelhost.errors import ConfigError, EngineMissing
+from modelhost.models.hub.repository_files import Format
 from modelhost.models.registry import likely_engine
 from modelhost.models.resolve.locate import Located
 
@@ -46,7 +48,7 @@ def engine_reason(located: Located, settings: Settings) -> str:
     return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
 
 
-def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
+def engine_for_format(model_format: Format, settings: Settings, *, what: str) -> str:
     """Return the engine of the model ``what``, a path or a repository, of which the format is known.
 
     Raises:
@@ -54,12 +56,22 @@ def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: st
         EngineMissing: no engine that does is installed.
     """
     wanted = settings.engine
+    if model_format == "pipeline":
+        return _for_pipeline(settings, what)
     if wanted is not None and model_format not in TRAITS[wanted].formats:
         raise _does_not_read(wanted, model_format, what)
     if model_format == "safetensors":
         return _for_safetensors(settings, what)
     best = installed.default_engine("gguf")
     return best if wanted in (None, best) else _installed(wanted, settings)
+
+
+def _for_pipeline(settings: Settings, what: str) -> str:
+    owner = installed.engine_with_layout([INDEX])
+    assert owner is not None
+    if settings.engine not in (None, owner):
+        raise ConfigError(f"{what} is a pipeline for {owner}: leave engine out", param="engine")
+    return _installed(owner, settings)
 
 
 def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigError:
@@ -73,7 +85,7 @@ def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigE
     )
 
 
-def default_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
+def default_engine_for(model_format: Format, settings: Settings, *, what: str) -> str:
     """Return the engine that would run ``what`` without a request for one; raises EngineMissing if there is none."""
     silent = settings.model_copy(update={"engine": None, "engine_options": {}})
     return engine_for_format(model_format, silent, what=what)

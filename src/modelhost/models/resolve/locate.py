@@ -143,7 +143,15 @@ def _at(path: Path, engine: str | None) -> Located:
     owner = engine_with_layout(file.name for file in path.iterdir())
     if owner is not None and engine in (None, owner):
         return Located(kind="layout", name=path.name, path=path, engine=owner)
-    return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
+    return _located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
+
+
+def downloaded_directory(path: Path) -> Located:
+    """Return the model in the directory at ``path``, as it came from the hub; raises as :func:`locate` does."""
+    owner = engine_with_layout(file.name for file in path.iterdir())
+    if owner is not None:
+        return Located(kind="layout", name=path.name, path=path, engine=owner)
+    return _located_directory(path)
 
 
 def _file(path: Path) -> Located:
@@ -165,10 +173,10 @@ def _directory(path: Path) -> Located:
         raise ModelFileInvalid(
             f"{path} holds {len(models)} models: give one of them: {', '.join(models)}", path=str(path), models=models
         )
-    return located_directory(path)
+    return _located_directory(path)
 
 
-def located_directory(path: Path) -> Located:
+def _located_directory(path: Path) -> Located:
     """Return the model in safetensors in the directory at ``path``; raises as :func:`locate` does."""
     names = {file.name for file in path.iterdir()}
     if is_hf_directory(names):

@@ -42,7 +42,7 @@ from modelhost.models.resolve.companion_files import (
     template_of,
 )
 from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
-from modelhost.models.resolve.locate import Located, locate, located_directory
+from modelhost.models.resolve.locate import Located, downloaded_directory, locate
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
 from modelhost.plurals import counted
@@ -200,7 +200,7 @@ def files_here(settings: Settings) -> Located | None:
 def _downloaded(located: Located, path: Path) -> Located:
     """Return where the model of the hub is that ``located`` names, now that ``path`` holds it."""
     if path.is_dir():
-        return replace(located_directory(path), name=located.name)
+        return replace(downloaded_directory(path), name=located.name)
     return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.engines import ENGINES
 from modelhost.engines.diffusers.engine import OPTIONS
-from modelhost.engines.diffusers.loading import variant_of
+from modelhost.engines.diffusers.layout import variant_of, weights_in
 from modelhost.engines.diffusers.orders import Abilities, abilities_of, check_prompts, checked
 from modelhost.engines.installed import engine_with_layout
 from modelhost.engines.launch import ModelSpec
@@ -177,15 +177,14 @@ def test_prompts_are_counted_and_never_cut() -> None:
         assert (refused.value.body["error"]["type"], refused.value.body["error"]["param"]) == ("prompt_too_long", name)
 
 
-def test_the_variant_of_the_weights_is_found(tmp_path: Path) -> None:
-    for folder, names in {
-        "unet": ["diffusion_pytorch_model.fp16.safetensors"],
-        "vae": ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"],
-        "scheduler": ["scheduler_config.json"],
-    }.items():
-        (tmp_path / folder).mkdir()
-        for name in names:
-            (tmp_path / folder / name).touch()
-    assert variant_of(tmp_path) == "fp16"
-    (tmp_path / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors").touch()
-    assert variant_of(tmp_path) is None
+def test_weights_are_plain_where_each_component_has_such() -> None:
+    plain, half = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"
+    shards = [f"diffusion_pytorch_model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    others = ["config.json", "diffusion_pytorch_model.safetensors.index.json", "model.onnx"]
+    assert variant_of([[half], [plain, half], ["scheduler_config.json"]]) == "fp16"
+    assert variant_of([[half, *shards], [plain], []]) is None
+    assert weights_in([half, *shards, *others]) == shards
+    assert weights_in([plain, half, *others], "fp16") == [half]
+    assert weights_in([plain], "fp16") == [plain]
+    assert weights_in([half]) == [half]
+    assert weights_in(["diffusion_pytorch_model.bin", *others]) == []

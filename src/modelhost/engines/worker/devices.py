@@ -1,4 +1,4 @@
-"""Where a model computes, and in which numbers: what the options of the engine mean on this machine."""
+"""Where a model of PyTorch computes, and in which numbers: what the options of its engine mean on this machine."""
 
 from __future__ import annotations
 
