@@ -44,12 +44,14 @@ from modelhost.engines.llamacpp.options import (
     OPTIONS,
     REFUSED,
     SPINS,
+    allowed_cpus,
     batch_size,
     checked_options,
     gpu_variables,
     gpus_used,
     makes_embeddings,
     micro_batch_size,
+    pinned_cpus,
     split_mode,
 )
 from modelhost.engines.llamacpp.params import FIELD_HANDLERS, accepted
@@ -224,6 +226,7 @@ class LlamaCpp(Engine):
             "context_length": context,
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
+            "pinned_cpus": pinned_cpus(spec, allowed_cpus()),
             "gpu_layers": spec.gpu_layers,
             "kv_cache_type": spec.kv_cache_type,
             "lora": scales_at_load(spec),
