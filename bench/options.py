@@ -38,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--kind", choices=KINDS, action="append", help="of native and settings: only such files")
     arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
     arguments.add_argument(
+        "--turns",
+        type=_count,
+        help="of native: short turns with intervals instead of rounds (default on a busy machine: 30)",
+    )
+    arguments.add_argument(
         "--load", help="only loads, settings, or machines of these (idle, busy), with this text in their name"
     )
     arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
@@ -61,6 +66,12 @@ def _program(text: str) -> Path:
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise argparse.ArgumentTypeError(f"{text} is no program")
     return path
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is no number of turns")
+    return int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.larger import KINDS
 from bench.measure import LoadGenerator
-from bench.rivals.native import SETTINGS, Machine, NativeRow, measure_native
+from bench.rivals.native import SETTINGS, Machine, NativeEffort, NativeRow, measure_native
 from bench.rivals.native_report import native_json, native_notes, native_tables
 from bench.rivals.proxies import CLIENTS, ProxyEffort, ProxyRow, measure_proxies
 from bench.rivals.proxies_report import proxies_json, proxies_notes, proxies_table
@@ -43,8 +43,13 @@ def measured_native(options: argparse.Namespace, log: Path, rounds: int, problem
     machine = Machine.found(options.llama_server)
     problems += machine.problems
     try:
-        settings = [each for each in SETTINGS if (options.load or "") in each]
-        return list(measure_native(rounds, machine, log, kinds=options.kind or KINDS, settings=settings))
+        effort = NativeEffort(
+            rounds=rounds,
+            turns=options.turns,
+            kinds=options.kind or KINDS,
+            settings=[each for each in SETTINGS if (options.load or "") in each],
+        )
+        return list(measure_native(effort, machine, log))
     except StartError as error:
         problems.append(f"native: {error}")
         return []

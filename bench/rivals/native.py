@@ -25,7 +25,8 @@ from bench.engines import bundled
 from bench.larger import KINDS, write_larger
 from bench.rivals import works
 from bench.rivals.profile import Profile, profile
-from bench.rivals.works import CONTEXT, SLOTS, Build, OverHttp, Work, other_work, wait_for_model
+from bench.rivals.turns import measure_turns
+from bench.rivals.works import CONTEXT, SLOTS, Build, OverHttp, Work, wait_for_model
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.launch import ModelSpec
@@ -47,6 +48,8 @@ HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
 START_SECONDS: Final = 60.0
 WORKS: Final = (*works.WORKS, *works.STREAMED)
+TURNS: Final = 30
+"""On a busy machine, where single rounds show nothing."""
 ENOUGH: Final = 0.97
 """The share of the speed of ``llama-server`` below which a profile says where the time goes."""
 
@@ -55,7 +58,7 @@ Start = AbstractContextManager[Build]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeRow:
-    """One build with one file: tokens per second of all clients together, by work that it does, for each round."""
+    """One build with one file: tokens per second of all clients, by work that it does, for each round or turn."""
 
     build: str
     kind: str
@@ -63,11 +66,14 @@ class NativeRow:
     """One of ``SETTINGS``."""
     speeds: Mapping[str, tuple[float, ...]]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
-    """Of works for which it is below ``ENOUGH``; of ``llama-server``, of those for which any other is."""
+    """Of works for which it is below ``ENOUGH``; of ``llama-server``, of those for which any other is. Not of turns."""
+    is_in_turns: bool = False
+    """Whether it was measured as :mod:`bench.rivals.turns` does."""
 
     def speed(self, work: Work) -> float:
-        """The median over the rounds."""
-        return statistics.median(self.speeds[work.name])
+        """The median over the rounds; of turns, all tokens over all seconds."""
+        found = self.speeds[work.name]
+        return statistics.harmonic_mean(found) if self.is_in_turns else statistics.median(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,32 +105,50 @@ class Machine:
         return missing if self.server is not None else [*missing, f"native: {NO_SERVER}"]
 
 
-def measure_native(
-    rounds: int, machine: Machine, log: Path, *, kinds: Sequence[str] = KINDS, settings: Sequence[str] = SETTINGS
-) -> Iterator[NativeRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeEffort:
+    """How often is measured, and what."""
+
+    rounds: int
+    """On an idle machine, unless ``turns`` are given."""
+    turns: int | None = None
+    """Short turns instead, on either machine; ``None``: ``TURNS`` on a busy one."""
+    kinds: Sequence[str] = KINDS
+    settings: Sequence[str] = SETTINGS
+
+
+def measure_native(effort: NativeEffort, machine: Machine, log: Path) -> Iterator[NativeRow]:
     """Yield the rows of each kind of file; what is not there is left out.
 
     Raises:
         StartError: one did not start.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for kind in kinds:
+        for kind in effort.kinds:
             model = write_larger(bundled(None), Path(folder) / f"{kind}.gguf", kind)
-            for which in settings:
+            for which in effort.settings:
                 with ExitStack() as stack:
                     starts = builds(model, machine, log, which)
                     found = {name: stack.enter_context(start) for name, start in starts.items()}
-                    with other_work(is_there=which == BUSY):
-                        yield from _rows(found, kind, which, rounds)
+                    for build in found.values():
+                        build(WORKS[-1])  # what a first time costs is no part of it
+                    turns = effort.turns or (TURNS if which == BUSY else None)
+                    if turns is None:
+                        yield from _rows(found, kind, which, effort.rounds)
+                    else:
+                        yield from _rows_in_turns(found, kind, which, turns)
             model.unlink()
+
+
+def _rows_in_turns(found: Mapping[str, Build], kind: str, settings: str, turns: int) -> Iterator[NativeRow]:
+    for name, speeds in measure_turns(found, turns, is_busy=settings == BUSY).items():
+        yield NativeRow(build=name, kind=kind, settings=settings, speeds=speeds, is_in_turns=True)
 
 
 def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> Sequence[NativeRow]:
     speeds: dict[str, dict[str, list[float]]] = {
         name: {work.name: [] for work in WORKS if _does(name, work)} for name in found
     }
-    for build in found.values():
-        build(WORKS[-1])  # what a first time costs is no part of it
     for _ in range(rounds):
         for work in WORKS:
             for name, build in found.items():

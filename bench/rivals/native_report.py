@@ -9,11 +9,15 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from bench.rivals.native import OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow
+from bench.rivals import turns
+from bench.rivals.native import BUSY, ENOUGH, OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow
+from bench.rivals.turns import CERTAINTY, Comparison, Interval, compare
 from bench.rivals.works import Work
 from modelhost.engines.llamacpp.machine import BUILD_COMMAND
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")
+ENOUGH_WHEN_BUSY: Final = 0.9
+"""The share of the speed of ``llama-server`` that the host is to have on a busy machine."""
 WHAT_HELPS: Final = (
     f"a native build for hosts (minutes of compiling; needs a C++ compiler): {BUILD_COMMAND} --build native"
 )
@@ -22,9 +26,15 @@ WHAT_HELPS: Final = (
 def native_tables(rows: Sequence[NativeRow]) -> list[Table]:
     """Return a table for each of ``SETTINGS``; none where nothing was measured.
 
-    A factor is the speed over that of ``llama-server``.
+    A factor is the speed over that of ``llama-server``. In turns it has an interval, and the geometric mean a verdict.
     """
-    return [_table(which, found) for which in SETTINGS if (found := _of(rows, which))]
+    tables = []
+    for which in SETTINGS:
+        if in_rounds := [row for row in _of(rows, which) if not row.is_in_turns]:
+            tables.append(_table(which, in_rounds))
+        if in_turns := [row for row in _of(rows, which) if row.is_in_turns]:
+            tables.append(_turns_table(which, in_turns))
+    return tables
 
 
 def _of(rows: Sequence[NativeRow], settings: str) -> list[NativeRow]:
@@ -54,6 +64,45 @@ def _cells(row: NativeRow, rows: Sequence[NativeRow], work: Work) -> tuple[str, 
     return f"{speed:,.1f}", factor
 
 
+def _turns_table(settings: str, rows: Sequence[NativeRow]) -> Table:
+    number = len(next(iter(rows[0].speeds.values())))
+    what = f"{number} turns; over {SERVER}, and where {CERTAINTY:.0%} of draws lie"
+    title = f"llama.cpp, 120 million random weights, {settings} (tokens/s of all clients in all turns; {what})"
+    table = Table("file", "work", "build", title=title, title_justify="left")
+    for name in ("tokens/s", "geometric mean of turns", "all turns together", "verdict"):
+        table.add_column(name, justify="right")
+    least = _enough(settings)
+    for kind in dict.fromkeys(row.kind for row in rows):
+        for work in turns.WORKS:
+            table.add_section()
+            for row in (row for row in rows if row.kind == kind):
+                found = _compared(row, rows, work)
+                cells = (
+                    ("", "", "")
+                    if found is None
+                    else (shown(found.mean), shown(found.total), found.mean.verdict(least))
+                )
+                table.add_row(kind, work.name, row.build, f"{row.speed(work):,.1f}", *cells)
+    return table
+
+
+def _enough(settings: str) -> float:
+    return ENOUGH_WHEN_BUSY if settings == BUSY else ENOUGH
+
+
+def _compared(row: NativeRow, rows: Sequence[NativeRow], work: Work) -> Comparison | None:
+    """Return how ``row`` compares with ``llama-server`` among ``rows``; ``None`` if it is that, or there is none."""
+    server = next((each for each in rows if each.build == SERVER and each.kind == row.kind), None)
+    if server is None or row is server:
+        return None
+    return compare(row.speeds[work.name], server.speeds[work.name])
+
+
+def shown(figure: Interval) -> str:
+    """Return a figure with its interval, for people."""
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
 def native_notes(rows: Sequence[NativeRow]) -> list[str]:
     """Return the lowest factors, profiles of what is too slow, the processor's flags, and how a user gets a build."""
     if not rows:
@@ -65,7 +114,8 @@ def native_notes(rows: Sequence[NativeRow]) -> list[str]:
 def _lowest(rows: Sequence[NativeRow]) -> list[str]:
     notes = []
     for settings in SETTINGS:
-        servers = {row.kind: row for row in _of(rows, settings) if row.build == SERVER}
+        # The tables of turns have a verdict on each cell.
+        servers = {row.kind: row for row in _of(rows, settings) if row.build == SERVER and not row.is_in_turns}
         for build in OURS:
             factors = [
                 (row.speed(work) / servers[row.kind].speed(work), row.kind, work.name)

@@ -42,6 +42,7 @@ class Variant:
 VARIANTS: Final = (
     Variant(name=DEFAULT),
     Variant(name="1 thread", settings={"threads": 1}),
+    Variant(name="pin_threads false", options={"pin_threads": False}),
     Variant(name="OpenMP's own spinning", env={"GOMP_SPINCOUNT": "300000"}),
     Variant(name="no spinning", env={"GOMP_SPINCOUNT": "0"}),
     *(Variant(name=f"spinning {times:,} times", env={"GOMP_SPINCOUNT": str(times)}) for times in SPINS),

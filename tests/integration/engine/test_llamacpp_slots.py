@@ -1,9 +1,12 @@
-"""Any number of slots, with any size of a batch, starts the real engine."""
+"""Any number of slots, with any size of a batch, starts the real engine; and so do threads on CPUs of their own."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modelhost.config.settings import Settings
@@ -23,6 +26,23 @@ async def test_a_number_of_slots_that_does_not_divide_the_batch_starts(
     worker = await WorkerProcess.start(resolved.engine.launch(resolved.spec, "key"), model="tiny", timeout_seconds=60)
     await worker.stop()
     assert worker.ready.slots == slots
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pins threads on Linux")
+@pytest.mark.parametrize("is_pinned", [True, False])
+async def test_each_computing_thread_is_kept_on_a_cpu_of_its_own(tmp_path: Path, is_pinned: bool) -> None:
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) == 1:
+        pytest.skip("needs two CPUs")
+    model = write_model(tmp_path / "tiny.gguf", context_length=512)
+    settings = Settings(model=str(model), threads=len(cpus), engine_options={"pin_threads": is_pinned})
+    resolved = resolve(settings)
+    worker = await WorkerProcess.start(resolved.engine.launch(resolved.spec, "key"), model="tiny", timeout_seconds=60)
+    try:
+        threads = [os.sched_getaffinity(thread.id) for thread in psutil.Process(worker.pid).threads()]
+    finally:
+        await worker.stop()
+    assert {cpu for allowed in threads if len(allowed) == 1 for cpu in allowed} == (cpus if is_pinned else set())
 
 
 async def test_the_parameters_of_a_registry_entry_start_the_engine(tmp_path: Path) -> None:

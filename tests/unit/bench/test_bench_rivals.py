@@ -21,7 +21,19 @@ from bench.larger import KINDS, Shape, write_larger
 from bench.options import parser
 from bench.rivals import native, proxies, settings
 from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
-from bench.rivals.native import BUILT, BUSY, DEFAULTS, PYTHON, SAME_THREADS, SERVER, SETTINGS, WHEEL, Machine, NativeRow
+from bench.rivals.native import (
+    BUILT,
+    BUSY,
+    DEFAULTS,
+    PYTHON,
+    SAME_THREADS,
+    SERVER,
+    SETTINGS,
+    WHEEL,
+    Machine,
+    NativeEffort,
+    NativeRow,
+)
 from bench.rivals.native_report import cpu_flags, native_notes, native_tables
 from bench.rivals.profile import HOST as HOST_PROCESS
 from bench.rivals.profile import WORKER, Profile, Share, functions_in, profile
@@ -31,6 +43,8 @@ from bench.rivals.settings import DEFAULT, LOADS, VARIANTS, SettingRow
 from bench.rivals.settings_report import settings_table
 from bench.rivals.works import ANSWERS, CONTEXT, LONG, SHORT, WORKS, Work
 from bench.sides import Side
+
+F16_ONCE = NativeEffort(rounds=1, kinds=["F16"], settings=[SAME_THREADS])
 
 
 def seen(events: int, errors: dict[str, int] | None = None) -> Seen:
@@ -91,7 +105,7 @@ def test_what_does_not_stream_has_no_speed_of_streams(monkeypatch: pytest.Monkey
     machine = Machine(built=None, server=None, has_python=True)
     monkeypatch.setattr(native, "builds", lambda *_: {name: nullcontext(lambda _: 1.0) for name in (WHEEL, PYTHON)})
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
-    rows = list(native.measure_native(1, machine, tmp_path / "log", kinds=["F16"], settings=[SAME_THREADS]))
+    rows = list(native.measure_native(F16_ONCE, machine, tmp_path / "log"))
     assert {
         row.build: set(native.WORKS) - {work for work in native.WORKS if work.name in row.speeds} for row in rows
     } == {
@@ -109,7 +123,7 @@ def test_what_is_too_slow_has_a_profile_beside_that_of_llama_server(
     found = {name: nullcontext(lambda _, name=name: seconds[name]) for name in seconds}
     monkeypatch.setattr(native, "builds", lambda *_: found)
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
-    rows = list(native.measure_native(1, machine, tmp_path / "log", kinds=["F16"], settings=[SAME_THREADS]))
+    rows = list(native.measure_native(F16_ONCE, machine, tmp_path / "log"))
     assert {row.build: set(row.profiles) for row in rows} == {
         WHEEL: {work.name for work in native.WORKS},
         BUILT: set(),
@@ -207,9 +221,10 @@ def test_rows_of_builds_are_tokens_of_all_clients_per_second(monkeypatch: pytest
     machine = Machine(built=None, server=None, has_python=False)
     monkeypatch.setattr(native, "builds", lambda *_: {WHEEL: nullcontext(lambda work: 2.0)})
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
-    rows = list(native.measure_native(2, machine, tmp_path / "log"))
+    idle = [SAME_THREADS, DEFAULTS]
+    rows = list(native.measure_native(NativeEffort(rounds=2, settings=idle), machine, tmp_path / "log"))
     assert set(rows[0].speeds) == {work.name for work in native.WORKS}
-    assert [(row.kind, row.settings) for row in rows] == [(kind, x) for kind in KINDS for x in SETTINGS]
+    assert [(row.kind, row.settings) for row in rows] == [(kind, which) for kind in KINDS for which in idle]
     assert rows[0].speed(ANSWERS) == 4 * ANSWERS.tokens / 2
 
 

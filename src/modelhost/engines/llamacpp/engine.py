@@ -44,6 +44,7 @@ from modelhost.engines.llamacpp.options import (
     REFUSED,
     SPINS,
     ScaledAdapters,
+    allowed_cpus,
     batch_size,
     cache_ram_mib,
     checked_options,
@@ -51,6 +52,7 @@ from modelhost.engines.llamacpp.options import (
     gpus_used,
     makes_embeddings,
     micro_batch_size,
+    pinned_cpus,
     scales_at_load,
     split_mode,
 )
@@ -184,6 +186,7 @@ class LlamaCpp(Engine):
             "context_length": context,
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
+            "pinned_cpus": pinned_cpus(spec, allowed_cpus()),
             "gpu_layers": spec.gpu_layers,
             "kv_cache_type": spec.kv_cache_type,
             "lora": scales_at_load(spec),

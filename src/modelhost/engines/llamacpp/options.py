@@ -1,9 +1,11 @@
-"""The engine options of llama.cpp, and the sizes and GPUs that follow from them."""
+"""The engine options of llama.cpp, and the sizes, CPUs and GPUs that follow from them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from modelhost.engines.adapters import AdapterSelection, with_adapter_label
@@ -85,6 +87,7 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "micro_batch_size": 0,  # tokens computed in one step, which sizes the buffers; 0: up to 512
     "flash_attention": "auto",  # on, off, or auto: if the device supports it
     "threads_batch": 0,  # threads for prompts; 0: as many as for answers
+    "pin_threads": True,  # keep each thread on a CPU of its own where there are as many threads as CPUs (Linux)
     "speculation": "none",  # predict tokens from repetitions: ngram-simple, ngram-mod, ngram-map-k
     "tensor_parallel_size": 1,  # GPUs that share the rows of each layer; 1: see pipeline_parallel_size
     "pipeline_parallel_size": 1,  # GPUs that each hold some of the layers; 1: all GPUs
@@ -102,6 +105,8 @@ On an idle machine the others are usually done within that number, while a threa
 hundreds of times per token. OpenMP's default of 300,000 is no faster there, but keeps a core busy while another program
 occupies the core of the thread that it waits for. Figures: docs/performance.md.
 """
+CPUS_IN_A_MASK: Final = 512
+"""GGML_MAX_N_THREADS of llama.cpp."""
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "flash_attention": ("auto", "on", "off"),
     "speculation": ("none", "ngram-simple", "ngram-mod", "ngram-map-k"),
@@ -154,6 +159,29 @@ def makes_embeddings(spec: ModelSpec) -> bool:
         return True
     decided = EMBEDDINGS[wanted]
     return (spec.vocab_size or 0) <= SMALL_VOCABULARY if decided is None else decided
+
+
+def allowed_cpus() -> frozenset[int]:
+    """Return the numbers of the CPUs that this process and its workers may use; none where threads cannot be pinned."""
+    return frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else frozenset()
+
+
+def pinned_cpus(spec: ModelSpec, allowed: Collection[int]) -> tuple[int, ...]:
+    """Return the CPUs, out of those ``allowed``, to which the threads are to be pinned, one to each; empty: to none.
+
+    Threads are pinned only if each of the CPUs gets one: then none is left to which the system could move a thread with
+    profit. Without that, beside another program, Linux may leave two threads on one CPU and the program on the other,
+    since both CPUs are as busy; each step then takes as long as both threads one after the other, and their spinning.
+    Figures: docs/performance.md. Threads beside GPUs are not pinned: one of them has all the work, and those of several
+    models would meet on the first CPU. Raises as :func:`checked_options`.
+    """
+    options = checked_options(spec)
+    threads = spec.threads or 1
+    uses_gpus = bool(spec.gpus) and spec.gpu_layers != 0
+    is_on_each = {threads, options["threads_batch"] or threads} == {len(allowed)}
+    if not options["pin_threads"] or uses_gpus or threads == 1 or not is_on_each or max(allowed) >= CPUS_IN_A_MASK:
+        return ()
+    return tuple(sorted(allowed))
 
 
 def gpu_variables(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:

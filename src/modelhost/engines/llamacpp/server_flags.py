@@ -183,6 +183,10 @@ def _caches(config: dict[str, Any]) -> Iterator[FlagRequirement]:
 def _speed(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequirement]:
     yield _essential("--threads", str(config["threads"]))
     yield _essential("--threads-batch", str(prompt_threads(config)))
+    if config["pinned_cpus"]:
+        mask = f"{sum(1 << cpu for cpu in config['pinned_cpus']):x}"
+        for of in ("", "-batch"):  # strict: one CPU of the mask for each thread
+            yield FlagRequirement(alternatives=((f"--cpu-mask{of}", mask, f"--cpu-strict{of}", "1"),))
     yield _attention(config["flash_attention"], program)
     yield from _layers(config["gpu_layers"], program)
     if config["split_mode"] != "layer":  # which is the default; a build without GPUs warns about the flag

@@ -166,6 +166,10 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
 def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = prompt_threads(config)
+    if config["pinned_cpus"]:
+        for each in (params.cpuparams, params.cpuparams_batch):
+            each.cpumask = [cpu in config["pinned_cpus"] for cpu in range(len(each.cpumask))]
+            each.mask_valid = each.strict_cpu = True  # strict: one CPU of the mask for each thread
     kind = FLASH_ATTENTION[config["flash_attention"]]
     params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
     _set_gpus(params, config)

@@ -238,7 +238,7 @@ def download(
     on_format: OnFormat | None = None,
 ) -> Path:
     """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
-    of one in safetensors its directory.
+    of one in safetensors, or of a pipeline, its directory.
 
     Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` checks the hub
     for a newer commit of its branch.

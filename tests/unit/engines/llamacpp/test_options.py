@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelhost.engines.launch import ModelSpec
+from modelhost.engines.llamacpp import engine
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.options import MICRO_BATCH, micro_batch_size
+from modelhost.engines.llamacpp.options import MICRO_BATCH, micro_batch_size, pinned_cpus
 from modelhost.errors import ConfigError
 
 BIG_VOCABULARY = 150_000  # such a model makes no embeddings
@@ -62,3 +64,31 @@ def test_a_step_is_no_larger_than_the_batch(options: dict[str, Any], size: int) 
 def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise() -> None:
     assert LlamaCpp().launch(spec(), "key").env["GOMP_SPINCOUNT"] == "3000"
     assert LlamaCpp().launch(spec(env={"GOMP_SPINCOUNT": "5"}), "key").env["GOMP_SPINCOUNT"] == "5"
+
+
+def test_threads_are_pinned_where_each_cpu_gets_one() -> None:
+    assert pinned_cpus(replace(spec(), threads=3), {9, 2, 4}) == (2, 4, 9)
+    assert pinned_cpus(replace(spec(threads_batch=3), threads=3, gpus=(0,), gpu_layers=0), {0, 1, 2}) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "allowed"),
+    [
+        ({"threads": 1}, {}, {0}),  # nothing waits for it
+        ({"threads": None}, {}, {0}),
+        ({"threads": 2}, {}, {0, 1, 2}),  # the system can move them
+        ({"threads": 2}, {}, set()),  # a system without affinity
+        ({"threads": 2}, {"threads_batch": 1}, {0, 1}),
+        ({"threads": 2}, {"pin_threads": False}, {0, 1}),
+        ({"threads": 2, "gpus": (0,)}, {}, {0, 1}),
+        ({"threads": 2}, {}, {0, 512}),  # llama.cpp knows 512 CPUs
+    ],
+)
+def test_threads_are_not_pinned(changes: dict[str, Any], options: dict[str, Any], allowed: set[int]) -> None:
+    assert pinned_cpus(replace(spec(**options), **changes), allowed) == ()
+
+
+def test_the_worker_learns_to_which_cpus_its_threads_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "allowed_cpus", lambda: frozenset({3, 5}))
+    assert LlamaCpp().launch(replace(spec(), threads=2), "key").config["pinned_cpus"] == (3, 5)
+    assert LlamaCpp().launch(replace(spec(), threads=1), "key").config["pinned_cpus"] == ()

@@ -9,6 +9,7 @@ import pytest
 
 from modelhost.engines.adapters import Adapter
 from modelhost.engines.launch import ModelSpec
+from modelhost.engines.llamacpp import engine
 from modelhost.engines.llamacpp.config import tasks_of
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.program import ServerProgram, flags_in
@@ -54,6 +55,19 @@ def test_what_every_version_gets(age: str) -> None:
         assert part in line
     assert "secret" not in line
     assert "--embeddings" not in line
+
+
+@pytest.mark.parametrize("age", ["new", "old"])
+def test_each_thread_is_kept_on_a_cpu_of_its_own_for_prompts_and_answers(
+    age: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "allowed_cpus", lambda: frozenset({0, 5}))
+    mask = "--cpu-mask 21 --cpu-strict 1 --cpu-mask-batch 21 --cpu-strict-batch 1 "
+    assert mask in words(started(age))
+    assert "--cpu-" not in words(started(age, threads=1))
+    without = started(age, without="--cpu-mask")
+    assert "--cpu-mask" in without.lacks
+    assert "--cpu-mask " not in words(without)
 
 
 def test_a_new_one_gets_all_that_the_library_gets() -> None:
