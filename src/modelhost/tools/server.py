@@ -31,7 +31,7 @@ from modelhost.tools.failures import (
     reason_of,
 )
 from modelhost.tools.server_tool import ServerTool, server_tools
-from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
+from modelhost.tools.status import ServerReport, ServerState, ToolProblemReport
 from modelhost.tools.stdio import LineBuffer
 
 log = get_logger(__name__)
@@ -63,7 +63,7 @@ class ToolServer:
         self._sampler = sampler
         self._on_change = on_change
         self._all_tools: tuple[ServerTool, ...] = ()
-        self._problems: tuple[ToolProblem, ...] = ()
+        self._problems: tuple[ToolProblemReport, ...] = ()
         self._places = asyncio.Semaphore(entry.max_concurrent_calls)
         self._stderr = LineBuffer(lambda line: log.debug("mcp_server_log", server=entry.name, line=line))
         self._connection: Connection | None = None
@@ -211,17 +211,17 @@ class ToolServer:
         why = f": it {self.last_error}" if self.last_error and self.state is ServerState.FAILED else ""
         return f'the MCP server "{self.name}" is {self.state}{why}'
 
-    def status(self) -> ServerStatus:
+    def status(self) -> ServerReport:
         connection = self._connection
         info = connection.client.server_info if connection is not None else None
         transport = self.entry.transport
         theirs = connection.client.instructions if connection is not None else None
-        return ServerStatus(
+        return ServerReport(
             name=self.name,
             state=self.state,
             transport=_kind(transport),
             tools=len(self.tools),
-            tool_problems=tuple(each for each in self._problems if self.entry.allows(each.tool)),
+            tool_problems=[each for each in self._problems if self.entry.allows(each.tool)],
             protocol_version=connection.client.protocol_version if connection is not None else None,
             server_name=info.name if info is not None else None,
             server_version=info.version if info is not None else None,
@@ -237,7 +237,7 @@ class ToolServer:
             latency_last_seconds=self._latencies[-1] if self._latencies else None,
             connect_seconds=self._connect_seconds,
             ready_since=self._ready_since,
-            stderr=tuple(self._stderr.tail(STDERR_LINES)),
+            stderr=self._stderr.tail(STDERR_LINES),
         )
 
     # The owner.
@@ -368,13 +368,13 @@ class ToolServer:
 
     # Tools and state.
 
-    def _update_tools(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
+    def _update_tools(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblemReport, ...]) -> None:
         self._all_tools, problems = server_tools(self.name, {tool.name: tool for tool in tools}.values())
         self._note_problems((*malformed, *problems))
         self.has_listed = True
         self._offer()
 
-    def _note_problems(self, problems: tuple[ToolProblem, ...]) -> None:
+    def _note_problems(self, problems: tuple[ToolProblemReport, ...]) -> None:
         for each in problems:
             if each not in self._problems:
                 log.warning(
