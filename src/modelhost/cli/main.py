@@ -19,8 +19,8 @@ from modelhost.version import __version__
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve.command",
-    "ask": "talk.ask",
-    "chat": "talk.chat",
+    "ask": "talk.chat:ask_app",
+    "chat": "talk.chat:chat_app",
     "speak": "talk.media:speak_app",
     "transcribe": "talk.media:transcribe_app",
     "image": "talk.media:image_app",
