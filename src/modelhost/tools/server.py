@@ -17,19 +17,11 @@ import mcp_types as types
 
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
+from modelhost.tools import failures
 from modelhost.tools.callbacks import CallAttempt, InFlightCalls, Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
-from modelhost.tools.failures import (
-    ConnectionLostError,
-    StartupWait,
-    after_failure,
-    connect_timeout,
-    is_hopeless,
-    loggable_reason,
-    reason_of,
-)
 from modelhost.tools.server_tool import ServerTool, server_tools
 from modelhost.tools.status import ServerReport, ServerState, ToolProblemReport
 from modelhost.tools.stdio import LineBuffer
@@ -57,7 +49,7 @@ class ToolServer:
         self.has_listed = False
         self.state = ServerState.DISABLED
         self.last_error: str | None = None
-        self.startup_wait: StartupWait | None = None
+        self.startup_wait: failures.StartupWait | None = None
         """Of requests for the first connection since the latest start."""
         self._reported: tuple[ServerState, str | None] = (self.state, None)
         self._sampler = sampler
@@ -98,7 +90,7 @@ class ToolServer:
         if self._owner is not None:
             return
         self._is_stopping = self._wants_restart = False
-        self.startup_wait = StartupWait(self.entry.connect_timeout_seconds)
+        self.startup_wait = failures.StartupWait(self.entry.connect_timeout_seconds)
         self._set_state(ServerState.CONNECTING)
         # In a context of its own: the server outlives the request that starts it.
         self._owner = asyncio.create_task(self._run_owner(), name=f"mcp server {self.name}", context=Context())
@@ -173,7 +165,7 @@ class ToolServer:
         connection = await self.connection()
         try:
             await connection.check_health()
-        except ConnectionLostError as error:
+        except failures.ConnectionLostError as error:
             connection.lose(str(error))
             raise ToolServerUnavailable(f'the MCP server "{self.name}" {error}', server=self.name) from error
 
@@ -243,27 +235,27 @@ class ToolServer:
     # The owner.
 
     async def _run_owner(self) -> None:
-        failures = 0
+        in_a_row = 0
         while not self._is_stopping:
             if self._wants_restart:
-                failures = 0
+                in_a_row = 0
             self._wants_restart = False
             self._wakeup.clear()
             error = await self._connect_and_serve()
             if self._is_stopping or self._wants_restart or error is None:
                 continue
-            retry = after_failure(
-                failures,
+            retry = failures.after_failure(
+                in_a_row,
                 time.monotonic() - self._ready_at if self._ready_at is not None else 0.0,
                 is_remote=isinstance(self.entry.transport, HttpTransport),
-                is_hopeless=is_hopeless(error),
+                is_hopeless=failures.is_hopeless(error),
             )
-            failures = retry.failures
+            in_a_row = retry.failures
             self._set_state(ServerState.FAILED if retry.has_failed else ServerState.RESTARTING)
             log.warning(
                 "mcp_server_lost",
                 server=self.name,
-                reason=loggable_reason(error),
+                reason=failures.loggable_reason(error),
                 state=str(self.state),
                 again_after_seconds=retry.after_seconds,
             )
@@ -307,7 +299,7 @@ class ToolServer:
             self._scope = None
         was_left = self._is_stopping or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
-            error = connect_timeout(self.entry)
+            error = failures.connect_timeout(self.entry)
         if error is not None and not self._is_stopping:
             error = _cause(error, connection)
             self.last_error = self._explain(error)
@@ -346,7 +338,7 @@ class ToolServer:
             if self._is_stopping or self._wants_restart:
                 return
             if connection.lost_reason is not None:
-                raise ConnectionLostError(connection.lost_reason)
+                raise failures.ConnectionLostError(connection.lost_reason)
             if connection.has_new_tools:
                 tools = await connection.tools()
                 self._update_tools(tools, connection.malformed)
@@ -362,9 +354,9 @@ class ToolServer:
     def _explain(self, cause: Exception) -> str:
         """Return what happened, with the last line that a process wrote: it is often the best explanation."""
         last = next((line for line in reversed(self._stderr.tail()) if line.strip()), None)
-        if last is None or not isinstance(self.entry.transport, StdioTransport) or is_hopeless(cause):
-            return reason_of(cause)
-        return f"{reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
+        if last is None or not isinstance(self.entry.transport, StdioTransport) or failures.is_hopeless(cause):
+            return failures.reason_of(cause)
+        return f"{failures.reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
 
     # Tools and state.
 
@@ -405,11 +397,11 @@ class ToolServer:
 
 def _cause(error: Exception, connection: Connection) -> Exception:
     """Return the cause of ``error``: the SDK says only that the connection was closed or refused."""
-    if is_hopeless(error):
+    if failures.is_hopeless(error):
         return error
     if connection.lost_reason not in (None, STOPPED_BY_US):
-        return ConnectionLostError(connection.lost_reason)
-    return ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
+        return failures.ConnectionLostError(connection.lost_reason)
+    return failures.ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
 
 
 def _kind(transport: StdioTransport | HttpTransport | None) -> Literal["stdio", "http", "sse"] | None:
