@@ -216,11 +216,7 @@ def converse(client: BlockingClient, params: Mapping[str, Any], *, system: str |
         _use_line_editing()
         console.note(f"talking with {params['model']}; /help lists the commands, Ctrl-D ends")
     LineChat(
-        client,
-        Conversation(system=system),
-        params=params,
-        read_line=_read_line,
-        person=TerminalUser.at_terminal(),
+        client, Conversation(system=system), params=params, read_line=_read_line, person=TerminalUser.at_terminal()
     ).run()
 
 
@@ -253,11 +249,7 @@ def ask(
     options: TalkOptions,
     question: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="QUESTION",
-            help="The question; `-` is replaced by piped input.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="QUESTION", help="The question; `-` is replaced by piped input.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the complete chat completion as JSON.")] = False,
 ) -> None:
