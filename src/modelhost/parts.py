@@ -20,7 +20,7 @@ from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.monitor.efficiency import Efficiency
-from modelhost.monitor.engine_reports import EngineMeters
+from modelhost.monitor.engine_meters import EngineMeters
 from modelhost.tracing.wanted import WantedTraces, wanted_traces
 from modelhost.workers.gpu_stats import energy_joules
 from modelhost.workers.process import ProgressCallback

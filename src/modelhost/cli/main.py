@@ -19,8 +19,8 @@ from modelhost.version import __version__
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve.command",
-    "ask": "talk.ask",
-    "chat": "talk.chat",
+    "ask": "talk.chat:ask_app",
+    "chat": "talk.chat:chat_app",
     "speak": "talk.media:speak_app",
     "transcribe": "talk.media:transcribe_app",
     "image": "talk.media:image_app",
@@ -29,8 +29,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "models.commands",
     "engines": "engines.commands",
     "tools": "tools.commands",
-    "sessions": "state.sessions",
-    "state": "state.states",
+    "sessions": "state:sessions_app",
+    "state": "state:state_app",
     "audit": "monitor:audit_app",
     "stats": "monitor:stats_app",
     "gpus": "monitor:gpus_app",

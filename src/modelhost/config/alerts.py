@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from modelhost.config.value_types import is_http_url
 
 Severity = Literal["info", "warning", "critical"]
 Comparison = Literal[">", ">=", "<", "<="]
@@ -267,12 +268,7 @@ def _reason(detail: Any) -> str:
 
 
 def _webhook(url: SecretStr) -> SecretStr:
-    try:
-        parts = urlsplit(url.get_secret_value())
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url:
+    if not is_http_url(url.get_secret_value()):
         raise PydanticCustomError("webhook", "expected a URL such as https://alerts.example/hook")
     return url
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from modelhost.config import environment
+from modelhost.config.value_types import has_host
 from modelhost.errors import ConfigError
 
 SOCKS_SCHEMES: Final = frozenset({"socks5", "socks5h"})
@@ -35,15 +36,6 @@ class Proxy:
     @property
     def scheme(self) -> str:
         return urlsplit(self.url).scheme.lower()
-
-    @property
-    def is_address(self) -> bool:
-        """Whether it has a host, and a valid port if any."""
-        parts = urlsplit(self.url)
-        try:
-            return bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            return False
 
     def __str__(self) -> str:
         return f"{self.url} ({self.variable})"
@@ -82,7 +74,7 @@ def check_network(url: str) -> None:
     require_certificates()
     proxies, is_here = getproxies(), is_loopback(url)
     for proxy in (_proxy(kind, proxies[kind]) for kind in PROXY_KINDS if proxies.get(kind)):
-        if not proxy.is_address:  # the libraries parse it even where they do not use it
+        if not has_host(proxy.url):  # the libraries parse it even where they do not use it
             raise ConfigError(f"{proxy.variable}: {proxy.url} is no address: name a proxy as http://there:3128")
         if is_here:
             continue

@@ -14,7 +14,7 @@ HIGHEST_TEMPERATURE: Final = 100
 """The limit of every API; engines may have lower ones."""
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -22,7 +22,7 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
 """Larger numbers are parsed as floats."""
 Piece = Annotated[str, Field(min_length=1)]
 Pieces = Annotated[list[Piece], Field(max_length=16)]
-Stop = Annotated[Pieces, BeforeValidator(_as_list, json_schema_input_type=Piece | Pieces)]
+Stop = Annotated[Pieces, BeforeValidator(as_list, json_schema_input_type=Piece | Pieces)]
 
 
 class RequestDefaults(BaseModel):

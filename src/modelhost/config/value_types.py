@@ -137,14 +137,22 @@ def url_path(text: str) -> str:
     return text
 
 
+def has_host(url: str) -> bool:
+    """Whether ``url`` has a host, and a valid port if any."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def is_http_url(text: str) -> bool:
+    return has_host(text) and urlsplit(text).scheme in {"http", "https"}
+
+
 def http_url(text: str) -> str:
     """Return ``text`` if it is a URL for HTTP without a query; raises as :func:`host_name`."""
-    try:
-        parts = urlsplit(text)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or parts.query or parts.fragment:
+    if not is_http_url(text) or urlsplit(text).query or urlsplit(text).fragment:
         raise PydanticCustomError("http_url", "expected a URL such as http://127.0.0.1:4318")
     return text
 
@@ -155,12 +163,7 @@ def host_name(text: str) -> str:
     Raises:
         PydanticCustomError: it is not; the message ends a sentence.
     """
-    try:
-        parts = urlsplit(f"//{text}")
-        is_host = bool(parts.hostname) and parts.netloc == text and "@" not in text and parts.port != 0
-    except ValueError:
-        is_host = False
-    if not is_host:
+    if not has_host(f"//{text}") or urlsplit(f"//{text}").netloc != text or "@" in text:
         raise PydanticCustomError("host_name", "expected a host such as files.example.org or 10.1.2.3:9000")
     return text
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from modelhost.errors import DatabaseUnavailable, ModelhostError, ToolServerUnavailable, WorkerStartFailed
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.status import ModelStatus, State
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import ServerReport, ServerState
 from modelhost.workers.remote.servers import RemoteServers
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ async def _mcp_servers(host: Host) -> Checks:
     return {status.name: check for status, check in zip(statuses, checks, strict=True)}
 
 
-async def _mcp_server(host: Host, status: ServerStatus) -> Check:
+async def _mcp_server(host: Host, status: ServerReport) -> Check:
     details = {"state": status.state.value}
     match status.state:
         case ServerState.READY:

@@ -123,11 +123,7 @@ class McpHttp:
         """``stopping`` ends endless streams, and then the servers."""
         self._build = build
         self._serve = partial(
-            _Served,
-            max_body_bytes=max_body_bytes,
-            stopping=stopping,
-            extension=extension,
-            max_sessions=max_sessions,
+            _Served, max_body_bytes=max_body_bytes, stopping=stopping, extension=extension, max_sessions=max_sessions
         )
         self._servers: dict[FaceName, _Served] = {}
 

@@ -15,20 +15,11 @@ from modelhost.background import cancel_and_wait, log_failures
 from modelhost.config.value_types import MetricLevel
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
+from modelhost.monitor import history
 from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
 from modelhost.monitor.engine_reports import EngineReport
-from modelhost.monitor.history import (
-    HistoryRows,
-    HistoryStore,
-    RollUps,
-    Span,
-    StoredFrame,
-    frames_of,
-    level_for,
-    levels_of,
-)
 from modelhost.monitor.measure import RequestMeasure, RunningTurn
-from modelhost.monitor.windows import EVERYTHING, Point, Selection, Window, WindowParts, point_step
+from modelhost.monitor.windows import EVERYTHING, Selection, Window, WindowParts, point_step
 
 T = TypeVar("T")
 
@@ -64,7 +55,7 @@ class RecentAnswers:
             del self._making[key]
 
 
-__all__ = ["Monitor", "Point", "Window", "levels_of"]
+levels_of = history.levels_of
 
 log = get_logger(__name__)
 
@@ -91,7 +82,7 @@ class Monitor:
 
     def __init__(
         self,
-        store: HistoryStore,
+        store: history.HistoryStore,
         levels: Sequence[MetricLevel],
         *,
         source: str,
@@ -110,7 +101,7 @@ class Monitor:
         self._work: dict[str, _Work] = {}
         self._turns: dict[RunningTurn, None] = {}
         self._has_turns = asyncio.Event()
-        self._roll_ups = RollUps(levels, source)
+        self._roll_ups = history.RollUps(levels, source)
         self._is_found = False
         """Whether it is known what an earlier process has left to be merged."""
         self._recorded = asyncio.Event()
@@ -276,7 +267,7 @@ class Monitor:
         self._count_running()
         span, parts = self._begin(seconds, points, only)
         async with self._using:
-            stored = await self._store.read(lambda rows: list(frames_of(rows, self.levels, span, source)))
+            stored = await self._store.read(lambda rows: list(history.frames_of(rows, self.levels, span, source)))
             over = self._unwritten(span, parts) if source in (None, self._source) else ()
             return await asyncio.to_thread(_window_of, parts, stored, over, end=span.now, seconds=seconds)
 
@@ -287,19 +278,19 @@ class Monitor:
         over = self._unwritten(span, parts)
         return await asyncio.to_thread(_window_of, parts, (), over, end=span.now, seconds=seconds)
 
-    def _begin(self, seconds: int, points: int, only: Selection) -> tuple[Span, WindowParts]:
+    def _begin(self, seconds: int, points: int, only: Selection) -> tuple[history.Span, WindowParts]:
         now = self._clock()
         # A window ends with the present interval, which is not over, and begins with a whole one.
         step_seconds = self.levels[0].step
         end = int(now) // step_seconds * step_seconds + step_seconds
         start = int(now - seconds) // step_seconds * step_seconds
-        place = level_for(self.levels, seconds, points)
+        place = history.level_for(self.levels, seconds, points)
         step = point_step(seconds, points, self.levels[place].step) if points else None
-        return Span(start=start, end=end, place=place, now=now), WindowParts(
+        return history.Span(start=start, end=end, place=place, now=now), WindowParts(
             start, step, only, points_start=end - seconds
         )
 
-    def _unwritten(self, span: Span, parts: WindowParts) -> Sequence[tuple[int, Frame]]:
+    def _unwritten(self, span: history.Span, parts: WindowParts) -> Sequence[tuple[int, Frame]]:
         """Return the frames whose interval is over; that of the present one, which changes, is merged at once."""
         present = span.end - self.levels[0].step
         if present in self._frames:
@@ -336,7 +327,7 @@ class Monitor:
                 del self._frames[start]
 
     def _write(
-        self, rows: HistoryRows, frames: dict[int, Frame], now: float, *, purges: bool
+        self, rows: history.HistoryRows, frames: dict[int, Frame], now: float, *, purges: bool
     ) -> tuple[frozenset[int], ...]:
         if not self._is_found:
             self._roll_ups.find(rows)
@@ -344,7 +335,7 @@ class Monitor:
         packed = rows.apart(lambda: {start: pack(frame) for start, frame in frames.items()})
         rows.put(
             [
-                StoredFrame(step=step, start=start, source=self._source, writer=self._writer, content=content)
+                history.StoredFrame(step=step, start=start, source=self._source, writer=self._writer, content=content)
                 for start, content in packed.items()
             ]
         )

@@ -11,7 +11,7 @@ from pydantic import Field
 from modelhost.errors import McpServerNotFound, ToolCallFailed, ToolError, ToolServerUnavailable
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.tools import OfServer, ServerName
-from modelhost.tools.status import ServerState
+from modelhost.tools.status import PromptCard, ResourceCard, ResourceText, ServerState
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -35,19 +35,6 @@ class PromptParameters(Parameters):
     arguments: dict[str, str] = Field(default_factory=dict, description="The arguments of the prompt.")
 
 
-class ResourceCard(Result):
-    """One resource, or a family of them."""
-
-    server: str
-    uri: str = Field(description="The URI; for a family of resources, a template with parameters in braces.")
-    name: str
-    title: str | None
-    description: str | None
-    media_type: str | None
-    size: int | None = Field(description="The size in bytes, if the server reports it.")
-    is_template: bool
-
-
 class ResourceList(Result):
     """The resources of one server, or of all that are ready."""
 
@@ -56,38 +43,11 @@ class ResourceList(Result):
     errors: dict[str, str] = Field(description="Why servers are left out, by server.")
 
 
-class ResourceText(Result):
-    """What a resource holds: text, or bytes in base64."""
-
-    uri: str
-    media_type: str | None
-    text: str | None
-    blob: str | None
-
-
 class ResourceContents(Result):
     """All that was found at the address of a resource."""
 
     server: str
     contents: list[ResourceText]
-
-
-class PromptField(Result):
-    """An argument of a prompt."""
-
-    name: str
-    description: str | None
-    is_required: bool
-
-
-class PromptCard(Result):
-    """One prompt."""
-
-    server: str
-    name: str
-    title: str | None
-    description: str | None
-    arguments: list[PromptField]
 
 
 class PromptList(Result):
@@ -110,19 +70,18 @@ class FilledPrompt(Result):
 async def _list_resources(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ResourceList:
     hub = host.tools
     found, errors = await _of_servers(hub, parameters.server, host.readings.resources)
-    return ResourceList(data=[ResourceCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
+    return ResourceList(data=found, errors=errors)
 
 
 async def _read_resource(host: Host, parameters: ResourceParameters, _on_progress: OnProgress) -> ResourceContents:
-    found = await host.readings.resource(parameters.server, parameters.uri)
-    contents = [ResourceText.model_validate(each, from_attributes=True) for each in found]
-    return ResourceContents(server=parameters.server, contents=contents)
+    contents = await host.readings.resource(parameters.server, parameters.uri)
+    return ResourceContents(server=parameters.server, contents=list(contents))
 
 
 async def _list_prompts(host: Host, parameters: OfServer, _on_progress: OnProgress) -> PromptList:
     hub = host.tools
     found, errors = await _of_servers(hub, parameters.server, host.readings.prompts)
-    return PromptList(data=[PromptCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
+    return PromptList(data=found, errors=errors)
 
 
 async def _get_prompt(host: Host, parameters: PromptParameters, _on_progress: OnProgress) -> FilledPrompt:

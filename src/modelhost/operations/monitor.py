@@ -273,17 +273,7 @@ async def _alerts(host: Host, parameters: AlertParameters, _on_progress: OnProgr
 
 
 def _reports(alerts: Iterable[Alert]) -> list[AlertReport]:
-    return [_report(alert) for alert in alerts]
-
-
-def _report(alert: Alert) -> AlertReport:
-    times = {name: _time(getattr(alert, name)) for name in ("started_at", "fired_at", "resolved_at")}
-    others = {name: getattr(alert, name) for name in AlertReport.model_fields if name not in times}
-    return AlertReport.model_validate({**others, **times})
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return [AlertReport.model_validate(alert, from_attributes=True) for alert in alerts]
 
 
 _EXAMPLE: Final[dict[str, Any]] = {

@@ -72,7 +72,7 @@ def ignore_progress(_progress: Progress) -> None:
 
 
 P = TypeVar("P", bound=Parameters)
-R = TypeVar("R", bound=Result)
+R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, 
 from modelhost.tools.callbacks import ApprovalRequest, CallContext, ElicitationAnswer
 from modelhost.tools.entry import Approval
 from modelhost.tools.outcome import FailureCode
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import ServerReport, ServerState
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -33,41 +33,6 @@ class OneServer(Parameters):
     """An MCP server."""
 
     name: ServerName
-
-
-class ToolProblemReport(Result):
-    """What is wrong with one tool of an MCP server."""
-
-    tool: str = Field(description="The tool's name on the server, or its place in the list if it has none.")
-    location: str = Field(description="A JSON pointer into the server's description of the tool.")
-    message: str
-    is_offered: bool = Field(description="Whether models receive the tool anyway.")
-
-
-class ServerReport(Result):
-    """One MCP server."""
-
-    name: str
-    state: ServerState = Field(description="disabled, connecting, ready, restarting, failed or stopped.")
-    transport: Literal["stdio", "http", "sse"] | None
-    tools: int = Field(description="Number of tools that the server offers.")
-    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out or changed, with the reason.")
-    protocol_version: str | None = Field(description="The negotiated version of MCP.")
-    server_name: str | None = Field(description="The server's name and version.")
-    server_version: str | None
-    instructions: str | None = Field(description="Instructions for its use, from the server or from `mcp.json`.")
-    restarts: int = Field(description="Number of reconnections.")
-    last_error: str | None = Field(description="Why the last connection ended or failed.")
-    why_disabled: str | None = Field(description="Why the server is disabled.")
-    pid: int | None
-    in_flight: int = Field(description="Calls at work.")
-    calls: int = Field(description="Answered calls.")
-    failed_calls: int = Field(description="Failed calls.")
-    latency_p50_seconds: float | None = Field(description="Median duration of the last calls.")
-    latency_last_seconds: float | None
-    connect_seconds: float | None = Field(description="Time from the start to the list of tools.")
-    ready_since: float | None = Field(description="Seconds since 1970.")
-    stderr: list[str] = Field(description="The last lines of the server's log.")
 
 
 class ServerList(Result):
@@ -84,14 +49,10 @@ class ServerList(Result):
 async def _list_servers(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> ServerList:
     toolbox = host.toolbox
     return ServerList(
-        data=[_report(status) for status in host.tools.statuses()],
+        data=list(host.tools.statuses()),
         config=None if toolbox.path is None else str(toolbox.path),
         config_error=toolbox.file_error,
     )
-
-
-def _report(status: ServerStatus) -> ServerReport:
-    return ServerReport.model_validate(status, from_attributes=True)
 
 
 _EXAMPLE: Final = {
@@ -156,7 +117,7 @@ def _on_one_server(
 
     async def work(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
         await change(host.tools, parameters.name)
-        return _report(host.tools.status(parameters.name))
+        return host.tools.status(parameters.name)
 
     return Operation(
         name=f"{command}-tool-server",

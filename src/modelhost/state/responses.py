@@ -31,7 +31,8 @@ OnLost = Callable[[], None]
 class ResponseStore:
     """The responses in the database, each one the ``owner``'s who made it: others do not see it.
 
-    Every method raises :class:`DatabaseUnavailable` if the database cannot be used.
+    Every method raises :class:`DatabaseUnavailable` if the database cannot be used; ``get``, ``input_items`` and
+    ``delete`` raise :class:`ResponseNotFound` if there is none, or it is somebody else's.
     """
 
     def __init__(self, database: LazyDatabase, retention: Retention) -> None:
@@ -93,11 +94,7 @@ class ResponseStore:
         self._held.pop(response_id, None)
 
     async def get(self, response_id: str, owner: str) -> stored.StoredResponse:
-        """Return the response. One whose host is gone is incomplete from now on.
-
-        Raises:
-            ResponseNotFound: there is none, or it is somebody else's.
-        """
+        """Return the response. One whose host is gone is incomplete from now on."""
         found = await self._read(response_id, owner)
         if found is not None and self._is_lost(found):
             await self._end_lost(found)
@@ -129,11 +126,7 @@ class ResponseStore:
         return (*before, *(item for each in chain for item in each.items))
 
     async def input_items(self, response_id: str, owner: str) -> tuple[stored.Item, ...]:
-        """Return the items that the response answers, the oldest first, as far as they are still stored.
-
-        Raises:
-            ResponseNotFound: there is none, or it is somebody else's.
-        """
+        """Return the items that the response answers, the oldest first, as far as they are still stored."""
         await self.get(response_id, owner)
         chain, before = await self._chain(response_id, owner)
         items = [item for each in chain[:-1] for item in each.items]
@@ -157,11 +150,7 @@ class ResponseStore:
         return await self._database.write(lambda rows: rows.responses.end(response_id, status, reason=reason))
 
     async def delete(self, response_id: str, owner: str) -> None:
-        """Delete the response; its host stops making it.
-
-        Raises:
-            ResponseNotFound: there is none, or it is somebody else's.
-        """
+        """Delete the response; its host stops making it."""
         await self.get(response_id, owner)
         await self._database.write(lambda rows: rows.responses.delete(response_id, owner))
 

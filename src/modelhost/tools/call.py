@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from modelhost import json_text
 from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.arguments import read_arguments
+from modelhost.tools.call_spans import approval_span, note_decision
 from modelhost.tools.callbacks import ApprovalRequest, CallAttempt, CallContext, stricter, verdict
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
@@ -24,64 +24,6 @@ from modelhost.tools.content import images_of, sounds_of, text_of
 from modelhost.tools.failures import innermost
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.repair import UNREADABLE
-from modelhost.tracing import spans
-from modelhost.tracing.spans import MaybeSpan, Span, Value
-
-if TYPE_CHECKING:
-    from modelhost.tools.catalogue import OfferedTool
-
-TOOL: Final = "gen_ai.tool.name"
-SERVER: Final = "modelhost.mcp.server"
-APPROVAL: Final = "modelhost.approval"
-DECISIONS: Final[Mapping[bool | None, str]] = {True: "approved", False: "denied", None: "unanswered"}
-DEFERRED: Final = "deferred"
-"""The call is left to another request, which brings the decision."""
-
-
-def call_span(offered: OfferedTool, arguments: Mapping[str, Any] | str, call_id: str | None) -> MaybeSpan:
-    """Return the span of a call, to be entered."""
-    if (tracer := spans.tracer()) is None:
-        return spans.OFF
-    attributes: dict[str, Value] = {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.type": "extension",
-        TOOL: offered.name,
-        SERVER: offered.server,
-    }
-    if call_id is not None:
-        attributes["gen_ai.tool.call.id"] = call_id
-    if tracer.records_content:
-        given = arguments if isinstance(arguments, str) else json_text.encode(arguments).decode()
-        attributes["gen_ai.tool.call.arguments"] = given
-    return tracer.span(f"execute_tool {offered.name}", attributes)
-
-
-def note_outcome(span: Span | None, outcome: ToolOutcome) -> None:
-    if span is None:
-        return
-    if outcome.is_error:
-        span.fail(outcome.code or "tool_failed")
-    if (tracer := spans.tracer()) is not None and tracer.records_content:
-        span.set({"gen_ai.tool.call.result": outcome.text})
-
-
-def approval_span(offered: OfferedTool) -> MaybeSpan:
-    """Return the span of the wait for an approval, to be entered."""
-    if (tracer := spans.tracer()) is None:
-        return spans.OFF
-    return tracer.span(f"approval {offered.name}", {TOOL: offered.name, SERVER: offered.server})
-
-
-def note_decision(span: Span | None, is_approved: bool | None) -> None:
-    if span is not None:
-        span.set({APPROVAL: DECISIONS[is_approved]})
-
-
-def decided(name: str, decision: str) -> None:
-    """Record an approval that another request decides, or has decided."""
-    if (tracer := spans.tracer()) is not None:
-        tracer.past(f"approval {name}", {TOOL: name, APPROVAL: decision})
-
 
 log = get_logger(__name__)
 

@@ -25,7 +25,7 @@ from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.failures import ConnectionLostError
 from modelhost.tools.remote import ObservingHttpClient, Streams, reached
 from modelhost.tools.repair import repaired
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 from modelhost.tools.stdio import LineBuffer, started
 from modelhost.version import __version__
 
@@ -51,7 +51,7 @@ class Connection:
         self._http: ObservingHttpClient | None = None
         self._lists: dict[str, tuple[Any, ...]] = {}
         self.lost_reason: str | None = None
-        self.malformed: tuple[ToolProblem, ...] = ()
+        self.malformed: tuple[ToolProblemReport, ...] = ()
         """Tools that were left out of the last listing."""
         self.has_new_tools = False
         """Whether the server announced new tools; its owner then lists them again."""
@@ -221,7 +221,7 @@ class Connection:
         if self._client is not None and isinstance(message, types.JSONRPCResponse):
             message.result = repaired(message.result, self._client.protocol_version, self._note_malformed)
 
-    def _note_malformed(self, problem: ToolProblem) -> None:
+    def _note_malformed(self, problem: ToolProblemReport) -> None:
         self.malformed = (*self.malformed, problem)
 
     def complete_handshake(self, client: Client) -> None:

@@ -11,6 +11,7 @@ import orjson
 
 from modelhost import json_text
 from modelhost.tools.outcome import ToolImage, ToolSound
+from modelhost.tools.status import PromptCard, PromptField, ResourceCard, ResourceText
 
 
 def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str:
@@ -70,46 +71,6 @@ def _bytes_of(base64: str) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceInfo:
-    """A resource, or a template if ``is_template``: then ``uri`` has parameters in braces."""
-
-    server: str
-    uri: str
-    name: str
-    title: str | None
-    description: str | None
-    media_type: str | None
-    size: int | None = None
-    is_template: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceContent:
-    """The contents of a resource: text, or bytes in base64."""
-
-    uri: str
-    media_type: str | None
-    text: str | None = field(repr=False)
-    blob: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptArgument:
-    name: str
-    description: str | None
-    is_required: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptInfo:
-    server: str
-    name: str
-    title: str | None
-    description: str | None
-    arguments: tuple[PromptArgument, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A prompt with its arguments filled in; ``messages`` have the form of a chat request."""
 
@@ -117,8 +78,8 @@ class Prompt:
     messages: tuple[Mapping[str, Any], ...] = field(repr=False)
 
 
-def resource_info(server: str, found: types.Resource) -> ResourceInfo:
-    return ResourceInfo(
+def resource_info(server: str, found: types.Resource) -> ResourceCard:
+    return ResourceCard(
         server=server,
         uri=str(found.uri),
         name=found.name,
@@ -126,24 +87,26 @@ def resource_info(server: str, found: types.Resource) -> ResourceInfo:
         description=found.description,
         media_type=found.mime_type,
         size=found.size,
+        is_template=False,
     )
 
 
-def template_info(server: str, found: types.ResourceTemplate) -> ResourceInfo:
-    return ResourceInfo(
+def template_info(server: str, found: types.ResourceTemplate) -> ResourceCard:
+    return ResourceCard(
         server=server,
         uri=found.uri_template,
         name=found.name,
         title=found.title,
         description=found.description,
         media_type=found.mime_type,
+        size=None,
         is_template=True,
     )
 
 
-def resource_contents(found: types.ReadResourceResult) -> tuple[ResourceContent, ...]:
+def resource_contents(found: types.ReadResourceResult) -> tuple[ResourceText, ...]:
     return tuple(
-        ResourceContent(
+        ResourceText(
             uri=str(each.uri),
             media_type=each.mime_type,
             text=each.text if isinstance(each, types.TextResourceContents) else None,
@@ -153,12 +116,12 @@ def resource_contents(found: types.ReadResourceResult) -> tuple[ResourceContent,
     )
 
 
-def prompt_info(server: str, found: types.Prompt) -> PromptInfo:
-    arguments = tuple(
-        PromptArgument(name=each.name, description=each.description, is_required=bool(each.required))
+def prompt_info(server: str, found: types.Prompt) -> PromptCard:
+    arguments = [
+        PromptField(name=each.name, description=each.description, is_required=bool(each.required))
         for each in found.arguments or ()
-    )
-    return PromptInfo(
+    ]
+    return PromptCard(
         server=server, name=found.name, title=found.title, description=found.description, arguments=arguments
     )
 

@@ -14,7 +14,8 @@ from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.monitor import measure
-from modelhost.tools.call import call_span, call_tool, failed, needs_approval, note_outcome
+from modelhost.tools.call import call_tool, failed, needs_approval
+from modelhost.tools.call_spans import call_span, note_outcome
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
 from modelhost.tools.catalogue import Catalogue, CatalogueEntry, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
@@ -23,7 +24,7 @@ from modelhost.tools.names import ALL, ALL_OF_SERVER, Selection
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
 from modelhost.tools.reading import ResourceReader
 from modelhost.tools.server import ToolServer
-from modelhost.tools.status import MissingServer, ServerState, ServerStatus, ToolEvent
+from modelhost.tools.status import MissingServer, ServerReport, ServerState, ToolEvent
 
 log = get_logger(__name__)
 
@@ -131,10 +132,10 @@ class ToolHub:
 
     # The servers.
 
-    def status(self, name: str) -> ServerStatus:
+    def status(self, name: str) -> ServerReport:
         return self._server(name).status()
 
-    def statuses(self) -> tuple[ServerStatus, ...]:
+    def statuses(self) -> tuple[ServerReport, ...]:
         """Return the status of all servers, in the order of the configuration."""
         return tuple(server.status() for server in self._servers.values())
 

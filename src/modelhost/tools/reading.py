@@ -14,6 +14,7 @@ from modelhost.tools import content
 from modelhost.tools.connection import Connection
 from modelhost.tools.failures import ConnectionLostError, reason_of
 from modelhost.tools.server import ToolServer
+from modelhost.tools.status import PromptCard, ResourceCard, ResourceText
 
 Read = TypeVar("Read")
 
@@ -30,24 +31,24 @@ class ResourceReader:
     def __init__(self, find: Callable[[str], ToolServer]) -> None:
         self._find = find
 
-    async def resources(self, server: str) -> tuple[content.ResourceInfo, ...]:
+    async def resources(self, server: str) -> tuple[ResourceCard, ...]:
         """Return the resources of a server, then its resource templates."""
 
-        async def read(connection: Connection) -> tuple[content.ResourceInfo, ...]:
+        async def read(connection: Connection) -> tuple[ResourceCard, ...]:
             found = [content.resource_info(server, each) for each in await connection.resources()]
             found += [content.template_info(server, each) for each in await connection.resource_templates()]
             return tuple(found)
 
         return await self._read(server, read)
 
-    async def resource(self, server: str, uri: str) -> tuple[content.ResourceContent, ...]:
-        async def read(connection: Connection) -> tuple[content.ResourceContent, ...]:
+    async def resource(self, server: str, uri: str) -> tuple[ResourceText, ...]:
+        async def read(connection: Connection) -> tuple[ResourceText, ...]:
             return content.resource_contents(await connection.client.read_resource(uri))
 
         return await self._read(server, read)
 
-    async def prompts(self, server: str) -> tuple[content.PromptInfo, ...]:
-        async def read(connection: Connection) -> tuple[content.PromptInfo, ...]:
+    async def prompts(self, server: str) -> tuple[PromptCard, ...]:
+        async def read(connection: Connection) -> tuple[PromptCard, ...]:
             return tuple(content.prompt_info(server, each) for each in await connection.prompts())
 
         return await self._read(server, read)

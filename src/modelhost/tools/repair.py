@@ -22,7 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from modelhost import json_text
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 
 BLOCK: Final[TypeAdapter[types.ContentBlock]] = TypeAdapter(types.ContentBlock)
 UNREADABLE: Final = "the answer is not JSON"
@@ -87,7 +87,7 @@ def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list
     return [types.JSONRPCError(jsonrpc="2.0", id=each, error=error) for each in dict.fromkeys(found)]
 
 
-def repaired(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
+def repaired(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblemReport], None]) -> dict[str, Any]:
     """Return a valid ``result`` in this version of the protocol; ``on_problem`` gets the tools that are left out.
 
     Only listings of tools have a list ``tools``, and only results of tools have contents.
@@ -99,7 +99,7 @@ def repaired(result: dict[str, Any], version: str, on_problem: Callable[[ToolPro
     return result
 
 
-def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
+def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblemReport], None]) -> dict[str, Any]:
     if not list(_faults(result, version)):
         return result
     kept = []
@@ -113,7 +113,7 @@ def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolPro
         name = tool.get("name") if isinstance(tool, Mapping) else None
         name = name if isinstance(name, str) and name else f"tool {number}"
         location = "".join(["#", *(f"/{part}" for part in path)])
-        on_problem(ToolProblem(tool=name, location=location, message=message, is_offered=False))
+        on_problem(ToolProblemReport(tool=name, location=location, message=message, is_offered=False))
     return {**result, "tools": kept}
 
 

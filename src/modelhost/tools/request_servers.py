@@ -21,7 +21,7 @@ from modelhost.tools.catalogue import OfferedTool
 from modelhost.tools.entry import HttpTransport, ServerEntry, kind_at
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.outcome import ToolOutcome
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import ServerReport, ServerState
 
 MOST: Final = 10
 """Servers in one request."""
@@ -84,7 +84,7 @@ async def _check_address(server: RemoteMcpServer, guard: Guard) -> None:
         raise FetchRefused(f"{server.param}: this is not a URL.", param=server.param) from None
 
 
-def _check_ready(status: ServerStatus, server: RemoteMcpServer) -> None:
+def _check_ready(status: ServerReport, server: RemoteMcpServer) -> None:
     if status.state is not ServerState.READY:
         why = status.last_error or "did not become ready"
         message = f'{server.param}: the MCP server "{server.name}" {why.rstrip(".")}.'

@@ -17,21 +17,13 @@ import mcp_types as types
 
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
+from modelhost.tools import failures
 from modelhost.tools.callbacks import CallAttempt, InFlightCalls, Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
-from modelhost.tools.failures import (
-    ConnectionLostError,
-    StartupWait,
-    after_failure,
-    connect_timeout,
-    is_hopeless,
-    loggable_reason,
-    reason_of,
-)
 from modelhost.tools.server_tool import ServerTool, server_tools
-from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
+from modelhost.tools.status import ServerReport, ServerState, ToolProblemReport
 from modelhost.tools.stdio import LineBuffer
 
 log = get_logger(__name__)
@@ -57,13 +49,13 @@ class ToolServer:
         self.has_listed = False
         self.state = ServerState.DISABLED
         self.last_error: str | None = None
-        self.startup_wait: StartupWait | None = None
+        self.startup_wait: failures.StartupWait | None = None
         """Of requests for the first connection since the latest start."""
         self._reported: tuple[ServerState, str | None] = (self.state, None)
         self._sampler = sampler
         self._on_change = on_change
         self._all_tools: tuple[ServerTool, ...] = ()
-        self._problems: tuple[ToolProblem, ...] = ()
+        self._problems: tuple[ToolProblemReport, ...] = ()
         self._places = asyncio.Semaphore(entry.max_concurrent_calls)
         self._stderr = LineBuffer(lambda line: log.debug("mcp_server_log", server=entry.name, line=line))
         self._connection: Connection | None = None
@@ -98,7 +90,7 @@ class ToolServer:
         if self._owner is not None:
             return
         self._is_stopping = self._wants_restart = False
-        self.startup_wait = StartupWait(self.entry.connect_timeout_seconds)
+        self.startup_wait = failures.StartupWait(self.entry.connect_timeout_seconds)
         self._set_state(ServerState.CONNECTING)
         # In a context of its own: the server outlives the request that starts it.
         self._owner = asyncio.create_task(self._run_owner(), name=f"mcp server {self.name}", context=Context())
@@ -173,7 +165,7 @@ class ToolServer:
         connection = await self.connection()
         try:
             await connection.check_health()
-        except ConnectionLostError as error:
+        except failures.ConnectionLostError as error:
             connection.lose(str(error))
             raise ToolServerUnavailable(f'the MCP server "{self.name}" {error}', server=self.name) from error
 
@@ -211,17 +203,17 @@ class ToolServer:
         why = f": it {self.last_error}" if self.last_error and self.state is ServerState.FAILED else ""
         return f'the MCP server "{self.name}" is {self.state}{why}'
 
-    def status(self) -> ServerStatus:
+    def status(self) -> ServerReport:
         connection = self._connection
         info = connection.client.server_info if connection is not None else None
         transport = self.entry.transport
         theirs = connection.client.instructions if connection is not None else None
-        return ServerStatus(
+        return ServerReport(
             name=self.name,
             state=self.state,
             transport=_kind(transport),
             tools=len(self.tools),
-            tool_problems=tuple(each for each in self._problems if self.entry.allows(each.tool)),
+            tool_problems=[each for each in self._problems if self.entry.allows(each.tool)],
             protocol_version=connection.client.protocol_version if connection is not None else None,
             server_name=info.name if info is not None else None,
             server_version=info.version if info is not None else None,
@@ -237,33 +229,33 @@ class ToolServer:
             latency_last_seconds=self._latencies[-1] if self._latencies else None,
             connect_seconds=self._connect_seconds,
             ready_since=self._ready_since,
-            stderr=tuple(self._stderr.tail(STDERR_LINES)),
+            stderr=self._stderr.tail(STDERR_LINES),
         )
 
     # The owner.
 
     async def _run_owner(self) -> None:
-        failures = 0
+        in_a_row = 0
         while not self._is_stopping:
             if self._wants_restart:
-                failures = 0
+                in_a_row = 0
             self._wants_restart = False
             self._wakeup.clear()
             error = await self._connect_and_serve()
             if self._is_stopping or self._wants_restart or error is None:
                 continue
-            retry = after_failure(
-                failures,
+            retry = failures.after_failure(
+                in_a_row,
                 time.monotonic() - self._ready_at if self._ready_at is not None else 0.0,
                 is_remote=isinstance(self.entry.transport, HttpTransport),
-                is_hopeless=is_hopeless(error),
+                is_hopeless=failures.is_hopeless(error),
             )
-            failures = retry.failures
+            in_a_row = retry.failures
             self._set_state(ServerState.FAILED if retry.has_failed else ServerState.RESTARTING)
             log.warning(
                 "mcp_server_lost",
                 server=self.name,
-                reason=loggable_reason(error),
+                reason=failures.loggable_reason(error),
                 state=str(self.state),
                 again_after_seconds=retry.after_seconds,
             )
@@ -307,7 +299,7 @@ class ToolServer:
             self._scope = None
         was_left = self._is_stopping or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
-            error = connect_timeout(self.entry)
+            error = failures.connect_timeout(self.entry)
         if error is not None and not self._is_stopping:
             error = _cause(error, connection)
             self.last_error = self._explain(error)
@@ -346,7 +338,7 @@ class ToolServer:
             if self._is_stopping or self._wants_restart:
                 return
             if connection.lost_reason is not None:
-                raise ConnectionLostError(connection.lost_reason)
+                raise failures.ConnectionLostError(connection.lost_reason)
             if connection.has_new_tools:
                 tools = await connection.tools()
                 self._update_tools(tools, connection.malformed)
@@ -362,19 +354,19 @@ class ToolServer:
     def _explain(self, cause: Exception) -> str:
         """Return what happened, with the last line that a process wrote: it is often the best explanation."""
         last = next((line for line in reversed(self._stderr.tail()) if line.strip()), None)
-        if last is None or not isinstance(self.entry.transport, StdioTransport) or is_hopeless(cause):
-            return reason_of(cause)
-        return f"{reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
+        if last is None or not isinstance(self.entry.transport, StdioTransport) or failures.is_hopeless(cause):
+            return failures.reason_of(cause)
+        return f"{failures.reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
 
     # Tools and state.
 
-    def _update_tools(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
+    def _update_tools(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblemReport, ...]) -> None:
         self._all_tools, problems = server_tools(self.name, {tool.name: tool for tool in tools}.values())
         self._note_problems((*malformed, *problems))
         self.has_listed = True
         self._offer()
 
-    def _note_problems(self, problems: tuple[ToolProblem, ...]) -> None:
+    def _note_problems(self, problems: tuple[ToolProblemReport, ...]) -> None:
         for each in problems:
             if each not in self._problems:
                 log.warning(
@@ -405,11 +397,11 @@ class ToolServer:
 
 def _cause(error: Exception, connection: Connection) -> Exception:
     """Return the cause of ``error``: the SDK says only that the connection was closed or refused."""
-    if is_hopeless(error):
+    if failures.is_hopeless(error):
         return error
     if connection.lost_reason not in (None, STOPPED_BY_US):
-        return ConnectionLostError(connection.lost_reason)
-    return ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
+        return failures.ConnectionLostError(connection.lost_reason)
+    return failures.ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
 
 
 def _kind(transport: StdioTransport | HttpTransport | None) -> Literal["stdio", "http", "sse"] | None:

@@ -12,7 +12,7 @@ from modelhost.engines.schemas.limits import check_size
 from modelhost.engines.schemas.plain import plain_parameters
 from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.tools.arguments import ArgumentCheck
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 
 TASK_SUPPORT: Final = "#/execution/taskSupport"
 
@@ -31,13 +31,15 @@ class ServerTool:
     check: ArgumentCheck
 
 
-def server_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[ServerTool, ...], tuple[ToolProblem, ...]]:
+def server_tools(
+    server: str, tools: Iterable[types.Tool]
+) -> tuple[tuple[ServerTool, ...], tuple[ToolProblemReport, ...]]:
     """Return the tools of ``server`` whose schemas can be used, and the problems of its tools."""
     known, problems = [], []
     for tool in tools:
         if _needs_task(tool):
             why = "it runs as a task only, which the host cannot begin"
-            problems.append(ToolProblem(tool=tool.name, location=TASK_SUPPORT, message=why, is_offered=False))
+            problems.append(ToolProblemReport(tool=tool.name, location=TASK_SUPPORT, message=why, is_offered=False))
             continue
         try:
             check_size(tool.input_schema)
@@ -52,9 +54,9 @@ def server_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[Server
     return tuple(known), tuple(problems)
 
 
-def _problem(tool: types.Tool, pointer: str, message: str, *, is_offered: bool) -> ToolProblem:
+def _problem(tool: types.Tool, pointer: str, message: str, *, is_offered: bool) -> ToolProblemReport:
     location = f"#/inputSchema{pointer.removeprefix('#')}"
-    return ToolProblem(tool=tool.name, location=location, message=message, is_offered=is_offered)
+    return ToolProblemReport(tool=tool.name, location=location, message=message, is_offered=is_offered)
 
 
 def _needs_task(tool: types.Tool) -> bool:

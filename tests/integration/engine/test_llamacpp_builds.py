@@ -265,7 +265,7 @@ def test_a_build_that_is_slower_than_the_wheel_is_used_only_where_it_is_named(
 
     better = BetterBuild(engine="llama.cpp", build="native", reason="", gain="", command="")
     monkeypatch.setattr("modelhost.cli.engines.installation.check_build", slower)
-    monkeypatch.setattr("modelhost.cli.engines.installation.better_build", lambda _: better)
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.better_build", lambda _: better)
     data = tmp_path / "data"
     assert _install(data) == 1  # the first attempt of the stand-in ends
     assert _install(data) == 0
@@ -287,7 +287,7 @@ def test_a_build_that_is_slower_than_the_wheel_is_used_only_where_it_is_named(
 def test_the_wheel_is_the_best_for_a_processor_without_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelhost.cli.engines.installation.better_build", lambda _: None)
+    monkeypatch.setattr("modelhost.engines.llamacpp.machine.better_build", lambda _: None)
     assert _install(tmp_path / "data") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "The wheel that came with modelhost is the best build for this machine" in said

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 from tests.support.mcp_peers import hub_of, stub
 from tests.support.nano_engine import Engine, running
 from tests.support.serving import ServedHost
@@ -119,7 +119,7 @@ async def test_a_reference_to_another_document_is_reported_and_the_tool_is_offer
         (tool,) = hub.offered()
         assert tool.function["function"]["parameters"] == of({}, required=["a", "b"])
         (problem,) = hub.status("stub").tool_problems
-        assert problem == ToolProblem(
+        assert problem == ToolProblemReport(
             tool="elsewhere",
             location="#/inputSchema/properties/a/$ref",
             message='"https://schemas.invalid/x.json" is not fetched: anything is accepted in its place',

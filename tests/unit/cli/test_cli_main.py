@@ -14,7 +14,7 @@ import pytest
 from modelhost.cli.main import main
 from modelhost.version import __version__
 
-OTHERS = ("modelhost.cli.talk.ask", "modelhost.cli.mcp", "modelhost.operations")
+OTHERS = ("modelhost.cli.talk.chat", "modelhost.cli.mcp", "modelhost.operations")
 HEAVY = ("aiohttp", "fastapi", "gguf", "huggingface_hub", "numpy", "starlette", "uvicorn", "xllamacpp")
 
 

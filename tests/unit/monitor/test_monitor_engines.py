@@ -11,7 +11,8 @@ from modelhost.engines.llamacpp.engine import METRICS as LLAMACPP
 from modelhost.engines.vllm.engine import METRICS as VLLM
 from modelhost.errors import EngineError
 from modelhost.http.metrics.exposition import engine_lines
-from modelhost.monitor.engine_reports import EngineMeters, EngineReport
+from modelhost.monitor.engine_meters import EngineMeters
+from modelhost.monitor.engine_reports import EngineReport
 from modelhost.operations.metric_groups import groups_of
 from tests.support.metric_history import memory_monitor
 from tests.unit.monitor.conftest import Clock

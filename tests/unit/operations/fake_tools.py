@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ from modelhost.chat.tools.questions import Questions
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools.callbacks import CallContext
 from modelhost.tools.catalogue import OfferedTool
-from modelhost.tools.content import Prompt, PromptArgument, PromptInfo, ResourceContent, ResourceInfo
+from modelhost.tools.content import Prompt
 from modelhost.tools.outcome import ToolOutcome
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import PromptCard, PromptField, ResourceCard, ResourceText, ServerReport, ServerState
 from tests.unit.operations.fake_host import FakeHost
 
 
-def server_status(name: str, state: ServerState = ServerState.READY, **more: Any) -> ServerStatus:
+def server_status(name: str, state: ServerState = ServerState.READY, **more: Any) -> ServerReport:
     known: dict[str, Any] = {
         "transport": "stdio",
         "tools": 1,
@@ -39,7 +38,7 @@ def server_status(name: str, state: ServerState = ServerState.READY, **more: Any
         "ready_since": None,
         "stderr": (),
     }
-    return ServerStatus(name=name, state=state, **{**known, **more})
+    return ServerReport(name=name, state=state, **{**known, **more})
 
 
 def offered(server: str, tool: str, **more: Any) -> OfferedTool:
@@ -56,22 +55,29 @@ class FakeReading:
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def resources(self, server: str) -> tuple[ResourceInfo, ...]:
+    async def resources(self, server: str) -> tuple[ResourceCard, ...]:
         self._check(server)
         return (
-            ResourceInfo(
-                server=server, uri=f"{server}://all", name="all", title=None, description=None, media_type="text/plain"
+            ResourceCard(
+                server=server,
+                uri=f"{server}://all",
+                name="all",
+                title=None,
+                description=None,
+                media_type="text/plain",
+                size=None,
+                is_template=False,
             ),
         )
 
-    async def resource(self, server: str, uri: str) -> tuple[ResourceContent, ...]:
+    async def resource(self, server: str, uri: str) -> tuple[ResourceText, ...]:
         self._check(server)
-        return (ResourceContent(uri=uri, media_type="text/plain", text="all of it"),)
+        return (ResourceText(uri=uri, media_type="text/plain", text="all of it", blob=None),)
 
-    async def prompts(self, server: str) -> tuple[PromptInfo, ...]:
+    async def prompts(self, server: str) -> tuple[PromptCard, ...]:
         self._check(server)
-        argument = PromptArgument(name="city", description=None, is_required=True)
-        return (PromptInfo(server=server, name="pack", title=None, description=None, arguments=(argument,)),)
+        argument = PromptField(name="city", description=None, is_required=True)
+        return (PromptCard(server=server, name="pack", title=None, description=None, arguments=[argument]),)
 
     async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> Prompt:
         self._check(server)
@@ -86,7 +92,7 @@ class FakeReading:
 class FakeHub:
     """Does at once what it is told."""
 
-    def __init__(self, *servers: ServerStatus, tools: tuple[OfferedTool, ...] = ()) -> None:
+    def __init__(self, *servers: ServerReport, tools: tuple[OfferedTool, ...] = ()) -> None:
         self.servers = {server.name: server for server in servers}
         self.tools = {tool.name: tool for tool in tools}
         self.silent: set[str] = set()
@@ -94,10 +100,10 @@ class FakeHub:
         self.outcome: dict[str, Any] = {"text": "done", "content": ({"type": "text", "text": "done"},)}
         self.reading = FakeReading(self)
 
-    def statuses(self) -> tuple[ServerStatus, ...]:
+    def statuses(self) -> tuple[ServerReport, ...]:
         return tuple(self.servers.values())
 
-    def status(self, name: str) -> ServerStatus:
+    def status(self, name: str) -> ServerReport:
         if name not in self.servers:
             raise McpServerNotFound(f'no MCP server is called "{name}"', server=name)
         return self.servers[name]
@@ -115,7 +121,7 @@ class FakeHub:
         known = self.status(name)
         if known.why_disabled is not None:
             raise ToolServerUnavailable(known.why_disabled, server=name)
-        self.servers[name] = replace(known, state=state)
+        self.servers[name] = known.model_copy(update={"state": state})
 
     def offered(self) -> tuple[OfferedTool, ...]:
         return tuple(self.tools.values())

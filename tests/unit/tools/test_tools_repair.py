@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modelhost.tools.remote import RepairingStream
 from modelhost.tools.repair import message_of, repaired, unreadable
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 
 HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
 OBJECT = {"type": "object"}
@@ -80,7 +80,7 @@ def test_an_answer_that_cannot_be_read_fails_the_request_that_waits_for_it(
 def test_tools_that_are_not_described_as_they_should_be_are_left_out_and_named(version: str) -> None:
     good = {"name": "good", "inputSchema": {**OBJECT, "properties": {"a": True}}}
     tools = [{}, {"name": "bare"}, good, {"name": "text", "inputSchema": "x"}, "nonsense", {"name": 5}]
-    problems: list[ToolProblem] = []
+    problems: list[ToolProblemReport] = []
     cache = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if version == MODERN else {}
     assert repaired({"tools": tools, **cache}, version, problems.append) == {"tools": [good], **cache}
     assert [problem.tool for problem in problems] == ["tool 1", "bare", "text", "tool 5", "tool 6"]
@@ -90,7 +90,7 @@ def test_tools_that_are_not_described_as_they_should_be_are_left_out_and_named(v
 
 def test_an_output_schema_that_the_version_does_not_have_is_named() -> None:
     tool = {"name": "list", "inputSchema": OBJECT, "outputSchema": {"type": "array"}}
-    problems: list[ToolProblem] = []
+    problems: list[ToolProblemReport] = []
     assert repaired({"tools": [tool]}, HANDSHAKE, problems.append) == {"tools": []}
     assert [problem.location for problem in problems] == ["#/outputSchema/type"]
 

@@ -8,7 +8,7 @@ import mcp_types as types
 import pytest
 
 from modelhost.tools.server_tool import server_tools
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ToolProblemReport
 
 DOUBLING: dict[str, Any] = {
     "$defs": {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)} | {"d30": {"type": "null"}},
@@ -37,4 +37,4 @@ def test_tool_whose_schema_expands_without_end_is_left_out_alone(schema: dict[st
     tools = [types.Tool(name="huge", input_schema=schema), types.Tool(name="tree", input_schema=NODE)]
     known, problems = server_tools("server", tools)
     assert [tool.tool for tool in known] == ["tree"]
-    assert problems == (ToolProblem(tool="huge", location="#/inputSchema", message=message, is_offered=False),)
+    assert problems == (ToolProblemReport(tool="huge", location="#/inputSchema", message=message, is_offered=False),)

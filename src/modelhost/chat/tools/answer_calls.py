@@ -17,7 +17,7 @@ from modelhost.chat.tools.calls import RequestedCall, approval_needed, call_canc
 from modelhost.chat.tools.loop_turn import LoopTurn
 from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.requests import HostCalls, PendingCall
-from modelhost.tools.call import DECISIONS, DEFERRED, decided
+from modelhost.tools.call_spans import DECISIONS, DEFERRED, decided
 from modelhost.tools.callbacks import CallContext
 from modelhost.tools.outcome import ToolOutcome
 

@@ -18,8 +18,8 @@ from modelhost.exchange.messages import SYSTEM_ROLES, Message, Part, TextPart, m
 from modelhost.exchange.requests import ChatRequest
 
 if TYPE_CHECKING:
-    from modelhost.tools.content import ResourceContent
     from modelhost.tools.reading import ResourceReader
+    from modelhost.tools.status import ResourceText
 
 
 async def with_context(request: ChatRequest, reading: ResourceReader) -> ChatRequest:
@@ -51,7 +51,7 @@ def _marked(message: Message) -> Message:
     return replace(message, extra={**message.extra, FROM_SERVER: True}) if message.role == ASSISTANT else message
 
 
-def _tagged(content: ResourceContent) -> str:
+def _tagged(content: ResourceText) -> str:
     if content.text is None:
         kind = content.media_type or "binary"
         raise InvalidRequest(f"mcp.resources: {content.uri} is {kind} and no text.", param="mcp.resources")

@@ -22,31 +22,12 @@ from modelhost.engines import TRAITS, environments
 from modelhost.engines.environments import folder_of
 from modelhost.engines.installed import how_to_install, recipe_for
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.llamacpp.build import (
-    WHEELS,
-    BuildDirectory,
-    activate_build,
-    build_lock,
-    compile_build,
-    discard_build,
-    install_wheel,
-    jobs_for,
-    progress_in,
-    wheel_index,
-)
+from modelhost.engines.llamacpp import build as builds
+from modelhost.engines.llamacpp import machine as machines
 from modelhost.engines.llamacpp.build_check import Checked, check, failed
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import OPTION as SERVER
 from modelhost.engines.llamacpp.installation import features_of
-from modelhost.engines.llamacpp.machine import (
-    BUILD_COMMAND,
-    GPUS,
-    Machine,
-    better_build,
-    compiled_for,
-    this_machine,
-    why_unavailable,
-)
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused, write_record
 from modelhost.engines.traits import Build
 from modelhost.errors import EngineMissing, ModelhostError
@@ -112,43 +93,45 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str | None, *
         EngineMissing: it could not be made, or does not pass its check. What hosts used before stays.
     """
     gpu = installed_gpu()
-    machine = this_machine(None if gpu is None else gpu.build)
-    better = better_build(machine)
+    machine = machines.this_machine(None if gpu is None else gpu.build)
+    better = machines.better_build(machine)
     build = wanted or (better.build if better else None)
     if build is None:
         console.note(
             f"The wheel that came with modelhost is the best build for this machine{_named(machine)}: nothing to do. "
-            f"`{BUILD_COMMAND} --build native` builds it nevertheless."
+            f"`{machines.BUILD_COMMAND} --build native` builds it nevertheless."
         )
         return
-    if problem := why_unavailable(build, machine):
+    if problem := machines.why_unavailable(build, machine):
         raise typer.BadParameter(problem)
-    command = BUILD_COMMAND if wanted is None else f"{BUILD_COMMAND} --build {wanted}"
+    command = machines.BUILD_COMMAND if wanted is None else f"{machines.BUILD_COMMAND} --build {wanted}"
     if not force and (there := _usable_build(build, machine, data_dir)) is not None:
         console.note(f"llamacpp {there.version} ({there.build}) is here already: {folder_of(LlamaCpp.name, data_dir)}")
         _note_check(there)
         console.note(f"Nothing to do. `{command} --force` builds it again.")
         return
-    if gpu is None and build in GPUS:
+    if gpu is None and build in machines.GPUS:
         console.note("No GPU was found here; without one, the build cannot pass its check at the end.")
-    workshop = BuildDirectory(data_dir=data_dir)
+    workshop = builds.BuildDirectory(data_dir=data_dir)
     make_private(workshop.log.parent)
-    with workshop.log.open("w", buffering=1) as log, build_lock(workshop):
-        record = _made(build, workshop, machine, wheels or WHEELS, log)
+    with workshop.log.open("w", buffering=1) as log, builds.build_lock(workshop):
+        record = _made(build, workshop, machine, wheels or builds.WHEELS, log)
         if record.is_slower and wanted is None:
-            discard_build(workshop)
+            builds.discard_build(workshop)
             console.warning(f"the build is slower than the wheel ({record.gain}), and is not used")
-            console.note(f"`{BUILD_COMMAND} --build {build}` uses it nevertheless; what is compiled is kept for that.")
+            console.note(
+                f"`{machines.BUILD_COMMAND} --build {build}` uses it nevertheless; what is compiled is kept for that."
+            )
             return
         write_record(record, workshop.made)
-        place = activate_build(workshop).parents[1]
+        place = builds.activate_build(workshop).parents[1]
     console.note(f"llamacpp {record.version} ({record.build}) is installed: {place}")
     _note_check(record)
     if record.is_slower:
         console.warning(f"this build is slower than the wheel ({record.gain}); to go back to the wheel, remove {place}")
 
 
-def _usable_build(build: Build, machine: Machine, data_dir: Path) -> BuildRecord | None:
+def _usable_build(build: Build, machine: machines.Machine, data_dir: Path) -> BuildRecord | None:
     """Return the record of a build of this kind, version and machine that is here and runs; ``None``: there is none."""
     record, python = read_record(data_dir), environments.python_of(LlamaCpp.name, data_dir)
     if record is None or python is None or record.build != build or why_unused(data_dir) is not None:
@@ -165,24 +148,26 @@ def _note_check(record: BuildRecord) -> None:
     console.note(f"  checked with the bundled model: {found}")
 
 
-def _named(machine: Machine) -> str:
+def _named(machine: machines.Machine) -> str:
     return f" ({machine.processor.name})" if machine.processor.name else ""
 
 
-def _made(build: Build, workshop: BuildDirectory, machine: Machine, wheels: str, log: TextIO) -> BuildRecord:
+def _made(
+    build: Build, workshop: builds.BuildDirectory, machine: machines.Machine, wheels: str, log: TextIO
+) -> BuildRecord:
     """Make and check ``build``: from a wheel for the accelerator where there is one that works, else from source."""
-    if index := wheel_index(build, wheels, cuda_version()):
+    if index := builds.wheel_index(build, wheels, cuda_version()):
         console.note(f"looking for a wheel at {index}")
         try:
-            python = install_wheel(index, workshop, report=_Report(log).line)
+            python = builds.install_wheel(index, workshop, report=_Report(log).line)
             return _record(build, machine, asyncio.run(check_build(python, build)), is_compiled_here=False)
         except EngineMissing as error:
             console.note(f"{error.message}. It is built from source instead.")
     console.note(f"building llama.cpp for this machine ({build}), which takes minutes; log: {workshop.log}")
     try:
         with _shown(log) as report:
-            python = compile_build(
-                build, workshop, jobs=jobs_for(allowed_cores(), available_memory()), report=report.line
+            python = builds.compile_build(
+                build, workshop, jobs=builds.jobs_for(allowed_cores(), available_memory()), report=report.line
             )
     except EngineMissing as error:
         if error.details.get("missing"):
@@ -193,14 +178,14 @@ def _made(build: Build, workshop: BuildDirectory, machine: Machine, wheels: str,
     return _record(build, machine, asyncio.run(check_build(python, build)), is_compiled_here=True)
 
 
-def _record(build: Build, machine: Machine, checked: Checked, *, is_compiled_here: bool) -> BuildRecord:
+def _record(build: Build, machine: machines.Machine, checked: Checked, *, is_compiled_here: bool) -> BuildRecord:
     return BuildRecord(
         version=locked_version(),
         build=build,
         is_compiled_here=is_compiled_here,
         has_llguidance=checked.has_llguidance,
         features=checked.features,
-        needs=compiled_for(machine.processor.flags) if is_compiled_here else (),
+        needs=machines.compiled_for(machine.processor.flags) if is_compiled_here else (),
         processor=machine.processor.name,
         factors=checked.factors,
         scores_differ_by=checked.scores_differ_by,
@@ -249,7 +234,7 @@ class _Report:
         self._log.write(f"{line}\n")
         if line.startswith(("with llguidance", "without llguidance", "going on")):
             console.note(f"  {line}")
-        if (found := progress_in(line)) is not None:
+        if (found := builds.progress_in(line)) is not None:
             self._show(*found)
 
     def _show(self, done: int, total: int) -> None:

@@ -216,8 +216,7 @@ class ImageOptions(SoundOptions):
         str | None, typer.Option("--negative", metavar="PROMPT", help="What the image is not to show.")
     ] = None
     image: Annotated[
-        Path | None,
-        typer.Option("--image", metavar="FILE", exists=True, dir_okay=False, help="An image to edit."),
+        Path | None, typer.Option("--image", metavar="FILE", exists=True, dir_okay=False, help="An image to edit.")
     ] = None
     mask: Annotated[
         Path | None,
@@ -258,8 +257,7 @@ class ImageOptions(SoundOptions):
 
 @with_options(ImageOptions)
 def image(
-    options: ImageOptions,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")],
+    options: ImageOptions, prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")]
 ) -> None:
     """Make an image of a text, or of a text and an image, and write it to a file.
 

@@ -112,9 +112,7 @@ class SoundOptions:
     api_key: HostKey = None
 
 
-def with_options(
-    kind: type[Options],
-) -> Callable[[Callable[Concatenate[Options, ...], None]], Callable[..., None]]:
+def with_options(kind: type[Options]) -> Callable[[Callable[Concatenate[Options, ...], None]], Callable[..., None]]:
     """Give a command the options ``kind``, a dataclass, as its first argument; its other parameters stay its own."""
 
     def decorate(command: Callable[Concatenate[Options, ...], None]) -> Callable[..., None]:

@@ -23,7 +23,7 @@ from modelhost.operations import mcp_resources
 from modelhost.operations import tools as operations
 from modelhost.operations.operation import NoParameters, Operation, P, R
 from modelhost.tools.names import ToolKey, meant_by
-from modelhost.tools.status import ServerState
+from modelhost.tools.status import PromptField, ServerReport, ServerState, ToolProblemReport
 
 STYLES: Final = {
     ServerState.READY: "green",
@@ -99,7 +99,7 @@ def print_prompts(found: mcp_resources.PromptList) -> None:
     console.print_rows(("Server", "Prompt", "Arguments", "Description"), rows, fold=("Description",))
 
 
-def _argument(field: mcp_resources.PromptField) -> str:
+def _argument(field: PromptField) -> str:
     return f"{field.name}=" if field.is_required else f"[{field.name}=]"
 
 
@@ -110,13 +110,13 @@ def _runs(tool: operations.ToolCard) -> str:
     return {"deny": "never"}.get(tool.approval, "if agreed" if needs_approval else "always")
 
 
-def _problem(server: operations.ServerReport) -> str:
+def _problem(server: ServerReport) -> str:
     if server.state is not ServerState.READY:
         return console.printable(server.why_disabled or server.last_error or "")
     return "\n".join(_of_tool(each) for each in server.tool_problems)
 
 
-def _of_tool(problem: operations.ToolProblemReport) -> str:
+def _of_tool(problem: ToolProblemReport) -> str:
     what = "" if problem.is_offered else " is left out"
     return console.printable(f"{problem.tool}{what}: {problem.location}: {problem.message}")
 
@@ -304,7 +304,7 @@ def _print_outcome(outcome: operations.CallResult) -> None:
         typer.echo(outcome.text)
 
 
-def _server_command(operation: Operation[operations.OneServer, operations.ServerReport]) -> Command:
+def _server_command(operation: Operation[operations.OneServer, ServerReport]) -> Command:
     def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
         server = running_host(url, api_key).call(operation, operations.OneServer(name=name))
         print_result(server, lambda _: typer.echo(f"{server.name}: {server.state}"), as_json=as_json)
@@ -312,7 +312,7 @@ def _server_command(operation: Operation[operations.OneServer, operations.Server
     return operation, command, (f"{operation.command} weather",)
 
 
-def _is_broken(server: operations.ServerReport) -> bool:
+def _is_broken(server: ServerReport) -> bool:
     is_meant_to_be_off = server.state is ServerState.DISABLED and server.why_disabled is None
     return server.state is not ServerState.READY and not is_meant_to_be_off
 

@@ -82,21 +82,13 @@ def read_header(path: Path) -> GgufHeader:
 
 
 def read_values(path: Path) -> tuple[Mapping[str, Value], int]:
-    """Return the metadata of the one GGUF file at ``path``, whatever it is for, and its size in bytes.
-
-    Raises:
-        ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
-    """
+    """Return the metadata and the size in bytes of any GGUF file at ``path``; raises as :func:`read_header`."""
     part = _read_part(expand_home(path))
     return part.values, part.size_bytes
 
 
 def read_vocabulary(path: Path) -> dict[str, list[Any]]:
-    """Return the arrays of the tokenizer in the GGUF file at ``path``, whole: tokens, their types, merges.
-
-    Raises:
-        ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
-    """
+    """Return the whole arrays of the tokenizer (tokens, types, merges) in a file; raises as :func:`read_header`."""
     path = expand_home(path)
     part = _read_part(path)  # which checks it
     found: dict[str, list[Any]] = {}

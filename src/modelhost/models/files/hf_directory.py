@@ -69,24 +69,24 @@ def read_weights(path: Path) -> Weights:
     except FileNotFoundError as error:
         raise ModelFileMissing(f"{path}: {why_missing(path)}", path=str(path)) from error
     except OSError as error:
-        raise _invalid(path, f"it cannot be read ({error})") from error
+        raise invalid(path, f"it cannot be read ({error})") from error
     return _summed(path, tensors, data_bytes=size_bytes - start, size_bytes=size_bytes)
 
 
 def _tensors(path: Path, file: BinaryIO, size_bytes: int) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if size_bytes < LENGTH_BYTES:
-        raise _invalid(path, f"it has {size_bytes} bytes only: download it again")
+        raise invalid(path, f"it has {size_bytes} bytes only: download it again")
     if length > MAX_HEADER_BYTES:
-        raise _invalid(path, f"it claims a header of {length:,} bytes, so it is not safetensors")
+        raise invalid(path, f"it claims a header of {length:,} bytes, so it is not safetensors")
     if length > size_bytes - LENGTH_BYTES:
-        raise _invalid(path, "it ends in the middle of its header: download it again")
+        raise invalid(path, "it ends in the middle of its header: download it again")
     try:
         header = orjson.loads(file.read(length))
     except orjson.JSONDecodeError as error:
-        raise _invalid(path, f"its header is not JSON ({error})") from error
+        raise invalid(path, f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
-        raise _invalid(path, "its header is not a JSON object")
+        raise invalid(path, "its header is not a JSON object")
     header.pop("__metadata__", None)
     return header, LENGTH_BYTES + length
 
@@ -100,11 +100,11 @@ def _summed(path: Path, tensors: Mapping[str, Any], *, data_bytes: int, size_byt
         bytes_by_dtype[dtype] += tensor_end - begin
         end = max(end, tensor_end)
     if end > data_bytes:
-        raise _invalid(
+        raise invalid(
             path, f"it has {data_bytes:,} bytes of tensors, and {end:,} are needed: it is incomplete, download it again"
         )
     if end != data_bytes or sum(bytes_by_dtype.values()) != end:
-        raise _invalid(path, "its tensors overlap or leave holes: the file is damaged")
+        raise invalid(path, "its tensors overlap or leave holes: the file is damaged")
     part = Weights(parameters=parameters, dtype="none", bytes_by_dtype=bytes_by_dtype, size_bytes=size_bytes)
     return Weights.together([part])
 
@@ -116,18 +116,18 @@ def _checked(path: Path, name: str, entry: Any) -> tuple[str, int, int, int]:
         ):
             pass
         case _:
-            raise _invalid(path, f"the entry of the tensor {name[:64]!r} is not one: the file is damaged")
+            raise invalid(path, f"the entry of the tensor {name[:64]!r} is not one: the file is damaged")
     if not 0 <= begin <= end:
-        raise _invalid(path, f"the tensor {name[:64]!r} has the offsets {begin} to {end}: the file is damaged")
+        raise invalid(path, f"the tensor {name[:64]!r} has the offsets {begin} to {end}: the file is damaged")
     elements, bits = math.prod(shape), DTYPE_BITS.get(dtype)
     if bits is not None and math.ceil(elements * bits / 8) != end - begin:
-        raise _invalid(
+        raise invalid(
             path, f"the tensor {name[:64]!r} has {end - begin:,} bytes, which do not fit {dtype} {shape}: it is damaged"
         )
     return dtype, elements, begin, end
 
 
-def _invalid(path: Path, reason: str) -> ModelFileInvalid:
+def invalid(path: Path, reason: str) -> ModelFileInvalid:
     return ModelFileInvalid(f"{path} cannot be used: {reason}", path=str(path))
 
 

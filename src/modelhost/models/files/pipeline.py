@@ -14,9 +14,9 @@ from typing import Any, Final
 import orjson
 
 from modelhost.engines.diffusers.layout import INDEX, WITH_WEIGHTS, components_of, variant_of, weights_in
-from modelhost.errors import ModelFileInvalid, ModelFileMissing
+from modelhost.errors import ModelFileMissing
 from modelhost.models.files.directory_needs import CUDA_CONTEXT_BYTES, CUDA_PROCESS_BYTES
-from modelhost.models.files.hf_directory import Weights, read_weights
+from modelhost.models.files.hf_directory import Weights, invalid, read_weights
 from modelhost.models.files.memory_pools import RAM, Bytes
 
 FULL_SIZE_TENSORS: Final = 6
@@ -51,11 +51,11 @@ def read_pipeline(directory: Path) -> Pipeline:
     index = _json(directory / INDEX)
     kind = index.get("_class_name")
     if not isinstance(kind, str):
-        raise _invalid(directory / INDEX, "it names no class that diffusers has")
+        raise invalid(directory / INDEX, "it names no class that diffusers has")
     components = components_of(index)
     for name, library in components.items():
         if (directory / name / f"{library}.py").is_file():
-            raise _invalid(directory / INDEX, f"the component {name} needs code of its own, which is not run")
+            raise invalid(directory / INDEX, f"the component {name} needs code of its own, which is not run")
     listed = {name: _names_in(directory, name) for name in components}
     variant = variant_of(listed.values())
     files = [path for name, names in listed.items() for path in _weights_of(directory / name, names, variant)]
@@ -122,11 +122,7 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelFileMissing(f"{path} is missing: download the model again", path=str(path)) from error
     except (OSError, orjson.JSONDecodeError) as error:
-        raise _invalid(path, f"it cannot be read ({error})") from error
+        raise invalid(path, f"it cannot be read ({error})") from error
     if not isinstance(value, dict):
-        raise _invalid(path, "it is no JSON object")
+        raise invalid(path, "it is no JSON object")
     return value
-
-
-def _invalid(path: Path, reason: str) -> ModelFileInvalid:
-    return ModelFileInvalid(f"{path} cannot be used: {reason}", path=str(path))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from modelhost.config.alerts import WHOLE_SENTENCE
-from modelhost.config.request_defaults import RequestDefaults
+from modelhost.config.request_defaults import RequestDefaults, as_list
 from modelhost.engines.adapters import NAME
 
 KEYS: Final = frozenset({"path", "scale"})
@@ -76,10 +76,6 @@ OTHER_NAMES: Final[Mapping[str, str]] = {
     "repeat_penalty": "repetition_penalty",
 }
 """Aliases of params."""
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _as_texts(value: Any) -> Any:
@@ -240,11 +236,11 @@ class EntryFile(_Keys):
     """One item of ``models``."""
 
     name: Text
-    aliases: Annotated[list[Text], BeforeValidator(_as_list)] = Field(default_factory=list)
+    aliases: Annotated[list[Text], BeforeValidator(as_list)] = Field(default_factory=list)
     hf_id: Text | None = None
     local_path: Text | None = None
-    url: Annotated[list[Text], BeforeValidator(_as_list)] | None = None
-    base_url: Annotated[list[Text], BeforeValidator(_as_list)] | None = None
+    url: Annotated[list[Text], BeforeValidator(as_list)] | None = None
+    base_url: Annotated[list[Text], BeforeValidator(as_list)] | None = None
     api_key: Text | None = None
     weight_file: Text | None = None
     engine: Text | None = None

@@ -14,14 +14,7 @@ from modelhost.errors import ConfigError, InvalidRequest, ModelFileInvalid, Mode
 from modelhost.logs import get_logger
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import not_found
-from modelhost.models.registry.created import (
-    CreatedModel,
-    CreatedStore,
-    Source,
-    built_entry,
-    is_projector,
-    source_of,
-)
+from modelhost.models.registry.created import CreatedModel, CreatedStore, Source, built_entry, is_projector, source_of
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.added import AddedModels
 from modelhost.models.residency.hosted import HostedModel

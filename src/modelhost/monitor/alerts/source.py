@@ -15,8 +15,8 @@ from modelhost.config.alerts import METRICS
 from modelhost.errors import DatabaseUnavailable
 from modelhost.meters import METERS
 from modelhost.monitor.cells import HOST
-from modelhost.monitor.monitor import Window
 from modelhost.monitor.sketch import Sketch
+from modelhost.monitor.windows import Window
 from modelhost.series import Counter, Gauge
 
 

@@ -13,8 +13,9 @@ from modelhost.engines.special_tokens import FROM_SERVER
 from modelhost.errors import InvalidRequest, McpServerNotFound
 from modelhost.exchange.messages import message_json
 from modelhost.exchange.requests import ChatRequest
-from modelhost.tools.content import Prompt, ResourceContent
+from modelhost.tools.content import Prompt
 from modelhost.tools.reading import ResourceReader
+from modelhost.tools.status import ResourceText
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUESTION = {"role": "user", "content": "What does it say?"}
@@ -26,12 +27,12 @@ class FakeReading(ResourceReader):
     def __init__(self) -> None:
         pass
 
-    async def resource(self, server: str, uri: str) -> tuple[ResourceContent, ...]:
+    async def resource(self, server: str, uri: str) -> tuple[ResourceText, ...]:
         if server != "notes":
             raise McpServerNotFound("no MCP server is called so", server=server)
         is_text = not uri.endswith(".png")
         text = f"content of {uri}" if is_text else None
-        return (ResourceContent(uri=uri, media_type="text/plain" if is_text else "image/png", text=text),)
+        return (ResourceText(uri=uri, media_type="text/plain" if is_text else "image/png", text=text, blob=None),)
 
     async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> Prompt:
         messages = [

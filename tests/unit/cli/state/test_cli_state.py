@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
+from modelhost.cli import state as sessions_commands
 from modelhost.cli.main import app
-from modelhost.cli.state import sessions as sessions_commands
 from modelhost.errors import ConfigError, InvalidRequest, SessionNotFound, StateNotFound
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.operation import AnyOperation

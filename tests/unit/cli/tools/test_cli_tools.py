@@ -16,8 +16,7 @@ from modelhost.cli.main import app
 from modelhost.cli.tools.commands import app as tools_app
 from modelhost.errors import ConfigError, McpServerNotFound, ModelhostError, ToolNotFound
 from modelhost.operations.table import TOOL_OPERATIONS
-from modelhost.tools.content import ResourceContent
-from modelhost.tools.status import ToolProblem
+from modelhost.tools.status import ResourceText, ToolProblemReport
 from tests.support import mcp_peers
 from tests.unit.cli.models.test_cli_models_remote import Served
 from tests.unit.operations.fake_tools import FakeToolHost, offered, server_status
@@ -103,8 +102,8 @@ def test_servers_are_a_table_that_says_what_is_wrong(run: Callable[..., Result],
 
 
 def test_tools_that_are_left_out_or_changed_are_named(run: Callable[..., Result], hub: Any) -> None:
-    left_out = ToolProblem(tool="bad", location="#/inputSchema/type", message="'str' is none", is_offered=False)
-    changed = ToolProblem(tool="odd", location="#/inputSchema/$ref", message="not fetched", is_offered=True)
+    left_out = ToolProblemReport(tool="bad", location="#/inputSchema/type", message="'str' is none", is_offered=False)
+    changed = ToolProblemReport(tool="odd", location="#/inputSchema/$ref", message="not fetched", is_offered=True)
     hub.servers["one"] = server_status("one", tool_problems=(left_out, changed))
     output = " ".join(run("servers").output.split())
     assert "bad is left out: #/inputSchema/type: 'str' is none odd: #/inputSchema/$ref: not fetched" in output
@@ -227,8 +226,8 @@ def test_a_resource_is_printed_as_it_is(run: Callable[..., Result], hub: Any, mo
     assert run("resource", "one", "one://all").stdout == "all of it\n"
     assert json.loads(run("resource", "one", "one://all", "--json").stdout)["contents"][0]["text"] == "all of it"
 
-    async def image(_server: str, uri: str) -> tuple[ResourceContent, ...]:
-        return (ResourceContent(uri=uri, media_type="image/png", text=None, blob="iVBORw0KGgo="),)
+    async def image(_server: str, uri: str) -> tuple[ResourceText, ...]:
+        return (ResourceText(uri=uri, media_type="image/png", text=None, blob="iVBORw0KGgo="),)
 
     monkeypatch.setattr(hub.reading, "resource", image)
     assert run("resource", "one", "one://logo").stdout_bytes == b"\x89PNG\r\n\x1a\n"

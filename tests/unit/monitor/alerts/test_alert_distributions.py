@@ -9,7 +9,7 @@ import pytest
 from modelhost.errors import DatabaseUnavailable
 from modelhost.monitor.alerts.source import Distributions, MetricQuery
 from modelhost.monitor.cells import HOST, Cell
-from modelhost.monitor.monitor import Window
+from modelhost.monitor.windows import Window
 
 
 class Recorded:
