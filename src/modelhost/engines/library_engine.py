@@ -47,11 +47,7 @@ CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_pr
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING | {"echo"},
-    "infill": frozenset(),
-    "embeddings": frozenset(),
-    "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
-    "detokenize": frozenset(),
 }
 TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "add_generation_prompt": ((bool,), "true or false"),
@@ -162,6 +158,8 @@ class LibraryEngine(LibraryDialect):
         memory_phrases: as those of :class:`~modelhost.engines.launch.Launch`.
     """
 
+    request_fields = FIELDS
+
     def __init__(
         self,
         name: str,
@@ -221,9 +219,6 @@ class LibraryEngine(LibraryDialect):
             **spec.env,
         }
         return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
-
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
 
 
 def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:

@@ -11,12 +11,10 @@ MakeError = Callable[[str, str], ModelhostError]
 
 
 def stopped(model: str, _worker: str) -> ModelhostError:
-    """The host is being stopped."""
     return ShuttingDown(f"{model} was stopped before the answer was complete.")
 
 
 def unloaded_by_force(model: str, _worker: str) -> ModelhostError:
-    """The model was unloaded by force."""
     return ModelUnloaded(
         f"{model} was unloaded by force before the answer was complete. Try again to load it again.", model=model
     )

@@ -36,7 +36,6 @@ Found = tuple[Mapping[str, Any], str, str]
 
 
 def accepted(params: Mapping[str, Any]) -> AcceptedParams:
-    """Return ``params`` as settings."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     problems, warnings = [], []
     for name, translate in _TRANSLATIONS.items():

@@ -62,6 +62,7 @@ class MistralRs(LibraryDialect):
     """mistral.rs."""
 
     name = "mistralrs"
+    request_fields = FIELDS
     parses_special_tokens = True  # its library takes text and no tokens
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
@@ -107,9 +108,6 @@ class MistralRs(LibraryDialect):
         phrases = ("out of memory", "memory allocation of", "cannot allocate memory")
         return Launch(argv=argv, env=env, config=config, memory_phrases=phrases)
 
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
-
 
 ENGINE: Final[Engine] = MistralRs()
 
@@ -129,11 +127,7 @@ def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options, checked.
-
-    Raises:
-        ConfigError: one is unknown, or not valid.
-    """
+    """Return all options, checked (ConfigError: one is unknown, or not valid)."""
     options = check_options(MistralRs.name, given, OPTIONS, choices=CHOICES)
     by_name = {name.lower(): name for name in (NONE, *FORMATS)}
     wanted = options["isq"].lower()

@@ -160,11 +160,7 @@ class Remote(Engine):
 
 
 def _names(value: Any) -> frozenset[str]:
-    """Return the names of fields in a list, or in text with commas.
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """Return the names of fields in a list, or in text with commas (ConfigError: it is neither)."""
     if value is None:
         return frozenset()
     names = value.split(",") if isinstance(value, str) else value

@@ -113,11 +113,6 @@ CHAT = frozenset(
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING | {"response_format", "echo"},
-    "infill": frozenset(),
-    "embeddings": frozenset(),
-    "rerank": frozenset(),
-    "tokenize": frozenset(),
-    "detokenize": frozenset(),
 }
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 OF_TEMPLATES = ("tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")

@@ -71,7 +71,6 @@ def check_values(options: Mapping[str, Any]) -> None:
 
 
 def accepted(params: Mapping[str, Any]) -> AcceptedParams:
-    """Return ``params`` as settings."""
     return accept_params(NAME, params, known_options=OPTIONS, own=_TRANSLATIONS, check_options=_problem)
 
 

@@ -113,7 +113,6 @@ def anthropic_schemas() -> dict[str, Any]:
 
 
 def anthropic_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     messages = Described(
         id="messages",
         summary="Answer a conversation, in Anthropic's format",

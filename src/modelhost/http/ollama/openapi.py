@@ -229,7 +229,6 @@ def ollama_schemas() -> dict[str, Any]:
 
 
 def ollama_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     answering = {path: {"post": _answering(path)} for path in REQUESTS}
     of_models = {path: {each.method: _of_models(path, each)} for path, each in PATHS.items()}
     return {**answering, **of_models, paths.BLOBS + "{digest}": {"head": _blob("head"), "post": _blob("post")}}

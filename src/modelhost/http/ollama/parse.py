@@ -37,7 +37,6 @@ def messages_of(given: Sequence[bodies.Message]) -> tuple[Message, ...]:
 
 
 def user_message(text: str, images: Sequence[str] | None) -> Message:
-    """Return a message of the user."""
     return Message(role="user", content=_content(text, images, ""))
 
 

@@ -109,13 +109,11 @@ class PromptEndpoint(Endpoint):
 
 
 def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
-    """Return the endpoints for prompts by path."""
     endpoint = PromptEndpoint(host)
     return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)
 
 
 def prompts_alone(prompts: Mapping[str, PromptEndpoint]) -> Starlette:
-    """Return an application with ``prompts`` only."""
     return Starlette(routes=routes_of(prompts), exception_handlers={HTTPException: _answer_not_found})
 
 

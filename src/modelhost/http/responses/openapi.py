@@ -88,7 +88,6 @@ def responses_schemas() -> dict[str, Any]:
 
 
 def responses_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     responses = Described(
         id="responses",
         summary="Create a response",

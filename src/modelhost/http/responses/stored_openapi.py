@@ -205,7 +205,6 @@ def stored_schemas() -> dict[str, Any]:
 
 
 def stored_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     paths: dict[str, Any] = {}
     for (path, method), each in DESCRIBED.items():
         paths.setdefault(path, {})[method] = _method(path, each)
