@@ -95,7 +95,6 @@ def _image(data: str, place: str) -> MediaPart:
 
 EFFORTS: Final = {"max": "high"}
 """Efforts that few models have, each with that of others."""
-SUFFIX_FIELD: Final = "suffix"
 
 
 def chat_request(body: bodies.ChatRequest, model: str, engine: Engine) -> ChatRequest:
