@@ -7,63 +7,51 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from modelhost.http.openapi_parts import (
-    COUNTED,
-    EVENTS,
-    SESSION_PARAMETERS,
-    STATUSES,
-    STATUSES_IN_SESSIONS,
-    STATUSES_OF_LOADING,
-    TEXT,
-    Described,
-    DoorSchemas,
-    maybe,
-    object_schema,
-    refused,
-)
+from modelhost.http import openapi_parts as parts
+from modelhost.http.openapi_parts import Described, DoorSchemas, object_schema
 from modelhost.http.responses.bodies import CountInputTokens, CreateResponse
 from modelhost.http.responses.paths import INPUT_TOKENS, RESPONSES
 
 OWN: Final = DoorSchemas("Responses")
 REQUESTS: Final[Mapping[str, type[BaseModel]]] = {RESPONSES: CreateResponse, INPUT_TOKENS: CountInputTokens}
 STATUSES_OF_COUNTS: Final[Mapping[int, str]] = {
-    **STATUSES,
+    **parts.STATUSES,
     404: "No model, response, conversation or item of that name",
 }
 STATUSES_OF_RESPONSES: Final[Mapping[int, str]] = {
     **STATUSES_OF_COUNTS,
-    **STATUSES_IN_SESSIONS,
-    **STATUSES_OF_LOADING,
+    **parts.STATUSES_IN_SESSIONS,
+    **parts.STATUSES_OF_LOADING,
     503: "No capacity now (see Retry-After), or something stored without a database",
 }
-MAYBE_OBJECT: Final = maybe("object")
+MAYBE_OBJECT: Final = parts.maybe("object")
 RESPONSE: Final = object_schema(
     {
-        "id": TEXT,
+        "id": parts.TEXT,
         "object": {"const": "response"},
-        "created_at": COUNTED,
-        "completed_at": maybe("integer"),
+        "created_at": parts.COUNTED,
+        "completed_at": parts.maybe("integer"),
         "status": {"enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]},
-        "model": TEXT,
+        "model": parts.TEXT,
         "output": {
             "type": "array",
-            "items": object_schema({"type": TEXT}),
+            "items": object_schema({"type": parts.TEXT}),
             "description": "Items of type `message`, `reasoning`, `function_call`, `custom_tool_call`, `mcp_call`, "
             "`mcp_list_tools`, `mcp_approval_request` and `compaction`.",
         },
         "error": MAYBE_OBJECT,
         "incomplete_details": MAYBE_OBJECT,
-        "previous_response_id": maybe("string"),
-        "metadata": {"type": "object", "additionalProperties": TEXT},
+        "previous_response_id": parts.maybe("string"),
+        "metadata": {"type": "object", "additionalProperties": parts.TEXT},
         "usage": {
             "anyOf": [
                 object_schema(
                     {
-                        "input_tokens": COUNTED,
-                        "input_tokens_details": object_schema({"cached_tokens": COUNTED}),
-                        "output_tokens": COUNTED,
-                        "output_tokens_details": object_schema({"reasoning_tokens": COUNTED}),
-                        "total_tokens": COUNTED,
+                        "input_tokens": parts.COUNTED,
+                        "input_tokens_details": object_schema({"cached_tokens": parts.COUNTED}),
+                        "output_tokens": parts.COUNTED,
+                        "output_tokens_details": object_schema({"reasoning_tokens": parts.COUNTED}),
+                        "total_tokens": parts.COUNTED,
                     }
                 ),
                 {"type": "null"},
@@ -75,7 +63,7 @@ RESPONSE: Final = object_schema(
 COUNT: Final = object_schema(
     {
         "object": {"const": "response.input_tokens"},
-        "input_tokens": COUNTED,
+        "input_tokens": parts.COUNTED,
         "estimated": {"const": True, "description": "The count is an estimate."},
     },
     "estimated",
@@ -93,15 +81,15 @@ def responses_paths() -> dict[str, Any]:
         summary="Create a response",
         request=CreateResponse,
         answer=OWN.ref("Response"),
-        streamed_as=EVENTS,
-        refusals=refused(STATUSES_OF_RESPONSES),
-        parameters=SESSION_PARAMETERS,
+        streamed_as=parts.EVENTS,
+        refusals=parts.refused(STATUSES_OF_RESPONSES),
+        parameters=parts.SESSION_PARAMETERS,
     )
     count = Described(
         id="input_tokens",
         summary="Count the tokens of a response's input",
         request=CountInputTokens,
         answer=COUNT,
-        refusals=refused(STATUSES_OF_COUNTS),
+        refusals=parts.refused(STATUSES_OF_COUNTS),
     )
     return {RESPONSES: {"post": OWN.method(responses)}, INPUT_TOKENS: {"post": OWN.method(count)}}
