@@ -24,8 +24,7 @@ from modelhost.http.openai.generation import PATHS
 from modelhost.http.openai.images.openapi import image_paths
 from modelhost.http.openapi_parts import Json, object_schema
 from modelhost.http.prompt import openapi as prompt_openapi
-from modelhost.http.responses.openapi import responses_paths, responses_schemas
-from modelhost.http.responses.stored_openapi import stored_paths, stored_schemas
+from modelhost.http.responses.openapi import responses_paths, responses_schemas, stored_paths, stored_schemas
 
 AUDIO_TYPES: Final = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
 SUMMARIES: Final[Mapping[Task, str]] = {
