@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from modelhost import json_text
-from modelhost.chat.usage import WRITTEN, reported_times
+from modelhost.chat.tools.turn_times import WRITTEN, reported_times
 from modelhost.exchange.chunks import CALL, FINISH_DETAILS, HOST_EVENTS, RESULT, TOOLS, extension_fields
 from modelhost.exchange.events import Finish, HostEvent, Logprobs, Piece, Reasoning, Refusal, Text, ToolCallPiece, Usage
 from modelhost.exchange.whole_answer import TOOL_CALLS
