@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -137,3 +138,13 @@ def test_the_scheduler_alone_changes_the_state_of_models() -> None:
     files = [path for room in rooms for path in room.rglob("*.py")] + [PACKAGE / "host.py"]
     writers = {path.name for path in files if writing.search(path.read_text())}
     assert writers == {"scheduler.py", "reloads.py"}
+
+
+def test_no_file_is_longer_than_450_lines() -> None:
+    lengths = {path.relative_to(PACKAGE): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {str(path): lines for path, lines in lengths.items() if lines > 450} == {}
+
+
+def test_no_folder_has_more_than_25_modules() -> None:
+    modules = Counter(path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    assert {str(folder): number for folder, number in modules.items() if number > 25} == {}

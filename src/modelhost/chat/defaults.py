@@ -1,16 +1,13 @@
-"""What a model's settings make of a request: defaults for fields that it leaves out, and how conversations begin."""
+"""A model's request defaults, applied to the fields that a request leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import takewhile
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from modelhost.exchange.messages import SYSTEM_ROLES, Message
-from modelhost.exchange.requests import ChatRequest, GenerationRequest, Sampling
-from modelhost.models.registry.entry import NO_PRESET, Preset
+from modelhost.exchange.requests import GenerationRequest, Sampling
 
 G = TypeVar("G", bound=GenerationRequest)
 
@@ -38,15 +35,3 @@ def with_defaults(request: G, defaults: Mapping[str, Any]) -> G:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def with_preset(request: ChatRequest, preset: Preset) -> ChatRequest:
-    """Return ``request`` with the beginning of ``preset``; system messages of the request replace that of the preset.
-
-    What the request has of a session, or stores in one, does not contain it.
-    """
-    if preset == NO_PRESET:
-        return request
-    given = tuple(takewhile(lambda message: message.role in SYSTEM_ROLES, request.messages))
-    system = given or (() if preset.system is None else (Message(role="system", content=preset.system),))
-    return replace(request, messages=(*system, *preset.messages, *request.messages[len(given) :]))

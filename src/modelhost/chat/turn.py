@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
-from modelhost.chat.defaults import with_defaults, with_preset
+from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images, without_refused_media
 from modelhost.chat.media.sounds import check_sounds
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
+from modelhost.chat.presets import with_preset
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
 from modelhost.chat.tools import custom_tools, tool_choice

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from modelhost.engines.adapters import AdapterSelector
@@ -172,6 +173,8 @@ class Engine(ABC):
     """One engine. Everything here is pure: processes are the business of ``workers/``."""
 
     name: str
+    request_fields: Mapping[Task, frozenset[str]] = MappingProxyType({})
+    """What :meth:`fields` returns."""
     prompt_caches: PromptCaches | None = None
     """``None`` if its caches cannot be saved."""
     parses_special_tokens: bool = True
@@ -273,9 +276,9 @@ class Engine(ABC):
         """Return advice for a model of this engine that cannot do ``task``; empty if there is none."""
         return ""
 
-    @abstractmethod
     def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that this engine honours, beyond those that every engine must honour."""
+        return self.request_fields.get(task, frozenset())
 
     @abstractmethod
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
@@ -286,7 +289,6 @@ class Engine(ABC):
         return body
 
     def path(self, task: Task) -> str:
-        """Return the worker's path for ``task``."""
         return OPENAI_PATHS[task]
 
     def convert_answer(self, task: Task, data: bytes) -> bytes:

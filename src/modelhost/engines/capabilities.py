@@ -122,7 +122,6 @@ class Capabilities:
     """The keywords of JSON schemas (``KEYWORDS``) that it does not enforce; ``None``: that depends on the server."""
 
     def provider_of(self, feature: str) -> Provider:
-        """Return who provides ``feature``, one of ``FEATURES``."""
         return self.differs.get(feature) or ALL.get(feature, "engine")
 
 

@@ -89,7 +89,6 @@ def engines_for(model_format: ModelFormat, *, has_cuda: bool = False) -> tuple[s
 
 
 def reads_only(engine: str | None, model_format: ModelFormat) -> bool:
-    """Whether ``engine`` reads files of ``model_format`` and no others."""
     return engine is not None and TRAITS[engine].formats == {model_format}
 
 
@@ -161,7 +160,6 @@ def torch_uses_gpus(python: str) -> bool:
 
 
 def how_to_install(engine: str) -> str:
-    """Return the command that installs ``engine``."""
     installation = TRAITS[engine].installation
     if installation.environment is not None:
         return install_command(engine)

@@ -6,37 +6,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost import errors
+from modelhost.engines import load_config
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.launch_params import accept_params
-from modelhost.engines.load_config import (
-    ConfiguredLoad,
-    FieldHandler,
-    LoadBaseline,
-    LoadConfig,
-    configure_load,
-    context_length_field,
-    dtype_field,
-    fixed_field,
-    gpu_share_field,
-    no_change,
-    prefix_cache_field,
-    quantization_field,
-)
+from modelhost.engines.load_config import ConfiguredLoad, FieldHandler, LoadBaseline, LoadConfig
 from modelhost.engines.options import check_options, check_settings, problem_of_options
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.engines.tool_calls.forms import AUTO, FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED
-from modelhost.errors import (
-    ConfigError,
-    ContextLengthExceeded,
-    EngineError,
-    InvalidRequest,
-    ModelhostError,
-    UnsupportedOperation,
-    UnsupportedParameter,
-)
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import TOKEN_STRINGS, Task
 from modelhost.monitor.engine_reports import EngineMetrics
 
@@ -47,11 +28,7 @@ CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_pr
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING | {"echo"},
-    "infill": frozenset(),
-    "embeddings": frozenset(),
-    "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
-    "detokenize": frozenset(),
 }
 TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "add_generation_prompt": ((bool,), "true or false"),
@@ -93,7 +70,7 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
             continue
         is_of_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if not is_of_kind or (name in POSITIVE and value <= 0):
-            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+            raise errors.InvalidRequest(f"{name}: it has to be {words}.", param=name)
     if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
         body["with_pieces"] = True
     if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
@@ -113,14 +90,14 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
     message, kind = str(error.get("message", "")), error.get("type")
     if kind == "exceed_context_size_error":
-        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
+        return errors.ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if kind == "not_supported_error":
-        return UnsupportedOperation(message, model=model)
+        return errors.UnsupportedOperation(message, model=model)
     if kind == UNSUPPORTED:
-        return UnsupportedParameter(message, param=error.get("param"))
+        return errors.UnsupportedParameter(message, param=error.get("param"))
     if kind == "invalid_request_error":
-        return InvalidRequest(message, param=error.get("param"))
-    return EngineError(
+        return errors.InvalidRequest(message, param=error.get("param"))
+    return errors.EngineError(
         f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
     )
 
@@ -162,6 +139,8 @@ class LibraryEngine(LibraryDialect):
         memory_phrases: as those of :class:`~modelhost.engines.launch.Launch`.
     """
 
+    request_fields = FIELDS
+
     def __init__(
         self,
         name: str,
@@ -184,7 +163,9 @@ class LibraryEngine(LibraryDialect):
         return accept_params(self.name, params, known_options=self._options, check_options=problem_of)
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
-        return configure_load(field_handlers(self.name, self._options, prefixes="cache_ram_mib"), config, baseline)
+        return load_config.configure_load(
+            field_handlers(self.name, self._options, prefixes="cache_ram_mib"), config, baseline
+        )
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, self._options, choices=CHOICES)
@@ -222,20 +203,17 @@ class LibraryEngine(LibraryDialect):
         }
         return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
 
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
-
 
 def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:
     """Return the handlers of ``engine`` with the options ``known``, of which ``prefixes`` is the size of its cache."""
     one_device = "it works on one device; vllm spreads a model in safetensors over several GPUs, llama.cpp one in GGUF"
     return {
-        "max_model_len": context_length_field,
-        "dtype": dtype_field(engine, known),
-        "quantization": quantization_field,
-        "tensor_parallel_size": fixed_field("tensor_parallel_size", 1, one_device),
-        "pipeline_parallel_size": fixed_field("pipeline_parallel_size", 1, one_device),
-        "gpu_memory_utilization": gpu_share_field,
-        "enforce_eager": no_change,  # none of them uses CUDA graphs
-        "enable_prefix_caching": prefix_cache_field(engine, known, prefixes),
+        "max_model_len": load_config.context_length_field,
+        "dtype": load_config.dtype_field(engine, known),
+        "quantization": load_config.quantization_field,
+        "tensor_parallel_size": load_config.fixed_field("tensor_parallel_size", 1, one_device),
+        "pipeline_parallel_size": load_config.fixed_field("pipeline_parallel_size", 1, one_device),
+        "gpu_memory_utilization": load_config.gpu_share_field,
+        "enforce_eager": load_config.no_change,  # none of them uses CUDA graphs
+        "enable_prefix_caching": load_config.prefix_cache_field(engine, known, prefixes),
     }

@@ -35,7 +35,6 @@ class LoadConfig:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The fields that are set."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -70,7 +69,6 @@ class LoadOverrides:
 
     @property
     def is_empty(self) -> bool:
-        """Whether they change nothing."""
         return not self.settings and not self.options
 
 
@@ -103,7 +101,6 @@ FieldHandler = Callable[[LoadConfig, LoadBaseline], FieldResult]
 def configure_load(
     field_handlers: Mapping[str, FieldHandler], config: LoadConfig, baseline: LoadBaseline
 ) -> ConfiguredLoad:
-    """Apply ``config``, each field by its handler."""
     settings: dict[str, Any] = {}
     options: dict[str, Any] = {}
     changed: dict[str, Any] = {}
@@ -163,8 +160,6 @@ def fixed_fields(need: str) -> dict[str, FieldHandler]:
 
 
 def option_field(engine: str, known: Mapping[str, Any], name: str) -> FieldHandler:
-    """For a field that is an engine option of the same name."""
-
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         value = getattr(config, name)
         present = check_options(engine, baseline.spec.options, known)[name]
@@ -174,8 +169,6 @@ def option_field(engine: str, known: Mapping[str, Any], name: str) -> FieldHandl
 
 
 def dtype_field(engine: str, known: Mapping[str, Any]) -> FieldHandler:
-    """For an engine with the option ``dtype``."""
-
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         wanted = DTYPES.get((config.dtype or "").lower())
         if wanted is None:

@@ -30,7 +30,6 @@ template, its markers are ordinary text: it would continue after them."""
 
 @cache
 def bundled_template(name: str) -> str:
-    """Return the text of the template ``name``, one of ``STOPS``."""
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 

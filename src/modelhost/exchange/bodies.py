@@ -46,12 +46,10 @@ def body_of(request: AnyRequest) -> dict[str, Any]:
 
 
 def lora_json(choices: Sequence[SelectedAdapter]) -> list[dict[str, Any]]:
-    """Return the adapters of a request as JSON."""
     return [{name: value for name, value in asdict(each).items() if value is not None} for each in choices]
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:
-    """Return the fields of ``sampling`` that are set."""
     if sampling == _UNSET:
         return {}
     body = {name: value for name in SAMPLING if (value := getattr(sampling, name)) is not None}

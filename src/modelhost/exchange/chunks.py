@@ -89,7 +89,6 @@ TEXTS: Final[Mapping[str, type[Text | Reasoning | Refusal]]] = {
 
 
 def chunk_of(piece: Piece) -> Chunk:
-    """Return ``piece`` as a chunk."""
     return {**head_of(piece[0].envelope), **rest_of(piece)}
 
 
@@ -213,7 +212,6 @@ def _host_event(writer: _ChunkWriter, event: HostEvent) -> None:
 
 
 def extension_fields(event: HostEvent) -> Mapping[str, Any]:
-    """Return the extension field of an event of the host."""
     match event:
         case CallLogged():
             return event.line

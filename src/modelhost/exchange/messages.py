@@ -85,7 +85,6 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def media(self) -> tuple[MediaPart, ...]:
-        """Its media parts."""
         return tuple(part for part in _parts(self.content) if isinstance(part, MediaPart))
 
 
@@ -121,7 +120,6 @@ def message_of(given: Mapping[str, Any]) -> Message:
 
 
 def messages_of(given: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Return the messages in ``given``."""
     return tuple(map(message_of, given))
 
 

@@ -135,7 +135,6 @@ class ToolFilter(Struct, frozen=True, kw_only=True):
     """Whether they declare that they only read; ``None``: either."""
 
     def includes(self, tool: str, *, is_read_only: bool) -> bool:
-        """Whether the tool of that name is one of them."""
         return (self.names is None or tool in self.names) and self.read_only in (None, is_read_only)
 
 
@@ -148,7 +147,6 @@ class ApprovalRule(Struct, frozen=True, kw_only=True):
     """For the tools of neither filter."""
 
     def applies(self, tool: str, *, is_read_only: bool) -> bool:
-        """Whether a call of the tool needs approval."""
         for rule, is_needed in ((self.always, True), (self.never, False)):
             if rule is not None and rule.includes(tool, is_read_only=is_read_only):
                 return is_needed

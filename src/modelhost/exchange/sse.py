@@ -17,7 +17,6 @@ DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 
 def encode_event(payload: Any) -> bytes:
-    """Return ``payload`` as one event."""
     return b"data: " + json_text.encode(payload) + END_OF_EVENT
 
 

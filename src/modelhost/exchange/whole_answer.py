@@ -82,7 +82,6 @@ class WholeAnswer:
         self._extra: dict[str, Any] = {}
 
     def add(self, piece: Piece) -> None:
-        """Add one piece."""
         for event in piece:
             if event.envelope is not self.envelope:
                 self._add_envelope(event.envelope)

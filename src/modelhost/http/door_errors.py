@@ -11,7 +11,7 @@ from modelhost import lazy
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelhostError
 from modelhost.http.anthropic.paths import is_anthropic
-from modelhost.http.errors import Answer, error_answer, error_object
+from modelhost.http.errors import Answer, error_answer, error_object, with_body
 from modelhost.http.mcp.endpoint import PATHS as MCP_PATHS
 from modelhost.http.ollama.paths import is_ollama_path
 from modelhost.http.prompt.endpoint import PATH, prompt_error_answer
@@ -59,10 +59,8 @@ def rpc_error_answer(error: ModelhostError) -> Answer:
 
     ``data`` has the other fields of the error. The id of the request is unknown here.
     """
-    status, headers, _ = error_answer(error)
+    refusal = error_answer(error)
     data = error_object(error)["error"]
-    code = INVALID_REQUEST if status < 500 else INTERNAL_ERROR
+    code = INVALID_REQUEST if refusal[0] < 500 else INTERNAL_ERROR
     answer = {"code": code, "message": data.pop("message"), "data": data}
-    body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": answer}, default=str)
-    kept = [(name, value) for name, value in headers if name != b"content-length"]
-    return status, [*kept, (b"content-length", str(len(body)).encode())], body
+    return with_body(refusal, orjson.dumps({"jsonrpc": "2.0", "id": None, "error": answer}, default=str))

@@ -100,6 +100,13 @@ def error_object(error: ModelhostError) -> dict[str, Any]:
     }
 
 
+def with_body(answer: Answer, body: bytes) -> Answer:
+    """Return ``answer`` with another body of the same type."""
+    status, headers, _ = answer
+    kept = [(name, value) for name, value in headers if name != b"content-length"]
+    return status, [*kept, (b"content-length", str(len(body)).encode())], body
+
+
 def error_answer(error: ModelhostError) -> Answer:
     """Return status, headers and body for ``error``."""
     body = orjson.dumps(error_object(error), default=str)

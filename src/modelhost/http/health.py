@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,6 @@ STATUSES_AT_ONCE: Final = 20
 """Models whose status is put together before others have their turn: about a millisecond."""
 LOW_DISK_BYTES: Final = 1_000_000_000
 FULL_DISK_BYTES: Final = 100_000_000
-GRADES: Final[Sequence[Grade]] = ("ok", "degraded", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from modelhost.chat.parsing.bodies import MODELS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.exchange.tasks import TASKS, Task
+from modelhost.http import openapi_parts as parts
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.anthropic.openapi import add_versions, anthropic_paths, anthropic_schemas
 from modelhost.http.edge import OPEN_PATHS
@@ -21,25 +22,9 @@ from modelhost.http.openai.audio.openapi import audio_paths
 from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.openai.images.openapi import image_paths
-from modelhost.http.openapi_parts import (
-    BYTES,
-    EVENTS,
-    SCHEMAS,
-    SESSION_PARAMETERS,
-    STATUSES,
-    STATUSES_IN_SESSIONS,
-    STATUSES_OF_LOADING,
-    TEXT,
-    Json,
-    in_json,
-    list_of,
-    maybe,
-    object_schema,
-    refused,
-)
+from modelhost.http.openapi_parts import Json, object_schema
 from modelhost.http.prompt import openapi as prompt_openapi
-from modelhost.http.responses.openapi import responses_paths, responses_schemas
-from modelhost.http.responses.stored_openapi import stored_paths, stored_schemas
+from modelhost.http.responses.openapi import responses_paths, responses_schemas, stored_paths, stored_schemas
 
 AUDIO_TYPES: Final = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
 SUMMARIES: Final[Mapping[Task, str]] = {
@@ -59,16 +44,16 @@ MODEL_LIST_ERRORS: Mapping[str, Sequence[type[ModelhostError]]] = {
 """The errors of FastAPI's own routes."""
 UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """Schemas of FastAPI for invalid parameters, which its routes here cannot have."""
-STATUSES_OF_TASKS: Final = {**STATUSES, **STATUSES_OF_LOADING}
+STATUSES_OF_TASKS: Final = {**parts.STATUSES, **parts.STATUSES_OF_LOADING}
 ERROR_SCHEMA: Final = object_schema(
     {
         "error": object_schema(
             {
-                "message": TEXT,
-                "type": TEXT,
-                "param": maybe("string"),
-                "code": TEXT,
-                "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
+                "message": parts.TEXT,
+                "type": parts.TEXT,
+                "param": parts.maybe("string"),
+                "code": parts.TEXT,
+                "source": parts.SOURCE,
                 "details": {"type": "object"},
             }
         )
@@ -93,11 +78,11 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = models_json_schema(
         [*((model, "validation") for model in MODELS.values()), *administration_models()],
-        ref_template=SCHEMAS + "{model}",
+        ref_template=parts.SCHEMAS + "{model}",
     )
     schemas |= definitions["$defs"] | responses_schemas() | stored_schemas() | anthropic_schemas() | ollama_schemas()
     schemas["Error"] = ERROR_SCHEMA
-    schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": f"{SCHEMAS}Message"}
+    schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": f"{parts.SCHEMAS}Message"}
     for model in UNUSED_SCHEMAS:
         del schemas[model]
     for path, raised in MODEL_LIST_ERRORS.items():
@@ -106,7 +91,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for task in SUMMARIES:
         for number, path in enumerate(PATHS.get(task, (SPEECH,)), 1):
             document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
-    refusals_of_tasks = refused(STATUSES_OF_TASKS)
+    refusals_of_tasks = parts.refused(STATUSES_OF_TASKS)
     document["paths"] |= audio_paths(refusals_of_tasks) | image_paths(refusals_of_tasks)
     document["paths"] |= responses_paths() | stored_paths() | anthropic_paths() | ollama_paths()
     document["paths"] |= system_paths() | administration_paths()
@@ -120,20 +105,20 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
 
 
 def _post(task: Task, operation_id: str) -> dict[str, Any]:
-    answer = in_json({"type": "object"})
+    answer = parts.in_json({"type": "object"})
     if TASKS[task].answer == "bytes":
-        answer = {media_type: {"schema": BYTES} for media_type in AUDIO_TYPES}
+        answer = {media_type: {"schema": parts.BYTES} for media_type in AUDIO_TYPES}
     if TASKS[task].answer in ("bytes", "sse"):
-        answer[EVENTS] = {"schema": TEXT}
+        answer[parts.EVENTS] = {"schema": parts.TEXT}
     return {
         "tags": ["models"],
         "summary": SUMMARIES[task],
         "operationId": operation_id,
-        **({"parameters": SESSION_PARAMETERS} if task == "chat" else {}),
-        "requestBody": {"required": True, "content": in_json({"$ref": SCHEMAS + MODELS[task].__name__})},
+        **({"parameters": parts.SESSION_PARAMETERS} if task == "chat" else {}),
+        "requestBody": {"required": True, "content": parts.in_json({"$ref": parts.SCHEMAS + MODELS[task].__name__})},
         "responses": {
             "200": {"description": "The answer", "content": answer},
-            **refused({**STATUSES_OF_TASKS, **(STATUSES_IN_SESSIONS if task == "chat" else {})}),
+            **parts.refused({**STATUSES_OF_TASKS, **(parts.STATUSES_IN_SESSIONS if task == "chat" else {})}),
         },
     }
 
@@ -141,15 +126,15 @@ def _post(task: Task, operation_id: str) -> dict[str, Any]:
 READINESS: Final = object_schema(
     {
         "status": {"enum": ["ready", "not_ready"]},
-        "models": {"type": "object", "description": "The state of each model.", "additionalProperties": TEXT},
+        "models": {"type": "object", "description": "The state of each model.", "additionalProperties": parts.TEXT},
     }
 )
-CHECK: Final = object_schema({"status": {"enum": ["ok", "degraded", "failed"]}, "reason": maybe("string")})
+CHECK: Final = object_schema({"status": {"enum": ["ok", "degraded", "failed"]}, "reason": parts.maybe("string")})
 CHECKS: Final[Json] = {"type": "object", "additionalProperties": CHECK}
 HEALTH: Final = object_schema(
     {
         "status": {"enum": ["ok", "degraded", "failed"]},
-        "reasons": list_of(TEXT, "What is wrong, in sentences."),
+        "reasons": parts.list_of(parts.TEXT, "What is wrong, in sentences."),
         "models": CHECKS,
         "mcp_servers": CHECKS,
         "database": CHECK,
@@ -171,13 +156,13 @@ def system_paths() -> dict[str, Any]:
         "/version": _get(
             "version",
             "Show the name and version of the server",
-            {"200": _json("The answer", object_schema({"name": TEXT, "version": TEXT}))},
+            {"200": _json("The answer", object_schema({"name": parts.TEXT, "version": parts.TEXT}))},
         ),
         "/metrics": _get(
             "metrics",
             "Metrics in Prometheus' text format",
             {
-                "200": {"description": "The metrics", "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": TEXT}}},
+                "200": {"description": "The metrics", "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": parts.TEXT}}},
                 **refusals([Unauthorized]),
             },
         ),
@@ -211,4 +196,4 @@ def _get(operation_id: str, summary: str, responses: Mapping[str, Any]) -> dict[
 
 
 def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": in_json(schema)}
+    return {"description": description, "content": parts.in_json(schema)}

@@ -16,6 +16,7 @@ SCHEMAS: Final = "#/components/schemas/"
 TEXT: Final[Json] = {"type": "string"}
 COUNTED: Final[Json] = {"type": "integer", "minimum": 0}
 BYTES: Final[Json] = {"type": "string", "format": "binary"}
+SOURCE: Final[Json] = {"type": "object", "description": "Who refused: the host, or the worker of a model."}
 EVENTS: Final = "text/event-stream"
 STATUSES: Final[Mapping[int, str]] = {
     400: "The request cannot be served as it is",

@@ -80,7 +80,6 @@ def tracer() -> Tracer | None:
 
 
 def use(tracer: Tracer | None) -> None:
-    """Have ``tracer`` record spans from now on."""
     _IN_USE.tracer = tracer
 
 

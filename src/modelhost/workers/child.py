@@ -104,11 +104,9 @@ class Child:
         await self._input.sent()
 
     def close_input(self) -> None:
-        """Close its standard input."""
         self._input.close()
 
     def close(self) -> None:
-        """Close the pipes."""
         for pipe in (self._input, *self._outputs):
             pipe.close()
 

@@ -11,12 +11,10 @@ MakeError = Callable[[str, str], ModelhostError]
 
 
 def stopped(model: str, _worker: str) -> ModelhostError:
-    """The host is being stopped."""
     return ShuttingDown(f"{model} was stopped before the answer was complete.")
 
 
 def unloaded_by_force(model: str, _worker: str) -> ModelhostError:
-    """The model was unloaded by force."""
     return ModelUnloaded(
         f"{model} was unloaded by force before the answer was complete. Try again to load it again.", model=model
     )
@@ -35,34 +33,29 @@ def unreachable(model: str, worker: str) -> ModelhostError:
 
 def no_progress(seconds: float) -> MakeError:
     """The watchdog ended the request: nothing arrived for ``seconds``, while others were answered."""
-    silent_seconds = round(seconds, 1)
-
-    def explain(model: str, worker: str) -> ModelhostError:
-        return EngineError(
-            f"The engine of {model} did nothing about this request for {silent_seconds:g} s, while it answered others. "
-            "The request was ended. A schema or a prompt that takes so long to prepare has to be made simpler.",
-            model=model,
-            worker=worker,
-            reason="stalled",
-            silent_seconds=silent_seconds,
-        )
-
-    return explain
+    return _silence(
+        EngineError,
+        "The engine of {model} did nothing about this request for {seconds:g} s, while it answered others. "
+        "The request was ended. A schema or a prompt that takes so long to prepare has to be made simpler.",
+        seconds,
+    )
 
 
 def stalled(seconds: float) -> MakeError:
     """The watchdog ended the worker: it produced nothing for ``seconds`` while it had work."""
+    return _silence(
+        WorkerCrashed,
+        "The worker of {model} produced nothing for {seconds:g} s while it had work and was ended. "
+        "It is being restarted; try again.",
+        seconds,
+    )
 
+
+def _silence(kind: type[EngineError | WorkerCrashed], words: str, seconds: float) -> MakeError:
     silent_seconds = round(seconds, 1)
 
     def explain(model: str, worker: str) -> ModelhostError:
-        return WorkerCrashed(
-            f"The worker of {model} produced nothing for {silent_seconds:g} s while it had work and was ended. "
-            "It is being restarted; try again.",
-            model=model,
-            worker=worker,
-            reason="stalled",
-            silent_seconds=silent_seconds,
-        )
+        message = words.format(model=model, seconds=silent_seconds)
+        return kind(message, model=model, worker=worker, reason="stalled", silent_seconds=silent_seconds)
 
     return explain

@@ -151,5 +151,4 @@ def ran_out_of_memory(
 
 
 def contains_any(lines: Iterable[str], phrases: Collection[str]) -> bool:
-    """Return whether a line contains one of ``phrases``, which are in lower case."""
     return any(phrase in line for line in map(str.lower, lines) for phrase in phrases)

@@ -35,7 +35,6 @@ class _Folder:
 
     @property
     def is_there(self) -> bool:
-        """Whether it still exists."""
         return _is_same_file(self.lock, self.path / LOCK)
 
 

@@ -127,7 +127,6 @@ class WorkerProcess:
         return self._process.returncode or 0
 
     def describe_exit(self) -> str:
-        """Return how the process ended."""
         status = self._process.returncode
         if status is None:
             return "is still running"
@@ -267,11 +266,7 @@ class WorkerProcess:
 
 
 def _spawn(launch: Launch, model: str) -> Child:
-    """Start the process.
-
-    Raises:
-        WorkerStartFailed: it cannot be started (no memory, no descriptors, no such program).
-    """
+    """Start the process (WorkerStartFailed: for want of memory, of descriptors or of such a program)."""
     try:
         return Child(launch.argv, {**environment.current(), **launch.env}, is_private=True)
     except OSError as error:

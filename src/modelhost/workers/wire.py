@@ -29,7 +29,6 @@ def encode_payload(payload: Payload) -> tuple[str, bytes]:
 
 
 def with_model_name(payload: Payload, model: str) -> Payload:
-    """Return ``payload`` with ``model`` as its model."""
     if isinstance(payload, Raw):
         return payload
     if isinstance(payload, Form):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelhost.chat.defaults import with_preset
+from modelhost.chat.presets import with_preset
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.registry.entry import NO_PRESET, Preset

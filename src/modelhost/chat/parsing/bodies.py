@@ -23,25 +23,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from modelhost.chat.parsing.fields import (
-    MAX_CHOICES,
-    AudioOptions,
-    Count,
-    InfillFile,
-    McpOptions,
-    Message,
-    NonEmpty,
-    Number,
-    Prompts,
-    ResponseFormat,
-    Stop,
-    StreamOptions,
-    Texts,
-    Token,
-    TokenId,
-    VoiceId,
-    WantedAdapter,
-)
+from modelhost.chat.parsing import fields
 from modelhost.chat.parsing.tools import OneTool, ToolChoice
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
 from modelhost.config.value_types import LiteralFalse, LiteralOne, NewSessionId
@@ -57,25 +39,26 @@ class _Request(BaseModel):
 
 
 _LogitBias = Annotated[
-    dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]], Field(json_schema_extra={"additionalProperties": False})
+    dict[fields.TokenId, Annotated[fields.Number, Field(ge=-100, le=100)]],
+    Field(json_schema_extra={"additionalProperties": False}),
 ]
 
 
 class _Generation(_Request):
     stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Annotated[Number, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    stream_options: fields.StreamOptions | None = None
+    max_tokens: fields.Count | None = None
+    temperature: Annotated[fields.Number, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None
+    top_p: Annotated[fields.Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
-    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    stop: Stop = None
+    min_p: Annotated[fields.Number, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=fields.MAX_CHOICES)] | None = None
+    stop: fields.Stop = None
     seed: Seed | None = None
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[fields.Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[fields.Number, Field(ge=-2, le=2)] | None = None
     logit_bias: _LogitBias | None = None
-    lora: NonEmpty | WantedAdapter | list[NonEmpty | WantedAdapter] | None = Field(
+    lora: fields.NonEmpty | fields.WantedAdapter | list[fields.NonEmpty | fields.WantedAdapter] | None = Field(
         default=None, description="The LoRA adapters of the model that the answer is to have, by their names."
     )
 
@@ -93,14 +76,14 @@ class ChatRequest(_Generation):
 
     model_config = ConfigDict(json_schema_extra=_TOP_OF_LOGPROBS)
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Count | None = None
+    messages: Annotated[list[fields.Message], Field(min_length=1)]
+    max_completion_tokens: fields.Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[OneTool] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
+    response_format: fields.ResponseFormat | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
@@ -110,10 +93,10 @@ class ChatRequest(_Generation):
     modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1)] | None = Field(
         default=None, description="`text`, or `text` and `audio`: the answer is spoken, as `audio` says."
     )
-    audio: AudioOptions | None = None
+    audio: fields.AudioOptions | None = None
     prediction: dict[str, Any] | None = None
     verbosity: str | None = None
-    mcp: McpOptions | None = None
+    mcp: fields.McpOptions | None = None
     session_id: NewSessionId | None = Field(
         default=None, description="The conversation, kept by the host, that the messages go on with."
     )
@@ -132,12 +115,12 @@ class CompletionRequest(_Generation):
 
     model_config = ConfigDict(json_schema_extra=_OF_ECHO)
 
-    prompt: Prompts
+    prompt: fields.Prompts
     max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     suffix: str | None = Field(default=None, description="What is to come after the text that is written.")
-    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=fields.MAX_CHOICES)] | None = None
 
 
 _ONE_LIMIT: JsonDict = {
@@ -152,13 +135,13 @@ class InfillRequest(_Generation):
 
     input_prefix: str
     input_suffix: str
-    input_extra: list[InfillFile] | None = None
+    input_extra: list[fields.InfillFile] | None = None
     prompt: str | None = Field(default=None, description="What the text to be filled in begins with.")
     n_predict: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
-    stop: Stop | list[NonEmpty] = None
+    stop: fields.Stop | list[fields.NonEmpty] = None
     n: LiteralOne | None = None
     stream: LiteralFalse | None = False
-    response_fields: list[NonEmpty] | None = Field(
+    response_fields: list[fields.NonEmpty] | None = Field(
         default=None, description="What is wanted of the answer; `a/b` is the b of a."
     )
 
@@ -166,17 +149,17 @@ class InfillRequest(_Generation):
 class EmbeddingsRequest(_Request):
     """``POST /v1/embeddings``."""
 
-    input: Prompts
+    input: fields.Prompts
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Count | None = None
+    dimensions: fields.Count | None = None
 
 
 class RerankRequest(_Request):
     """``POST /v1/rerank``."""
 
     query: str
-    documents: Texts
-    top_n: Count | None = None
+    documents: fields.Texts
+    top_n: fields.Count | None = None
 
 
 TOKENIZED: Final = {"content": "string", "prompt": "string", "messages": "array"}
@@ -208,7 +191,7 @@ class TokenizeRequest(_Request):
 
     content: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    messages: Annotated[list[fields.Message], Field(min_length=1)] | None = None
     tools: list[OneTool] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
@@ -222,20 +205,20 @@ class TokenizeRequest(_Request):
 class DetokenizeRequest(_Request):
     """``POST /detokenize``."""
 
-    tokens: list[Token]
+    tokens: list[fields.Token]
 
 
 class SpeechRequest(_Request):
     """``POST /v1/audio/speech``."""
 
-    input: NonEmpty
-    voice: NonEmpty | VoiceId | None = Field(
+    input: fields.NonEmpty
+    voice: fields.NonEmpty | fields.VoiceId | None = Field(
         default=None, description="A voice of the model: `/v1/audio/voices` lists them. Default: the first of them."
     )
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] | None = Field(
         default=None, description="Default: mp3. `pcm`: 24 kHz, 16 bits, mono, without a header."
     )
-    speed: Annotated[Number, Field(ge=0.25, le=4)] | None = None
+    speed: Annotated[fields.Number, Field(ge=0.25, le=4)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     stream_format: Literal["audio", "sse"] | None = Field(
         default=None, description="`audio` (default): the bytes as they are made; `sse`: events with them in base64."

@@ -44,7 +44,6 @@ class TranscriptionForm(BaseModel):
     user: NonEmpty | None = None
 
     def request(self, file: bytes, *, is_translation: bool = False) -> TranscriptionRequest:
-        """Return the request for ``file``."""
         return TranscriptionRequest(
             model=self.model,
             file=file,

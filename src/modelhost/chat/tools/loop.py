@@ -21,11 +21,11 @@ from modelhost.chat.tools import context_budget
 from modelhost.chat.tools.answer_calls import AnswerCalls, ToolRunner, requested
 from modelhost.chat.tools.answer_format import AnswerFormat
 from modelhost.chat.tools.answer_stream import AnswerStream
-from modelhost.chat.tools.calls import ClientCalls
+from modelhost.chat.tools.client_calls import ClientCalls
 from modelhost.chat.tools.loop_turn import LoopTurn, result_messages
 from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities, has_media, with_media
-from modelhost.chat.usage import TurnTimes
+from modelhost.chat.tools.turn_times import TurnTimes
 from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.exchange.events import (
     Event,

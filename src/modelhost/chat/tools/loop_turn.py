@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from modelhost.chat.tools.calls import CallCollector, ClientCalls, RequestedCall
+from modelhost.chat.tools.calls import CallCollector, RequestedCall
+from modelhost.chat.tools.client_calls import ClientCalls
 from modelhost.exchange.chunks import REASONING
 from modelhost.exchange.events import FinishDetails
 from modelhost.exchange.messages import Message

@@ -235,7 +235,6 @@ def reason_in(complaint: Sequence[str]) -> str:
 
 
 def _tools(workshop: BuildDirectory, report: Report) -> Path:
-    """Return the Python of the build tools."""
     python = workshop.tools / PYTHON
     if not python.exists():
         run_step(ENGINE, (sys.executable, "-m", "venv", "--clear", str(workshop.tools)), report)

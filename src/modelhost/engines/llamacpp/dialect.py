@@ -15,18 +15,11 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost import json_text
+from modelhost import errors, json_text
 from modelhost.engines.llamacpp.ends import IGNORE_EOS, check_ignore_eos, with_min_tokens
 from modelhost.engines.llamacpp.grammars import constraint_of
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
-from modelhost.errors import (
-    ContextLengthExceeded,
-    EngineError,
-    InvalidRequest,
-    ModelhostError,
-    UnsupportedOperation,
-    UnsupportedParameter,
-)
+from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS, Task
 
 RENAMED = {"repetition_penalty": "repeat_penalty", "min_tokens_to_keep": "min_keep"}
@@ -162,7 +155,7 @@ def _check_types(body: Mapping[str, Any]) -> None:
     for name in TYPES.keys() & body.keys():  # most requests have none of them
         (kind, words), value = TYPES[name], body[name]
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+            raise errors.InvalidRequest(f"{name}: it has to be {words}.", param=name)
 
 
 def _check_texts(given: Any) -> None:
@@ -170,7 +163,7 @@ def _check_texts(given: Any) -> None:
     is_list = isinstance(given, list) and not (given and isinstance(given[0], int))
     texts = {f"input[{place}]": text for place, text in enumerate(given)} if is_list else {"input": given}
     if (param := next((param for param, text in texts.items() if not text), None)) is not None:
-        raise InvalidRequest(f"{param}: it is empty, and there is no vector of nothing.", param=param)
+        raise errors.InvalidRequest(f"{param}: it is empty, and there is no vector of nothing.", param=param)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +197,9 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     try:
         text = json_text.encode(value).decode()
     except orjson.JSONEncodeError as error:
-        raise InvalidRequest(f"The arguments of a call cannot be passed on: {error}.", param="messages") from None
+        raise errors.InvalidRequest(
+            f"The arguments of a call cannot be passed on: {error}.", param="messages"
+        ) from None
     return {**call, "function": {**call["function"], "arguments": text}}
 
 
@@ -215,31 +210,33 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
     message, kind = str(error.get("message", "")), error.get("type")
     if kind == "exceed_context_size_error":
-        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
+        return errors.ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if found := _TOO_LARGE.search(message):
-        return ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
+        return errors.ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
     if unsupported := _unsupported(message, model):
         return unsupported
     if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
-        return UnsupportedOperation(f"{model}: {message}", model=model)
+        return errors.UnsupportedOperation(f"{model}: {message}", model=model)
     if found := _FIELD.match(message):
-        return InvalidRequest(f"{found[1]}: {found[2]}", param=found[1])
+        return errors.InvalidRequest(f"{found[1]}: {found[2]}", param=found[1])
     if "_M_range_check" in message:
-        return InvalidRequest(f"tokens: at least one of them is no token of {model}.", param="tokens")
+        return errors.InvalidRequest(f"tokens: at least one of them is no token of {model}.", param="tokens")
     if kind == "invalid_request_error" or any(fault in message for fault in CALLERS_FAULTS):
-        return InvalidRequest(message)
+        return errors.InvalidRequest(message)
     details = {"status": status, "engine_type": str(kind)}
     if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
         details["model_output"] = True
-    return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
+    return errors.EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
 
 
-def _unsupported(message: str, model: str) -> UnsupportedParameter | None:
+def _unsupported(message: str, model: str) -> errors.UnsupportedParameter | None:
     """Return the error about a field that ``model`` does not support."""
     if "logprobs is not supported with tools" in message:
-        return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
+        return errors.UnsupportedParameter(
+            f"logprobs: {model} cannot give them for a request with tools.", param="logprobs"
+        )
     if NO_INFILL in message:
-        return UnsupportedParameter(
+        return errors.UnsupportedParameter(
             f"suffix: {model} cannot fill in text before other text: its vocabulary has no tokens for that (FIM).",
             param="suffix",
         )

@@ -99,9 +99,7 @@ FIELDS: Mapping[Task, frozenset[str]] = {
     "completions": SAMPLING | RUNNING,
     "infill": (SAMPLING | RUNNING | {"t_max_prompt_ms"}) - NOT_FOR_INFILL,
     "embeddings": frozenset({"embd_normalize"}),
-    "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
-    "detokenize": frozenset(),
 }
 CONSTRAINTS = frozenset({"grammar", "json_schema"})
 MEMORY_PHRASES = (
@@ -141,6 +139,7 @@ class LlamaCpp(Engine):
     """llama.cpp."""
 
     name = NAME
+    request_fields = FIELDS
     metrics = METRICS
     prompt_caches = SlotFiles()
     custom_tools = "with_grammars"
@@ -232,9 +231,6 @@ class LlamaCpp(Engine):
         if task == "embeddings":
             return "Serve an embedding model, or have this one make them: --engine-option embeddings=true."
         return ""
-
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body = adapt_request(task, body)

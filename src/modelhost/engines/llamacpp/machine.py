@@ -57,7 +57,6 @@ def this_machine(accelerator: Accelerator | None) -> Machine:
 
 @cache
 def this_processor() -> Processor:
-    """Return the processor of this machine."""
     return read_processor(ROOT, platform.machine())
 
 

@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from modelhost.engines import load_config
 from modelhost.engines.base import AcceptedParams
 from modelhost.engines.llamacpp.options import CHOICES, NAME, OPTIONS, REFUSED, split_problem
-from modelhost.engines.load_config import (
-    AUTO,
-    DTYPES,
-    NO_CHANGE,
-    NONE,
-    FieldHandler,
-    FieldResult,
-    LoadBaseline,
-    LoadConfig,
-    LoadOverrides,
-    context_length_field,
-    gpu_share_field,
-    is_quantized_so,
-    option_field,
-)
+from modelhost.engines.load_config import AUTO, NO_CHANGE, NONE, FieldResult, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 
 SETTINGS = (
@@ -36,7 +23,6 @@ Found = tuple[Mapping[str, Any], str, str]
 
 
 def accepted(params: Mapping[str, Any]) -> AcceptedParams:
-    """Return ``params`` as settings."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     problems, warnings = [], []
     for name, translate in _TRANSLATIONS.items():
@@ -180,7 +166,7 @@ _TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
 }
 
 
-def _split_field(name: str) -> FieldHandler:
+def _split_field(name: str) -> load_config.FieldHandler:
     def handle(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         present = check_options(NAME, baseline.spec.options, OPTIONS)
         requested = {
@@ -198,7 +184,7 @@ def _split_field(name: str) -> FieldHandler:
 
 
 def _dtype_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    wanted = DTYPES.get((config.dtype or "").lower())
+    wanted = load_config.DTYPES.get((config.dtype or "").lower())
     if wanted == AUTO or (wanted is not None and wanted == baseline.dtype):
         return NO_CHANGE
     return (
@@ -209,7 +195,7 @@ def _dtype_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
 
 def _quantization_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     wanted = config.quantization or ""
-    if wanted.lower() in (NONE, AUTO) or is_quantized_so(wanted.lower(), baseline.quantization):
+    if wanted.lower() in (NONE, AUTO) or load_config.is_quantized_so(wanted.lower(), baseline.quantization):
         return NO_CHANGE
     return (
         f"a GGUF file is quantized when it is made, and this one is {baseline.quantization}; take a file that is "
@@ -217,11 +203,11 @@ def _quantization_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResu
     )
 
 
-FIELD_HANDLERS: Final[Mapping[str, FieldHandler]] = {
-    "max_model_len": context_length_field,
+FIELD_HANDLERS: Final[Mapping[str, load_config.FieldHandler]] = {
+    "max_model_len": load_config.context_length_field,
     "dtype": _dtype_field,
     "quantization": _quantization_field,
-    "gpu_memory_utilization": gpu_share_field,
+    "gpu_memory_utilization": load_config.gpu_share_field,
     **{name: _split_field(name) for name in ("tensor_parallel_size", "pipeline_parallel_size")},
-    **{name: option_field(NAME, OPTIONS, name) for name in ("enforce_eager", "enable_prefix_caching")},
+    **{name: load_config.option_field(NAME, OPTIONS, name) for name in ("enforce_eager", "enable_prefix_caching")},
 }

@@ -100,9 +100,6 @@ class MediaEngine(Engine):
         env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(spec.threads or 1), **spec.env}
         return Launch(argv=argv, env=env, config=config, memory_phrases=("bad_alloc", "memoryerror"))
 
-    def fields(self, task: Task) -> frozenset[str]:
-        return frozenset()
-
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return body
 

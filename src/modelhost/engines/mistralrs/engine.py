@@ -9,20 +9,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines import load_config
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.launch_params import accept_params, without_effect
 from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect, field_handlers
-from modelhost.engines.load_config import (
-    NO_CHANGE,
-    ConfiguredLoad,
-    FieldResult,
-    LoadBaseline,
-    LoadConfig,
-    LoadOverrides,
-    configure_load,
-    is_quantized_so,
-)
+from modelhost.engines.load_config import ConfiguredLoad, FieldResult, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
@@ -62,6 +54,7 @@ class MistralRs(LibraryDialect):
     """mistral.rs."""
 
     name = "mistralrs"
+    request_fields = FIELDS
     parses_special_tokens = True  # its library takes text and no tokens
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
@@ -78,7 +71,7 @@ class MistralRs(LibraryDialect):
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         like_others = field_handlers(self.name, OPTIONS, prefixes="prefix_caches")
-        return configure_load({**like_others, "quantization": _quantization}, config, baseline)
+        return load_config.configure_load({**like_others, "quantization": _quantization}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec.options)
@@ -107,9 +100,6 @@ class MistralRs(LibraryDialect):
         phrases = ("out of memory", "memory allocation of", "cannot allocate memory")
         return Launch(argv=argv, env=env, config=config, memory_phrases=phrases)
 
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
-
 
 ENGINE: Final[Engine] = MistralRs()
 
@@ -117,8 +107,8 @@ ENGINE: Final[Engine] = MistralRs()
 def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     """Weights are quantized while they are loaded, unless the files are quantized already."""
     wanted, present = (config.quantization or "").lower(), _options(baseline.spec.options)["isq"]
-    if wanted in ("auto", present.lower()) or is_quantized_so(wanted, baseline.quantization):
-        return NO_CHANGE
+    if wanted in ("auto", present.lower()) or load_config.is_quantized_so(wanted, baseline.quantization):
+        return load_config.NO_CHANGE
     formats = {name.lower(): name for name in (NONE, *FORMATS)}
     if wanted not in formats:
         return f"there is no format {config.quantization}; mistral.rs quantizes to {', '.join(FORMATS)}"
@@ -129,11 +119,7 @@ def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options, checked.
-
-    Raises:
-        ConfigError: one is unknown, or not valid.
-    """
+    """Return all options, checked (ConfigError: one is unknown, or not valid)."""
     options = check_options(MistralRs.name, given, OPTIONS, choices=CHOICES)
     by_name = {name.lower(): name for name in (NONE, *FORMATS)}
     wanted = options["isq"].lower()

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines import load_config
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, RemoteTarget
-from modelhost.engines.load_config import (
-    ConfiguredLoad,
-    LoadBaseline,
-    LoadConfig,
-    configure_load,
-    fixed_field,
-    fixed_fields,
-)
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
 from modelhost.engines.options import check_options
 from modelhost.engines.remote.dialects import DIALECTS, error_from
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
@@ -92,8 +86,10 @@ class Remote(Engine):
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         """Only values that already hold are possible: the server determines the others."""
-        context = fixed_field("max_model_len", baseline.spec.context_length, ELSEWHERE)
-        return configure_load({**fixed_fields(ELSEWHERE), "max_model_len": context}, config, baseline)
+        context = load_config.fixed_field("max_model_len", baseline.spec.context_length, ELSEWHERE)
+        return load_config.configure_load(
+            {**load_config.fixed_fields(ELSEWHERE), "max_model_len": context}, config, baseline
+        )
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         """Return where the model is. ``api_key`` is not used: servers have their own key."""
@@ -160,11 +156,7 @@ class Remote(Engine):
 
 
 def _names(value: Any) -> frozenset[str]:
-    """Return the names of fields in a list, or in text with commas.
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """Return the names of fields in a list, or in text with commas (ConfigError: it is neither)."""
     if value is None:
         return frozenset()
     names = value.split(",") if isinstance(value, str) else value

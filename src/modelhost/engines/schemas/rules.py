@@ -142,7 +142,6 @@ def regex_rule(pattern: str) -> str:
 
 
 def choice_rule(choices: Sequence[str]) -> str:
-    """Return the rule of ``choices``."""
     return " | ".join(json.dumps(each, ensure_ascii=False) for each in choices)
 
 

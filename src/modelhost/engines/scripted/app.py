@@ -174,7 +174,6 @@ def embed(text: str) -> list[float]:
 
 
 def embeddings_answer(model: str, texts: Sequence[str], *, as_base64: bool) -> dict[str, Any]:
-    """Return the answer of ``/v1/embeddings``."""
     data = []
     for index, text in enumerate(texts):
         vector: Any = embed(text)

@@ -92,7 +92,6 @@ def call_deltas(calls: Iterable[Call]) -> Iterable[dict[str, Any]]:
 
 
 def whole_answer(request: Generation, reply: Reply, tokens: int) -> dict[str, Any]:
-    """Return the answer to a request that does not stream."""
     return {
         "choices": [_whole_choice(request, reply, index) for index in range(request.n)],
         **identity_of(request),
@@ -129,7 +128,6 @@ def logprobs_of(words: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def tail_of(request: Generation) -> bytes:
-    """Return the end of every chunk of a request."""
     kind = "chat.completion.chunk" if request.kind == "chat" else "text_completion"
     return b"," + json_bytes(identity_of(request) | {"object": kind})[1:] + b"\n\n"
 
@@ -160,5 +158,4 @@ def _call_id() -> str:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return ``value`` as compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()

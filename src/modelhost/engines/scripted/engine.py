@@ -11,19 +11,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, load_config
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.engines.load_config import (
-    ConfiguredLoad,
-    FieldResult,
-    LoadBaseline,
-    LoadConfig,
-    LoadOverrides,
-    configure_load,
-    context_length_field,
-    fixed_fields,
-)
+from modelhost.engines.load_config import ConfiguredLoad, FieldResult, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import Task
@@ -90,8 +81,8 @@ class Scripted(Engine):
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         """A script has a context length, and no other configurable field."""
-        field_handlers = fixed_fields("the scripted engine has no model, so it can only be left out")
-        return configure_load({**field_handlers, "max_model_len": _context_length}, config, baseline)
+        field_handlers = load_config.fixed_fields("the scripted engine has no model, so it can only be left out")
+        return load_config.configure_load({**field_handlers, "max_model_len": _context_length}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
@@ -139,7 +130,7 @@ ENGINE: Final[Engine] = Scripted()
 def _context_length(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     fixed = baseline.spec.options.get("context_length")
     if not fixed:
-        return context_length_field(config, baseline)
+        return load_config.context_length_field(config, baseline)
     return (
         LoadOverrides()
         if fixed == config.max_model_len

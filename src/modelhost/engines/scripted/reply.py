@@ -83,7 +83,6 @@ def _text_of(content: Any) -> str:
 
 
 def text_of_messages(messages: Any) -> str:
-    """Return the text of all ``messages``."""
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("'messages' has to be a list of objects")
     return " ".join(_text_of(message.get("content")) for message in messages)
@@ -98,7 +97,6 @@ def _read_prompt(prompt: Any) -> str:
 
 
 def read_texts(body: Mapping[str, Any], name: str) -> list[str]:
-    """Return the text or texts of the field ``name``."""
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

@@ -31,7 +31,6 @@ class ScriptedSpeech:
         self._player = Player(pacer=Pacer())
 
     async def answer(self, body: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request."""
         await counted(self._state, body, self._speak(body, send), receive)
 
     async def transcribe(self, raw: bytes, receive: Receive, send: Send) -> None:

@@ -105,7 +105,6 @@ class CallParser(ABC):
         self._thoughts: list[str] = []
 
     def feed(self, text: str) -> ParsedText:
-        """Return what is complete after ``text``."""
         self._waiting += text
         while self.rest is None and self._advance():
             pass

@@ -76,7 +76,6 @@ def arguments_of(function: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str,
 
 
 def json_value(schema: Mapping[str, Any]) -> str:
-    """Return the part of a grammar that is JSON of ``schema``."""
     return json_rule(schema, COMPACT)
 
 

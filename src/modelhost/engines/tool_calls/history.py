@@ -11,12 +11,10 @@ from modelhost.engines.tool_calls.calls import SHORT_ID
 
 
 def with_object_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``message`` with the arguments of its calls as objects."""
     return _changed(message, _object_of)
 
 
 def with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``message`` with the arguments of its calls as JSON."""
     return _changed(message, lambda given: given if isinstance(given, str) else json.dumps(_object_of(given)))
 
 

@@ -97,7 +97,6 @@ def as_json(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    """Return ``character`` escaped for a JSON string."""
     return f"\\{character}" if character == '"' else f"\\{_ESCAPES.get(character, f'u{ord(character):04x}')}"
 
 

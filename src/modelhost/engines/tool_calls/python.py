@@ -120,11 +120,7 @@ def _with_escaped_breaks(text: str) -> str:
 
 
 def _call(node: ast.expr) -> tuple[str, Mapping[str, Any]]:
-    """Return name and arguments of a call.
-
-    Raises:
-        ValueError: it is not a call with keyword arguments.
-    """
+    """Return name and arguments of a call (ValueError: it is not a call with keyword arguments)."""
     if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
         raise ValueError("no call with arguments by name")
     arguments = {str(keyword.arg): ast.literal_eval(_Literals().visit(keyword.value)) for keyword in node.keywords}

@@ -49,7 +49,6 @@ class TaggedForm(CallForm):
 
     @property
     def head_mark(self) -> str:
-        """The beginning of a head."""
         return self.head.strip().partition("{")[0]
 
     @cached_property
@@ -194,7 +193,6 @@ class TaggedParser(CallParser):
         return False
 
     def _end_value(self, schema: Mapping[str, Any], rest: str) -> None:
-        """Emit the rest of a value."""
         written = orjson.dumps(_value_of(rest, types_of(schema))).decode()
         self._go_on(_inside_string(rest) + '"' if self._is_text else written)
         self._value = None
@@ -237,5 +235,4 @@ def _python_value_of(stripped: str, text: str, types: frozenset[str]) -> Any:
 
 
 def _inside_string(text: str) -> str:
-    """Return ``text`` as the content of a JSON string."""
     return orjson.dumps(text).decode()[1:-1]

@@ -14,16 +14,10 @@ from typing import Any, Final
 
 import orjson
 
+from modelhost import errors
 from modelhost.engines.schemas.limits import with_number_bounds
 from modelhost.engines.schemas.plain import OF_SCHEMAS, VALUES
-from modelhost.errors import (
-    ContextLengthExceeded,
-    EngineError,
-    InvalidRequest,
-    ModelhostError,
-    UnsupportedOperation,
-    UnsupportedParameter,
-)
+from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import TOKEN_STRINGS, Task
 
 FORMATS: Final = frozenset(
@@ -113,11 +107,6 @@ CHAT = frozenset(
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING | {"response_format", "echo"},
-    "infill": frozenset(),
-    "embeddings": frozenset(),
-    "rerank": frozenset(),
-    "tokenize": frozenset(),
-    "detokenize": frozenset(),
 }
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 OF_TEMPLATES = ("tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
@@ -140,7 +129,7 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """
     if task == "tokenize":
         if body.get("parse_special") is False:
-            raise UnsupportedParameter(
+            raise errors.UnsupportedParameter(
                 "parse_special: vLLM reads markers of the model wherever they stand; leave it out.",
                 param="parse_special",
             )
@@ -214,21 +203,21 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     message, param = str(error.get("message", "")), error.get("param")
     if found := _TOKENS.search(message):
         counted = f"{found[2] or ''}{found[3]}"
-        return ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), counted=counted)
+        return errors.ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), counted=counted)
     if found := _CHARACTERS.search(message):
         # More characters than the context could hold, were each of its tokens the longest one: it has not counted on.
         least = int(found[1]) + 1
-        return ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), counted=f"at least {least}")
+        return errors.ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), counted=f"at least {least}")
     if _NO_PARSER in message:
-        return UnsupportedParameter(
+        return errors.UnsupportedParameter(
             f"tools: how {model} writes calls is not known; name its parser: --engine-option tool_call_parser=NAME.",
             param="tools",
         )
     if "is not a multimodal model" in message:
-        return UnsupportedOperation(f"{model}: it takes text only.", model=model)
+        return errors.UnsupportedOperation(f"{model}: it takes text only.", model=model)
     if status in CALLERS_FAULTS:
         name = str(param).removeprefix("body.") if param else None
         reason = _VALIDATION.search(message)
         text = reason[1] if reason else _SUFFIX.sub("", message)
-        return InvalidRequest(f"{name}: {text}" if name and name not in text else text, param=name)
-    return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, status=status)
+        return errors.InvalidRequest(f"{name}: {text}" if name and name not in text else text, param=name)
+    return errors.EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, status=status)

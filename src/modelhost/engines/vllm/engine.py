@@ -54,6 +54,7 @@ class Vllm(Engine):
     """vLLM, with its own server as the worker."""
 
     name = "vllm"
+    request_fields = FIELDS
     metrics = METRICS
     adapters = ServedAdapters()
 
@@ -98,9 +99,6 @@ class Vllm(Engine):
 
     def advice(self, task: Task) -> str:
         return "vllm writes text here; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
-
-    def fields(self, task: Task) -> frozenset[str]:
-        return FIELDS.get(task, frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapt_request(task, body)

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines import load_config
 from modelhost.engines.adapters import split_name
 from modelhost.engines.base import AcceptedParams
 from modelhost.engines.launch_params import UNCHANGED, Found, Translate, accept_params, refused, without_effect
-from modelhost.engines.load_config import (
-    AUTO,
-    NO_CHANGE,
-    NONE,
-    FieldHandler,
-    FieldResult,
-    LoadBaseline,
-    LoadConfig,
-    LoadOverrides,
-    context_length_field,
-    dtype_field,
-    is_quantized_so,
-    option_field,
-)
+from modelhost.engines.load_config import AUTO, NO_CHANGE, NONE, FieldResult, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.engines.options import check_options
 from modelhost.engines.vllm.adapters import NEEDS_NAME
 from modelhost.engines.vllm.traits import OWN_PARAMS
@@ -71,7 +59,6 @@ def check_values(options: Mapping[str, Any]) -> None:
 
 
 def accepted(params: Mapping[str, Any]) -> AcceptedParams:
-    """Return ``params`` as settings."""
     return accept_params(NAME, params, known_options=OPTIONS, own=_TRANSLATIONS, check_options=_problem)
 
 
@@ -145,7 +132,7 @@ def _present(baseline: LoadBaseline) -> dict[str, Any]:
 def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     wanted, present = (config.quantization or "").lower(), _present(baseline)["quantization"]
     files = (baseline.quantization or "").lower()
-    if wanted == present or {wanted, present} == {NONE, AUTO} or is_quantized_so(wanted, files):
+    if wanted == present or {wanted, present} == {NONE, AUTO} or load_config.is_quantized_so(wanted, files):
         return NO_CHANGE
     if wanted in (NONE, AUTO) or (wanted in WHILE_LOADING and files in UNQUANTIZED):
         return LoadOverrides(options={"quantization": wanted})
@@ -157,7 +144,7 @@ def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     return f"it needs files that are quantized with {wanted}, and these are {baseline.quantization}"
 
 
-def _parallel(name: str) -> FieldHandler:
+def _parallel(name: str) -> load_config.FieldHandler:
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         present = _present(baseline)
         wanted = getattr(config, name)
@@ -179,7 +166,7 @@ def _parallel(name: str) -> FieldHandler:
 def _share(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     if not baseline.gpus:
         return NO_CHANGE  # none is taken of any GPU
-    return option_field(NAME, OPTIONS, "gpu_memory_utilization")(config, baseline)
+    return load_config.option_field(NAME, OPTIONS, "gpu_memory_utilization")(config, baseline)
 
 
 def _eager(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
@@ -190,13 +177,13 @@ def _eager(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     return NO_CHANGE if is_so or wanted == present else LoadOverrides(options={"enforce_eager": wanted})
 
 
-HONOURS: Final[Mapping[str, FieldHandler]] = {
-    "max_model_len": context_length_field,
-    "dtype": dtype_field(NAME, OPTIONS),
+HONOURS: Final[Mapping[str, load_config.FieldHandler]] = {
+    "max_model_len": load_config.context_length_field,
+    "dtype": load_config.dtype_field(NAME, OPTIONS),
     "quantization": _quantization,
     "tensor_parallel_size": _parallel("tensor_parallel_size"),
     "pipeline_parallel_size": _parallel("pipeline_parallel_size"),
     "gpu_memory_utilization": _share,
     "enforce_eager": _eager,
-    "enable_prefix_caching": option_field(NAME, OPTIONS, "enable_prefix_caching"),
+    "enable_prefix_caching": load_config.option_field(NAME, OPTIONS, "enable_prefix_caching"),
 }

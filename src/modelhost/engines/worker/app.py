@@ -127,7 +127,6 @@ class AnswerWriter:
         self.is_done = False
 
     def write(self, event: Event) -> bytes:
-        """Return the events of the answer for ``event``."""
         self._cached = event.cached_tokens
         if event.failure is not None:
             self.is_done = True

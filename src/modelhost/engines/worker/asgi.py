@@ -55,7 +55,6 @@ def read_json(raw: bytes) -> dict[str, Any]:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Return the whole body of a request."""
     parts = []
     while True:
         message = await receive()
@@ -92,7 +91,6 @@ async def _until_disconnect(receive: Receive) -> None:
 
 
 async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a complete answer."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})

@@ -37,7 +37,6 @@ class PrefixCache:
 
     @property
     def size_bytes(self) -> int:
-        """The size of all caches."""
         return self._bytes
 
     def take(self, prompt: Sequence[int]) -> tuple[Cache, int]:
@@ -80,7 +79,6 @@ class PrefixCache:
 
 
 def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
-    """Return the length of the common prefix."""
     length = min(len(one), len(other))
     differing = np.flatnonzero(one[:length] != other[:length])
     return int(differing[0]) if len(differing) else length

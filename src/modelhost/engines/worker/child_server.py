@@ -35,7 +35,6 @@ class Answer:
 
 
 def free_port() -> int:
-    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port

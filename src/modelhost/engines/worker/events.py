@@ -40,7 +40,6 @@ class AnswerEvents:
         return self._reader.is_done
 
     def begin(self) -> bytes:
-        """Return the first event."""
         return self._chunk({"role": "assistant", "content": None}) if self._is_chat else b""
 
     def add_logprob(self, logprob: dict[str, Any]) -> None:
@@ -48,7 +47,6 @@ class AnswerEvents:
         self._logprobs.append(logprob)
 
     def text(self, text: str) -> bytes:
-        """Return the events for a piece of the text."""
         if not text:
             return b""
         if not self._is_chat:
@@ -78,7 +76,6 @@ class AnswerEvents:
 
 
 def error_payload(message: str) -> dict[str, Any]:
-    """Return the body of an error of the engine."""
     return error_body(500, "server_error", message)
 
 

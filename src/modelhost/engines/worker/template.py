@@ -78,7 +78,6 @@ class ChatTemplate:
         return prompt
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``message`` in the form that templates expect."""
         content = message.get("content")
         changed = {**message, "content": self._text(content) if isinstance(content, list) else content or ""}
         if message["role"] == "developer" and "developer" not in (self.text or ""):

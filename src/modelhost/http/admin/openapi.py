@@ -68,7 +68,6 @@ def administration_models() -> Iterator[tuple[type[BaseModel], Literal["validati
 
 
 def administration_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     paths: dict[str, Any] = {model_events.PATH: {"get": _events()}}
     for operation in OPERATIONS:
         if (route := operation.route) is not None:

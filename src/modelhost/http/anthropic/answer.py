@@ -291,7 +291,6 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encoded(event: AnthropicEvent) -> bytes:
-    """Return one event as a server-sent event."""
     name: str = event["type"]
     return b"event: " + name.encode() + b"\ndata: " + json_text.encode(event) + b"\n\n"
 
@@ -314,12 +313,10 @@ class WholeMessage:
         self._arguments = ""
 
     def add(self, piece: Piece) -> None:
-        """Add one piece."""
         for event in self._events.of(piece):
             self._add(event)
 
     def json(self) -> dict[str, Any]:
-        """Return the message."""
         return self._message
 
     def _add(self, event: AnthropicEvent) -> None:

@@ -44,12 +44,10 @@ class Signatures:
         self._key = StoredKey(data_dir / KEY_FILE)
 
     def sign(self, thinking: str) -> str:
-        """Return the signature of a block."""
         digest = hmac.digest(self._key.read(), thinking.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"{VERSION}.{base64.urlsafe_b64encode(digest).decode()}"
 
     def verify(self, thinking: str, signature: str) -> bool:
-        """Whether ``signature`` is that of a block with this text."""
         return hmac.compare_digest(self.sign(thinking).encode(), signature.encode("utf-8", "surrogatepass"))
 
 

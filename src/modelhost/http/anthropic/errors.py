@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from modelhost.errors import ContextLengthExceeded, ModelhostError, QueueFull, Unauthorized
-from modelhost.http.errors import Answer, error_answer, error_object
+from modelhost.http.errors import Answer, error_answer, error_object, with_body
 
 OVERLOADED_STATUS: Final = 529
 """Anthropic's own, which its clients retry."""
@@ -30,9 +30,7 @@ def anthropic_error(error: ModelhostError) -> Answer:
     status, headers, _ = error_answer(error)
     if isinstance(error, QueueFull):
         status = OVERLOADED_STATUS
-    body = orjson.dumps(error_event(error, status), default=str)
-    kept = [(name, value) for name, value in headers if name != b"content-length"]
-    return status, [*kept, (b"content-length", str(len(body)).encode())], body
+    return with_body((status, headers, b""), orjson.dumps(error_event(error, status), default=str))
 
 
 def error_block(error: ModelhostError) -> bytes:
@@ -42,7 +40,6 @@ def error_block(error: ModelhostError) -> bytes:
 
 
 def error_event(error: ModelhostError, status: int) -> dict[str, Any]:
-    """Return ``error`` as Anthropic's object."""
     known = error_object(error)["error"]
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     described = {name: known[name] for name in ("code", "param", "source", "details")}

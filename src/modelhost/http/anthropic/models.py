@@ -49,7 +49,6 @@ class AnthropicModels:
 
 
 def described(card: ModelCard) -> dict[str, Any]:
-    """Return a model as Anthropic describes one."""
     return {
         "type": "model",
         "id": card.id,

@@ -7,33 +7,19 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from modelhost.http import openapi_parts as parts
 from modelhost.http.anthropic.bodies import CountTokensRequest, MessagesRequest
 from modelhost.http.anthropic.errors import OVERLOADED_STATUS, TYPES
 from modelhost.http.anthropic.models import DEFAULT_LIMIT, MAX_LIMIT
 from modelhost.http.anthropic.paths import COUNT, MESSAGES, VERSION
-from modelhost.http.openapi_parts import (
-    COUNTED,
-    EVENTS,
-    SESSION_PARAMETERS,
-    STATUSES,
-    STATUSES_IN_SESSIONS,
-    STATUSES_OF_LOADING,
-    TEXT,
-    Described,
-    DoorSchemas,
-    in_json,
-    list_of,
-    maybe,
-    object_schema,
-    refused,
-)
+from modelhost.http.openapi_parts import Described, DoorSchemas, object_schema
 
 OWN: Final = DoorSchemas("Anthropic")
 REQUESTS: Final[Mapping[str, type[BaseModel]]] = {MESSAGES: MessagesRequest, COUNT: CountTokensRequest}
 STATUSES_OF_MESSAGES: Final[Mapping[int, str]] = {
-    **STATUSES,
-    **STATUSES_IN_SESSIONS,
-    **STATUSES_OF_LOADING,
+    **parts.STATUSES,
+    **parts.STATUSES_IN_SESSIONS,
+    **parts.STATUSES_OF_LOADING,
     OVERLOADED_STATUS: "The queue is full; see Retry-After",
 }
 VERSION_PARAMETER: Final[Mapping[str, Any]] = {
@@ -46,34 +32,34 @@ VERSION_PARAMETER: Final[Mapping[str, Any]] = {
 }
 MESSAGE: Final = object_schema(
     {
-        "id": TEXT,
+        "id": parts.TEXT,
         "type": {"const": "message"},
         "role": {"const": "assistant"},
-        "model": TEXT,
+        "model": parts.TEXT,
         "content": {
             "type": "array",
-            "items": object_schema({"type": TEXT}),
+            "items": object_schema({"type": parts.TEXT}),
             "description": "Blocks of type `text`, `thinking`, `tool_use`, `mcp_tool_use` and `mcp_tool_result`.",
         },
-        "stop_reason": TEXT,
-        "stop_sequence": maybe("string"),
-        "usage": object_schema({"input_tokens": COUNTED, "output_tokens": COUNTED}),
+        "stop_reason": parts.TEXT,
+        "stop_sequence": parts.maybe("string"),
+        "usage": object_schema({"input_tokens": parts.COUNTED, "output_tokens": parts.COUNTED}),
     },
     description="A message. A stream has the same as events.",
 )
 COUNTED_TOKENS: Final = object_schema(
-    {"input_tokens": COUNTED, "estimated": {"const": True, "description": "The count is an estimate."}},
+    {"input_tokens": parts.COUNTED, "estimated": {"const": True, "description": "The count is an estimate."}},
     "estimated",
 )
 MODEL: Final = object_schema(
     {
         "type": {"const": "model"},
-        "id": TEXT,
-        "display_name": TEXT,
+        "id": parts.TEXT,
+        "display_name": parts.TEXT,
         "created_at": {"type": "string", "format": "date-time"},
         "lifecycle": {"const": "active"},
-        "max_input_tokens": maybe("integer"),
-        "max_tokens": maybe("integer"),
+        "max_input_tokens": parts.maybe("integer"),
+        "max_tokens": parts.maybe("integer"),
     },
     description="A model, as Anthropic describes one.",
 )
@@ -84,10 +70,10 @@ OWN_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "error": object_schema(
                 {
                     "type": {"enum": sorted({*TYPES.values(), "api_error"})},
-                    "message": TEXT,
+                    "message": parts.TEXT,
                     "code": {"type": "string", "description": "The host's stable code."},
-                    "param": maybe("string"),
-                    "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
+                    "param": parts.maybe("string"),
+                    "source": parts.SOURCE,
                     "details": {"type": "object"},
                 }
             ),
@@ -97,10 +83,10 @@ OWN_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Model": MODEL,
     "ModelPage": object_schema(
         {
-            "data": list_of(OWN.ref("Model")),
+            "data": parts.list_of(OWN.ref("Model")),
             "has_more": {"type": "boolean"},
-            "first_id": maybe("string"),
-            "last_id": maybe("string"),
+            "first_id": parts.maybe("string"),
+            "last_id": parts.maybe("string"),
         },
         description="A page of models.",
     ),
@@ -113,22 +99,21 @@ def anthropic_schemas() -> dict[str, Any]:
 
 
 def anthropic_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     messages = Described(
         id="messages",
         summary="Answer a conversation, in Anthropic's format",
         request=MessagesRequest,
         answer=MESSAGE,
-        streamed_as=EVENTS,
-        refusals=refused(STATUSES_OF_MESSAGES, f"{OWN.prefix}Error"),
-        parameters=SESSION_PARAMETERS,
+        streamed_as=parts.EVENTS,
+        refusals=parts.refused(STATUSES_OF_MESSAGES, f"{OWN.prefix}Error"),
+        parameters=parts.SESSION_PARAMETERS,
     )
     count = Described(
         id="count_tokens",
         summary="Count the tokens of a conversation, in Anthropic's format",
         request=CountTokensRequest,
         answer=COUNTED_TOKENS,
-        refusals=refused(STATUSES, f"{OWN.prefix}Error"),
+        refusals=parts.refused(parts.STATUSES, f"{OWN.prefix}Error"),
     )
     return {MESSAGES: {"post": OWN.method(messages)}, COUNT: {"post": OWN.method(count)}}
 
@@ -142,5 +127,8 @@ def add_versions(paths: dict[str, Any]) -> None:
             theirs = OWN.ref(answer if status == "200" else "Error")
             content = response["content"]["application/json"]
             content["schema"] = {"anyOf": [content["schema"], theirs]}
-        refusal = {"description": f"With {VERSION.decode()}: {STATUSES[400]}", "content": in_json(OWN.ref("Error"))}
+        refusal = {
+            "description": f"With {VERSION.decode()}: {parts.STATUSES[400]}",
+            "content": parts.in_json(OWN.ref("Error")),
+        }
         described["responses"] |= {"400": refusal} if answer == "ModelPage" else {}

@@ -77,7 +77,6 @@ class RenamedMeter:
         self.family = Metric(name, family.documentation, family.type)
 
     def series(self) -> Mapping[tuple[str, ...], SeriesSum]:
-        """Return the series of each model."""
         names = self._meter._labelnames
         found: dict[str, list[Series]] = defaultdict(list)
         for values, series in series_of(self._meter).items():

@@ -132,5 +132,4 @@ def _head(family: Metric) -> bytes:
 
 
 def escaped(value: str) -> str:
-    """Return ``value`` as it stands in a label."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from modelhost import json_text
-from modelhost.chat.usage import WRITTEN, reported_times
+from modelhost.chat.tools.turn_times import WRITTEN, reported_times
 from modelhost.exchange.chunks import CALL, FINISH_DETAILS, HOST_EVENTS, RESULT, TOOLS, extension_fields
 from modelhost.exchange.events import Finish, HostEvent, Logprobs, Piece, Reasoning, Refusal, Text, ToolCallPiece, Usage
 from modelhost.exchange.whole_answer import TOOL_CALLS
@@ -36,7 +36,6 @@ class Stopwatch:
         return self._first is not None
 
     def note(self, piece: Piece) -> None:
-        """Note that a piece of the answer has come."""
         for event in piece:
             if self._first is None and isinstance(event, WRITTEN):
                 self._first = time.perf_counter()
@@ -205,12 +204,10 @@ class WholeAnswer:
         self._whole: Line = {}
 
     def add(self, piece: Piece) -> None:
-        """Add one piece."""
         for line in self._lines.of(piece):
             self._add(line)
 
     def json(self) -> Line:
-        """Return the answer."""
         if "message" in self._whole:
             calls: Line = {"tool_calls": self._calls} if self._calls else {}
             message = {"role": "assistant", **self._texts, **calls}

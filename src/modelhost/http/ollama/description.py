@@ -124,7 +124,6 @@ def listed(
 
 
 def loaded(model: HostedModel, status: ModelStatus, facts: ModelFacts, record: CreatedModel | None) -> Json:
-    """Return the entry of a loaded model in the list of those."""
     memory = status.memory_bytes or status.need_bytes or {}
     entry = listed(model, status, facts, record)
     del entry["modified_at"]

@@ -96,7 +96,6 @@ class _Embedding:
         return [entry["embedding"] for entry in sorted(answer["data"], key=lambda entry: entry["index"])]
 
     async def _beginning(self, text: str, tokens: int) -> str:
-        """Return as much of ``text`` as ``tokens`` hold."""
         tokenize = TokenizeRequest(model=self._model, content=text, add_special=False)
         found = (await self._host.perform("tokenize", tokenize, self._caller))["tokens"]
         if len(found) <= tokens:

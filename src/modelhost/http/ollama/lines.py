@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelhost import json_text
 from modelhost.errors import ModelhostError
-from modelhost.http.errors import Answer, error_answer, error_object
+from modelhost.http.errors import Answer, error_answer, error_object, with_body
 
 NDJSON: Final = b"application/x-ndjson"
 END: Final = b'"done":true}\n'
@@ -25,7 +25,6 @@ LINE_ENDS: Final = tuple((character.encode(), escape) for character, escape in _
 
 
 def line_of(fields: Mapping[str, Any]) -> bytes:
-    """Return ``fields`` as one line."""
     return within_line(json_text.encode(fields, default=str)) + b"\n"
 
 
@@ -50,10 +49,7 @@ def _second(second: int) -> str:
 
 def ollama_error(error: ModelhostError) -> Answer:
     """Return status, headers and body for ``error``."""
-    status, headers, _ = error_answer(error)
-    body = json_text.encode(error_fields(error), default=str)
-    kept = [(name, value) for name, value in headers if name != b"content-length"]
-    return status, [*kept, (b"content-length", str(len(body)).encode())], body
+    return with_body(error_answer(error), json_text.encode(error_fields(error), default=str))
 
 
 def error_block(error: ModelhostError) -> bytes:

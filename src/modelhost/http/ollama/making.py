@@ -16,17 +16,10 @@ from modelhost.engines.traits import EngineTraits
 from modelhost.errors import InvalidRequest, ModelFileInvalid, ModelNotFound, UnsupportedOperation, UnsupportedParameter
 from modelhost.http.endpoint import Endpoint, operator_of
 from modelhost.http.exchange import Exchange
+from modelhost.http.ollama import model_bodies
 from modelhost.http.ollama.answering_endpoint import FORMAT
 from modelhost.http.ollama.description import template_of
 from modelhost.http.ollama.lines import line_of
-from modelhost.http.ollama.model_bodies import (
-    CopyRequest,
-    CreateRequest,
-    DeleteRequest,
-    ModelParameters,
-    PresetMessage,
-    PullRequest,
-)
 from modelhost.http.ollama.names import given_as, hub_reference, known_name, new_name, plain_name
 from modelhost.http.ollama.options import check_preset, settings_and_defaults
 from modelhost.http.ollama.templates import jinja_of
@@ -88,7 +81,7 @@ class PullEndpoint(MakingEndpoint):
     """Downloads a model of the hub, which is there from then on."""
 
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
-        given = checked(PullRequest, body)
+        given = checked(model_bodies.PullRequest, body)
         name = given.named
         call = OperationCall(
             operation=PULL.name, caller=operator_of(scope), kept=PULL.audited_in, values={"model": name}
@@ -119,7 +112,7 @@ class CreateEndpoint(MakingEndpoint):
     """Makes a model of another one, or of uploaded files."""
 
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
-        given = checked(CreateRequest, body)
+        given = checked(model_bodies.CreateRequest, body)
         name = new_name(given.named)
         _refuse_what_is_not_done(given)
         caller = operator_of(scope)
@@ -186,7 +179,7 @@ class CreateEndpoint(MakingEndpoint):
                 yield read_header(blobs.path(digest))
 
 
-def _refuse_what_is_not_done(given: CreateRequest) -> None:
+def _refuse_what_is_not_done(given: model_bodies.CreateRequest) -> None:
     if given.quantize:
         raise UnsupportedParameter(
             "quantize: this host does not quantize. Pull the model in the quantization that you want, such as "
@@ -202,9 +195,9 @@ def _refuse_what_is_not_done(given: CreateRequest) -> None:
             )
 
 
-def _values(given: CreateRequest) -> Json:
+def _values(given: model_bodies.CreateRequest) -> Json:
     """Return the parameters of the operation that the fields are, but for the name, the source and the template."""
-    settings, defaults = settings_and_defaults(given.parameters or ModelParameters())
+    settings, defaults = settings_and_defaults(given.parameters or model_bodies.ModelParameters())
     licenses = [given.license] if isinstance(given.license, str) else given.license or []
     return {
         "files": _digests(given.files or {}, "files"),
@@ -228,7 +221,7 @@ def _digests(files: Mapping[str, str], field: str) -> list[str]:
     return list(files.values())
 
 
-def _message(place: int, message: PresetMessage) -> Json:
+def _message(place: int, message: model_bodies.PresetMessage) -> Json:
     for name in ("images", "tool_calls"):
         if (message.model_extra or {}).get(name):
             raise InvalidRequest(
@@ -241,7 +234,7 @@ class CopyEndpoint(MakingEndpoint):
     """Gives a model a further name."""
 
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
-        given = checked(CopyRequest, body)
+        given = checked(model_bodies.CopyRequest, body)
         with given_as("source"):
             source = await known_name(self.host, given.source)
         with given_as("destination"):
@@ -254,7 +247,7 @@ class DeleteEndpoint(MakingEndpoint):
     """Deletes a model that a client has made."""
 
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
-        given = checked(DeleteRequest, body)
+        given = checked(model_bodies.DeleteRequest, body)
         name = plain_name(given.named)
         if name not in self.host.created.records:
             name = await known_name(self.host, given.named)
@@ -269,7 +262,7 @@ class PushEndpoint(MakingEndpoint):
     """Refuses to publish a model."""
 
     async def respond(self, exchange: Exchange, scope: Scope, body: Any) -> None:
-        checked(PullRequest, body)
+        checked(model_bodies.PullRequest, body)
         raise UnsupportedOperation(
             "push: this host publishes no models. Upload the files with the tools of the hub (hf upload)."
         )

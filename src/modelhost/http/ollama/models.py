@@ -153,7 +153,6 @@ async def _write(exchange: Exchange, upload: Upload) -> None:
 
 
 def ollama_model_routes(host: Host) -> list[BaseRoute]:
-    """Return the routes."""
     return [
         Route(paths.VERSION, VersionEndpoint(host, "ollama_version"), methods=["GET"]),
         Route(paths.TAGS, TagsEndpoint(host, "ollama_tags"), methods=["GET"]),

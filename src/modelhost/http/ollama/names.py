@@ -203,7 +203,6 @@ def shown_name(model: HostedModel, adapter: str | None = None) -> str:
 
 
 def tagged(name: str) -> str:
-    """Return the name of a model with a tag."""
     return name if ":" in name.rpartition("/")[2] else name + TAG
 
 

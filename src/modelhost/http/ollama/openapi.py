@@ -8,26 +8,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from modelhost.http import openapi_parts as parts
 from modelhost.http.ollama import paths
 from modelhost.http.ollama.bodies import ChatRequest, EmbeddingsRequest, EmbedRequest, GenerateRequest
 from modelhost.http.ollama.lines import NDJSON
 from modelhost.http.ollama.model_bodies import CopyRequest, CreateRequest, DeleteRequest, PullRequest, ShowRequest
 from modelhost.http.ollama.paths import CHAT, EMBED, EMBEDDINGS, GENERATE
-from modelhost.http.openapi_parts import (
-    COUNTED,
-    SESSION_PARAMETERS,
-    STATUSES,
-    STATUSES_IN_SESSIONS,
-    STATUSES_OF_LOADING,
-    TEXT,
-    Described,
-    DoorSchemas,
-    Json,
-    list_of,
-    maybe,
-    object_schema,
-    refused,
-)
+from modelhost.http.openapi_parts import Described, DoorSchemas, Json, object_schema
 
 OWN: Final = DoorSchemas("Ollama")
 ERROR: Final = f"{OWN.prefix}Error"
@@ -45,9 +32,9 @@ SUMMARIES: Final[Mapping[str, str]] = {
     EMBEDDINGS: "Turn one text into a vector, in Ollama's older format",
 }
 STREAMED: Final = NDJSON.decode()
-VECTOR: Final = list_of({"type": "number"})
+VECTOR: Final = parts.list_of({"type": "number"})
 DURATIONS: Final[Json] = {
-    name: {**COUNTED, "description": "Nanoseconds."} if name.endswith("duration") else COUNTED
+    name: {**parts.COUNTED, "description": "Nanoseconds."} if name.endswith("duration") else parts.COUNTED
     for name in (
         *("total_duration", "load_duration", "prompt_eval_count"),
         *("prompt_eval_duration", "eval_count", "eval_duration"),
@@ -58,10 +45,10 @@ DURATIONS: Final[Json] = {
 def _generated(**text: Any) -> dict[str, Any]:
     """Return the schema of a line, of which a whole answer is the only one."""
     fields = {
-        "model": TEXT,
+        "model": parts.TEXT,
         "created_at": {"type": "string", "format": "date-time"},
         **text,
-        "logprobs": list_of({"type": "object"}),
+        "logprobs": parts.list_of({"type": "object"}),
         "done_reason": {"enum": ["stop", "length", "load", "unload"]},
         **DURATIONS,
         "done": {"type": "boolean"},
@@ -75,22 +62,22 @@ ANSWERS: Final[Mapping[str, Json]] = {
         message=object_schema(
             {
                 "role": {"const": "assistant"},
-                "content": TEXT,
-                "thinking": TEXT,
-                "tool_calls": list_of({"type": "object"}),
+                "content": parts.TEXT,
+                "thinking": parts.TEXT,
+                "tool_calls": parts.list_of({"type": "object"}),
             },
             "thinking",
             "tool_calls",
         )
     ),
-    GENERATE: _generated(response=TEXT, thinking=TEXT),
+    GENERATE: _generated(response=parts.TEXT, thinking=parts.TEXT),
     EMBED: object_schema(
         {
-            "model": TEXT,
-            "embeddings": list_of(VECTOR),
+            "model": parts.TEXT,
+            "embeddings": parts.list_of(VECTOR),
             "total_duration": DURATIONS["total_duration"],
             "load_duration": DURATIONS["load_duration"],
-            "prompt_eval_count": COUNTED,
+            "prompt_eval_count": parts.COUNTED,
         }
     ),
     EMBEDDINGS: object_schema({"embedding": VECTOR}),
@@ -99,8 +86,8 @@ ERROR_SCHEMA: Final = object_schema(
     {
         "error": {"type": "string", "description": "What is wrong."},
         "code": {"type": "string", "description": "The host's stable code."},
-        "param": maybe("string"),
-        "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
+        "param": parts.maybe("string"),
+        "source": parts.SOURCE,
         "details": {"type": "object"},
     },
     description="An error in Ollama's format.",
@@ -123,12 +110,12 @@ DIGEST: Final[Json] = {
 }
 DETAILS: Final = object_schema(
     {
-        **dict.fromkeys(("parent_model", "format", "family"), TEXT),
-        "families": list_of(TEXT),
-        **dict.fromkeys(("parameter_size", "quantization_level"), TEXT),
+        **dict.fromkeys(("parent_model", "format", "family"), parts.TEXT),
+        "families": parts.list_of(parts.TEXT),
+        **dict.fromkeys(("parameter_size", "quantization_level"), parts.TEXT),
     }
 )
-LISTED: Final[Json] = {"name": TEXT, "model": TEXT, "size": BYTES, "digest": DIGEST, "details": DETAILS}
+LISTED: Final[Json] = {"name": parts.TEXT, "model": parts.TEXT, "size": BYTES, "digest": DIGEST, "details": DETAILS}
 
 
 def _list_of(**more: Any) -> dict[str, Any]:
@@ -137,9 +124,9 @@ def _list_of(**more: Any) -> dict[str, Any]:
 
 SHOWN: Final = object_schema(
     {
-        **dict.fromkeys(("modelfile", "parameters", "template", "system", "license"), TEXT),
+        **dict.fromkeys(("modelfile", "parameters", "template", "system", "license"), parts.TEXT),
         "details": DETAILS,
-        "messages": list_of({"type": "object"}),
+        "messages": parts.list_of({"type": "object"}),
         "model_info": {
             "type": "object",
             "description": "The values of the GGUF file. The context length is the one in force.",
@@ -155,7 +142,7 @@ SHOWN: Final = object_schema(
     "messages",
 )
 STATUS: Final = object_schema(
-    {"status": TEXT, "digest": TEXT, "total": BYTES, "completed": BYTES},
+    {"status": parts.TEXT, "digest": parts.TEXT, "total": BYTES, "completed": BYTES},
     *("digest", "total", "completed"),
     description="A step, as a line of the stream; without a stream the last one, `success`.",
 )
@@ -176,7 +163,7 @@ PATHS: Final[Mapping[str, _OfModels]] = {
     paths.VERSION: _OfModels(
         method="get",
         summary="Show a version of Ollama, and that of the host",
-        answer=object_schema({"version": TEXT, "modelhost_version": TEXT}),
+        answer=object_schema({"version": parts.TEXT, "modelhost_version": parts.TEXT}),
     ),
     paths.TAGS: _OfModels(
         method="get", summary="List the models, in Ollama's format", answer=_list_of(modified_at=TIME)
@@ -229,7 +216,6 @@ def ollama_schemas() -> dict[str, Any]:
 
 
 def ollama_paths() -> dict[str, Any]:
-    """Return the description of each path."""
     answering = {path: {"post": _answering(path)} for path in REQUESTS}
     of_models = {path: {each.method: _of_models(path, each)} for path, each in PATHS.items()}
     return {**answering, **of_models, paths.BLOBS + "{digest}": {"head": _blob("head"), "post": _blob("post")}}
@@ -237,7 +223,7 @@ def ollama_paths() -> dict[str, Any]:
 
 def _answering(path: str) -> dict[str, Any]:
     is_chat, answer = path == CHAT, ANSWERS[path]
-    statuses = {**STATUSES, **STATUSES_OF_LOADING, **(STATUSES_IN_SESSIONS if is_chat else {})}
+    statuses = {**parts.STATUSES, **parts.STATUSES_OF_LOADING, **(parts.STATUSES_IN_SESSIONS if is_chat else {})}
     described = Described(
         id=path.removeprefix("/").replace("/", "_").replace("api", "ollama"),
         summary=SUMMARIES[path],
@@ -245,8 +231,8 @@ def _answering(path: str) -> dict[str, Any]:
         answer=answer,
         streamed_as=STREAMED if path in (CHAT, GENERATE) else None,
         stream=answer,
-        refusals=refused(statuses, ERROR),
-        parameters=SESSION_PARAMETERS if is_chat else (),
+        refusals=parts.refused(statuses, ERROR),
+        parameters=parts.SESSION_PARAMETERS if is_chat else (),
     )
     return OWN.method(described)
 
@@ -283,4 +269,4 @@ def _blob(method: str) -> dict[str, Any]:
 
 
 def _refused(statuses: tuple[int, ...]) -> dict[str, Any]:
-    return refused({status: STATUSES_OF_MODELS[status] for status in statuses}, ERROR)
+    return parts.refused({status: STATUSES_OF_MODELS[status] for status in statuses}, ERROR)

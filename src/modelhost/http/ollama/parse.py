@@ -37,7 +37,6 @@ def messages_of(given: Sequence[bodies.Message]) -> tuple[Message, ...]:
 
 
 def user_message(text: str, images: Sequence[str] | None) -> Message:
-    """Return a message of the user."""
     return Message(role="user", content=_content(text, images, ""))
 
 
@@ -96,7 +95,6 @@ def _image(data: str, place: str) -> MediaPart:
 
 EFFORTS: Final = {"max": "high"}
 """Efforts that few models have, each with that of others."""
-SUFFIX_FIELD: Final = "suffix"
 
 
 def chat_request(body: bodies.ChatRequest, model: str, engine: Engine) -> ChatRequest:

@@ -22,22 +22,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from modelhost.errors import (
-    ConfigError,
-    ContextLengthExceeded,
-    ForeignOrigin,
-    HeadersTooLarge,
-    InvalidJson,
-    InvalidRequest,
-    MethodNotAllowed,
-    ModelhostError,
-    NotFound,
-    RequestTimedOut,
-    RequestTooLarge,
-    TooManyConnections,
-    Unauthorized,
-    UnsupportedEncoding,
-)
+from modelhost import errors
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
@@ -59,13 +45,13 @@ FIELD: Final = "prompt"
 NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
 """A character that is not white space in Python nor in ECMA-262, whose definitions differ."""
 EXAMPLE: Final = '{"prompt": "..."}'
-UNKNOWN_TO_LLM_SERVER: Final = (UnsupportedEncoding, RequestTimedOut)
+UNKNOWN_TO_LLM_SERVER: Final = (errors.UnsupportedEncoding, errors.RequestTimedOut)
 """Client errors whose statuses LLM-Server does not have."""
 KEPT: Final = (
-    *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
-    *(HeadersTooLarge, *UNKNOWN_TO_LLM_SERVER),
-    *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
-    TooManyConnections,
+    *(errors.InvalidJson, errors.InvalidRequest, errors.ContextLengthExceeded, errors.RequestTooLarge),
+    *(errors.HeadersTooLarge, *UNKNOWN_TO_LLM_SERVER),
+    *(errors.Unauthorized, errors.ForeignOrigin, errors.NotFound, errors.MethodNotAllowed),
+    errors.TooManyConnections,
 )
 """Errors that keep their status: client errors, and refusals before this endpoint."""
 
@@ -85,7 +71,7 @@ class PromptEndpoint(Endpoint):
         bound_log = self.log_of(scope)
         try:
             if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['path']} takes POST with {EXAMPLE}, not {scope['method']}.")
+                raise errors.MethodNotAllowed(f"{scope['path']} takes POST with {EXAMPLE}, not {scope['method']}.")
             prompt = _prompt_in(await self.body(exchange))  # which may not name a model
             if self._logs_contents:
                 bound_log.info("prompt_received", prompt=prompt)
@@ -109,13 +95,11 @@ class PromptEndpoint(Endpoint):
 
 
 def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
-    """Return the endpoints for prompts by path."""
     endpoint = PromptEndpoint(host)
     return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)
 
 
 def prompts_alone(prompts: Mapping[str, PromptEndpoint]) -> Starlette:
-    """Return an application with ``prompts`` only."""
     return Starlette(routes=routes_of(prompts), exception_handlers={HTTPException: _answer_not_found})
 
 
@@ -146,7 +130,7 @@ def prompt_error_answer(error: ModelhostError, *, is_strict: bool = False) -> An
     status, headers, _ = error_answer(error)
     body = orjson.dumps({"Error": error.message})
     kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
-    if isinstance(error, MethodNotAllowed):
+    if isinstance(error, errors.MethodNotAllowed):
         kept.append((b"allow", b"POST"))
     if not isinstance(error, KEPT):
         status = 500
@@ -162,18 +146,22 @@ def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
 def _prompt_in(body: Any) -> str:
     """Return the prompt in the decoded ``body``; raises InvalidRequest for anything else."""
     if not isinstance(body, dict):
-        raise InvalidRequest(f"The body has to be a JSON object: {EXAMPLE}.")
+        raise errors.InvalidRequest(f"The body has to be a JSON object: {EXAMPLE}.")
     if FIELD not in body:
-        raise InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
+        raise errors.InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
     prompt = body[FIELD]
     if not isinstance(prompt, str) or not re.search(NOT_BLANK, prompt):
-        raise InvalidRequest('The field "prompt" must be text that is not empty.', param=FIELD)
+        raise errors.InvalidRequest('The field "prompt" must be text that is not empty.', param=FIELD)
     others = [name for name in body if name != FIELD]
     if others:
-        raise InvalidRequest(f'The field "{others[0]}" is unknown here: {EXAMPLE} is all there is.', param=others[0])
+        raise errors.InvalidRequest(
+            f'The field "{others[0]}" is unknown here: {EXAMPLE} is all there is.', param=others[0]
+        )
     return prompt
 
 
 async def _answer_not_found(request: Request, _error: Exception) -> Response:
-    status, headers, body = prompt_error_answer(NotFound(f"There is nothing at {request.url.path}: POST prompts to /."))
+    status, headers, body = prompt_error_answer(
+        errors.NotFound(f"There is nothing at {request.url.path}: POST prompts to /.")
+    )
     return Response(body, status, headers={name.decode(): value.decode() for name, value in headers})

@@ -16,7 +16,6 @@ OWN_STATUSES: Final[Mapping[str, str]] = {
 
 
 def prompt_paths(paths: Sequence[str]) -> dict[str, Any]:
-    """Return the part of the document for ``paths``."""
     return {path: {"post": _post("prompt" if not number else f"prompt_{number}")} for number, path in enumerate(paths)}
 
 

@@ -87,7 +87,6 @@ class ResponseEvents:
 
     @property
     def response(self) -> Item:
-        """The response with its output so far."""
         output = [
             self._open[index].item(INCOMPLETE if self.is_over else "in_progress") if done is None else done
             for index, done in enumerate(self._output)

@@ -217,7 +217,6 @@ class _Conversation(Lenient):
 
     @property
     def conversation_id(self) -> str | None:
-        """The id of the conversation."""
         return self.conversation.id if isinstance(self.conversation, ConversationId) else self.conversation
 
 

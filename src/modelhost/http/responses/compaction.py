@@ -81,7 +81,6 @@ def items_of(item: Item, unseal: Seal) -> list[Item]:
 
 
 def text_of(response: Item) -> str:
-    """Return what the model wrote in a response."""
     parts = [part for item in response["output"] if item["type"] == MESSAGE for part in item["content"]]
     return "".join(part["text"] for part in parts if part["type"] == "output_text")
 

@@ -11,12 +11,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.endpoint import Endpoint, operator_of
-from modelhost.http.errors import error_answer
-from modelhost.http.exchange import DoorFormat, Exchange
+from modelhost.http.exchange import Exchange
 from modelhost.http.responses.bodies import Metadata
-from modelhost.http.responses.errors import error_block
+from modelhost.http.responses.errors import FORMAT
 from modelhost.http.responses.item_bodies import GivenItem
 from modelhost.http.responses.items import Item, input_items, page_query
 from modelhost.http.responses.paths import CONVERSATION, CONVERSATION_ITEM, CONVERSATION_ITEMS, CONVERSATIONS, route_of
@@ -24,7 +22,6 @@ from modelhost.http.responses.running import Responses, list_of, storable
 from modelhost.http.validation import Lenient, checked
 from modelhost.state.stored_response import ItemPage, StoredConversation
 
-FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
 MOST_ITEMS: Final = 20
 """Items in one request, as OpenAI limits them."""
 
@@ -156,7 +153,6 @@ def shown(stored: StoredConversation) -> dict[str, Any]:
 
 
 def conversation_routes(responses: Responses) -> list[BaseRoute]:
-    """Return the routes."""
     return [
         Route(CONVERSATIONS, CreateEndpoint(responses, "create_conversation"), methods=["POST"]),
         Route(CONVERSATION, RetrieveEndpoint(responses, "conversation"), methods=["GET"]),

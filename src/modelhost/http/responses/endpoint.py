@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost.errors import ModelhostError
-from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.counting import ESTIMATED, count_tokens
 from modelhost.http.edge import WEB_SOCKET
 from modelhost.http.endpoint import Endpoint, operator_of, with_session
-from modelhost.http.errors import error_answer
-from modelhost.http.exchange import DoorFormat, Exchange
+from modelhost.http.exchange import Exchange
 from modelhost.http.responses.bodies import CountInputTokens, CreateResponse
-from modelhost.http.responses.errors import error_block, failure_answer, name_as_sent
+from modelhost.http.responses.errors import FORMAT, failure_answer, name_as_sent
 from modelhost.http.responses.paths import INPUT_TOKENS, RESPONSES
 from modelhost.http.responses.preparing import conversation, prepared
 from modelhost.http.responses.running import Responses
@@ -27,8 +25,6 @@ from modelhost.http.validation import checked
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-
-FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
 
 
 class ResponsesEndpoint(Endpoint):

@@ -8,7 +8,9 @@ from typing import Any, Final
 import orjson
 
 from modelhost.errors import HostFault, ModelhostError
-from modelhost.http.errors import STATUS, error_object
+from modelhost.exchange.sse import DONE_EVENT
+from modelhost.http.errors import STATUS, error_answer, error_object
+from modelhost.http.exchange import DoorFormat
 from modelhost.http.responses.items import Item
 
 MESSAGES: Final = "messages"
@@ -51,3 +53,6 @@ def error_event(error: ModelhostError, sequence_number: int) -> dict[str, Any]:
     fields = error_in(error)
     flat = {name: value for name, value in fields.items() if name != "type"}
     return {"type": "error", "sequence_number": sequence_number, **flat, "error": fields}
+
+
+FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)

@@ -69,13 +69,11 @@ def new_turn() -> str:
 
 
 def host_call_id(turn: str, call_id: str) -> HostCallId:
-    """Return the id for the call ``call_id`` of the model."""
     is_usable = bool(call_id) and len(call_id) <= CALL_ID_CHARS and call_id.isascii() and call_id.isprintable()
     return HostCallId(turn, call_id if is_usable else f"call_{secrets.token_hex(ID_BYTES // 2)}")
 
 
 def parsed_host_call_id(item_id: str) -> HostCallId:
-    """Return the parts of an item's id."""
     parts = item_id.split("_", 2)
     if len(parts) == 3 and len(parts[1]) == 2 * TURN_BYTES and parts[2]:
         return HostCallId(parts[1], parts[2])

@@ -44,11 +44,9 @@ class OutputItem(ABC):
         """Return the item as it is now."""
 
     def begin(self) -> Iterator[Told]:
-        """Yield the events with which the item begins."""
         yield "output_item.added", {"output_index": self.index, "item": self.item(IN_PROGRESS)}
 
     def end(self, status: str = COMPLETED) -> Iterator[Told]:
-        """Yield the events with which it ends."""
         yield "output_item.done", {"output_index": self.index, "item": self.item(status)}
 
 
@@ -141,7 +139,6 @@ class ReasoningItem(OutputItem):
         return made
 
     def write(self, text: str) -> Iterator[Told]:
-        """Yield the events of a piece of reasoning."""
         if not self._texts:
             yield f"{self._part_name}.added", {**self._place, "part": self._part()}
         self._texts.append(text)
@@ -258,7 +255,6 @@ class HostCallItem(OutputItem):
 
 
 def listed_tools(index: int, event: ToolsListed) -> Iterator[Told]:
-    """Yield the events of the item that lists the tools of a server."""
     item: Item = {
         "id": new_id(PREFIXES["mcp_list_tools"]),
         "type": "mcp_list_tools",
@@ -282,7 +278,6 @@ def _listed(tool: ListedTool) -> Item:
 
 
 def approval_request(index: int, call_id: HostCallId, event: ApprovalNeeded) -> Iterator[Told]:
-    """Yield the events of the item with which a call is left to be approved."""
     kind = "mcp_approval_request"
     known: Mapping[str, Any] = {"server_label": event.server, "name": event.tool, "arguments": event.written}
     item = {"id": call_id.written(kind), "type": kind, **known}

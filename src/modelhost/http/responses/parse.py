@@ -178,7 +178,6 @@ def _engine_fields(body: bodies.CreateResponse, engine: Engine) -> dict[str, Any
 
 
 def _output(text: bodies.TextConfig | None) -> OutputFormat | None:
-    """Return the format of the answer."""
     if text is None or text.format is None or text.format.type == "text":
         return None
     given = text.format

@@ -59,11 +59,9 @@ class Run(Struct, frozen=True, kw_only=True):
 
     @property
     def is_stored(self) -> bool:
-        """Whether the response is kept."""
         return bool(self.response["store"])
 
     def stored_as(self, body: Item) -> NewResponse:
-        """Return the response as it is stored, with this ``body``."""
         return NewResponse(
             body=body,
             owner=self.delivery.caller.key_name,

@@ -13,12 +13,11 @@ from starlette.types import ASGIApp, Scope
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.endpoint import Endpoint, operator_of
-from modelhost.http.errors import error_answer
-from modelhost.http.exchange import DoorFormat, Exchange
+from modelhost.http.exchange import Exchange
 from modelhost.http.responses.bodies import CountInputTokens, Included
 from modelhost.http.responses.compaction import COMPACTED, compacted, summarizing, text_of
 from modelhost.http.responses.conversations import conversation_routes
-from modelhost.http.responses.errors import error_block, failure_answer
+from modelhost.http.responses.errors import FORMAT, error_block, failure_answer
 from modelhost.http.responses.items import Event, Item, input_items, new_id, page_query
 from modelhost.http.responses.parse import ParsedResponse, conversation_of
 from modelhost.http.responses.paths import CANCEL, COMPACT, INPUT_ITEMS, RESPONSE
@@ -26,7 +25,6 @@ from modelhost.http.responses.running import Responses, list_of
 from modelhost.http.responses.writing import BlockWriter, Delivery, EventGroups, response_events
 from modelhost.http.validation import checked
 
-FORMAT: Final = DoorFormat(error_answer=error_answer, error_block=error_block, end=DONE_EVENT)
 INCLUDED: Final = frozenset(get_args(Included))
 TRUE: Final = frozenset({"true", "1"})
 FALSE: Final = frozenset({"false", "0", ""})

@@ -19,16 +19,10 @@ from typing import Any, Final
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from modelhost import errors
 from modelhost.chat.notes import ON_NOTE
 from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
-from modelhost.errors import (
-    ConnectionLimitReached,
-    HostFault,
-    InvalidJson,
-    InvalidRequest,
-    ModelhostError,
-    ShuttingDown,
-)
+from modelhost.errors import ModelhostError
 from modelhost.http.endpoint import check_model, operator_of
 from modelhost.http.errors import error_answer, error_object
 from modelhost.http.exchange import CLIENT_DISCONNECTED_STATUS
@@ -114,7 +108,7 @@ class _Session:
             await self._socket.close(RESTART, "The host stops.")
             return
         hours = "This socket has been open for as long as one may be. Open another one."
-        await self._socket.send(_error_event(ConnectionLimitReached(hours)))
+        await self._socket.send(_error_event(errors.ConnectionLimitReached(hours)))
         await self._socket.close(NORMAL)
 
     async def _turn(self, message: str | bytes) -> None:
@@ -145,10 +139,10 @@ class _Session:
         except asyncio.CancelledError:
             # The server cancels what is left after its shutdown timeout, and waits for this.
             self._is_cancelled = True
-            error = ShuttingDown("The host was stopped before the answer was complete.")
+            error = errors.ShuttingDown("The host was stopped before the answer was complete.")
         except Exception:
             log.exception("request_failed", path=self._scope["path"])
-            error = HostFault()
+            error = errors.HostFault()
         turn.forget()
         with suppress(ClientDisconnected):
             await self._socket.send(_error_event(error))
@@ -216,16 +210,16 @@ class _Turn:
         try:
             fields = orjson.loads(message)
         except orjson.JSONDecodeError as error:
-            raise InvalidJson(f"The message is not valid JSON: {error}.") from None
+            raise errors.InvalidJson(f"The message is not valid JSON: {error}.") from None
         if not isinstance(fields, dict) or fields.get("type") != CREATE:
-            raise InvalidRequest(f'type: the messages of this socket are of the type "{CREATE}".', param="type")
+            raise errors.InvalidRequest(f'type: the messages of this socket are of the type "{CREATE}".', param="type")
         self.model, self._previous_id = fields.get("model"), fields.get("previous_response_id")
         check_model(self._responses.host, self.model)
         self._generates = fields.get(GENERATE, True)
         if not isinstance(self._generates, bool):
-            raise InvalidRequest(f"{GENERATE}: it is either true or false.", param=GENERATE)
+            raise errors.InvalidRequest(f"{GENERATE}: it is either true or false.", param=GENERATE)
         if fields.get("background"):
-            raise InvalidRequest(
+            raise errors.InvalidRequest(
                 "background: send the request as a POST; a socket has no background.", param="background"
             )
         return {name: value for name, value in fields.items() if name not in NO_FIELDS} | {"stream": True}

@@ -54,7 +54,6 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """Seals the reasoning, if the request asks for it."""
 
     def sealing(self, seal: Callable[[str], str]) -> Delivery:
-        """Return it with ``seal``."""
         return replace(self, seal=seal)
 
 
@@ -131,7 +130,6 @@ class BlockWriter:
         """The place of the text that is being written, encoded once; other events may begin another one."""
 
     def block(self, group: EventGroup) -> bytes:
-        """Return events that are sent together."""
         event = group[0]
         if len(group) == 1 and event["type"] == TEXT_DELTA and not event["logprobs"]:  # as nearly all are
             if not self._place:
@@ -151,7 +149,6 @@ def _beginning(group: EventGroup) -> bytes:
 
 
 def encoded(event: Event) -> bytes:
-    """Return an event as a server-sent event."""
     name: str = event["type"]
     return b"event: " + name.encode() + b"\ndata: " + json_text.encode(event) + b"\n\n"
 

@@ -48,7 +48,6 @@ class _Gunzipped:
         self._is_last = False
 
     async def receive(self) -> Message:
-        """The ``receive`` of ASGI."""
         part = b""
         while not part:
             if not self._has_more:

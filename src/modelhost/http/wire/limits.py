@@ -28,7 +28,6 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """Return the limits in ``settings``."""
         return cls(
             max_connections=settings.max_connections,
             header_seconds=settings.header_timeout,
@@ -38,7 +37,6 @@ class Limits:
 
 
 def too_large() -> HeadersTooLarge:
-    """Return the error for headers that exceed the limits."""
     return HeadersTooLarge(
         f"The headers are too large: there may be {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes each and "
         f"{MAX_HEAD_BYTES} bytes together."
@@ -54,7 +52,6 @@ class SlowReader:
         self._since = 0.0
 
     def has_read(self) -> None:
-        """Note that the client has read."""
         self.unsent_bytes = None
 
     def seconds(self, transport: asyncio.Transport, now: float, *, is_paused: bool) -> float:

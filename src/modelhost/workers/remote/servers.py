@@ -100,7 +100,6 @@ class RemoteServers:
         return {}
 
     def stderr_lines(self) -> list[str]:
-        """Return the changes of the servers' health."""
         return list(self._lines)
 
     def stderr_tail(self) -> list[str]:
@@ -141,7 +140,6 @@ class RemoteServers:
         self._check_now.set()
 
     def release(self, endpoint: Endpoint, connection: KeepAliveConnection) -> None:
-        """Return a connection to its pool."""
         endpoint.release(connection)
         self._end_if_lost()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.tools.loop import ToolLoop
-from modelhost.chat.usage import TurnTimes
+from modelhost.chat.tools.turn_times import TurnTimes
 from modelhost.exchange.events import EvalTimes, Text, Usage
 from tests.support.loop_world import Chunk, Model, Tools, called, loop_of, request, said, takes, turn, used
 

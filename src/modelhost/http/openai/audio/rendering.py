@@ -18,24 +18,20 @@ MILLISECONDS: Final = 1000
 
 
 def text_of(segments: Sequence[Segment]) -> str:
-    """Return the whole text."""
     return "".join(segment["text"] for segment in segments).strip()
 
 
 def usage_of(heard: Heard) -> dict[str, Any]:
-    """Return the usage of a transcript."""
     return {"type": "duration", "seconds": round(heard.seconds, 3)}
 
 
 def whole_json(heard: Heard, segments: Sequence[Segment]) -> dict[str, Any]:
-    """Return the answer as ``json``."""
     return {"text": text_of(segments), "usage": usage_of(heard)}
 
 
 def verbose_json(
     heard: Heard, segments: Sequence[Segment], *, task: str, granularities: frozenset[str]
 ) -> dict[str, Any]:
-    """Return the answer as ``verbose_json``."""
     words = [{**word, "word": word["word"].strip()} for segment in segments for word in segment["words"]]
     plain = [{name: value for name, value in segment.items() if name != "words"} for segment in segments]
     return {
