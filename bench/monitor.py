@@ -24,6 +24,7 @@ from modelhost.monitor.levels import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations.monitor import ALL, POINTS, report_of
+from modelhost.state.history.database import HistoryDatabase
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.metrics import MetricStore
 
@@ -135,13 +136,13 @@ async def main() -> None:
     days, rate = (given := options.parse_args()).days, given.rate
     with tempfile.TemporaryDirectory() as folder:
         path, clock = Path(folder) / "metrics.db", Clock()
-        store = MetricStore(LazyDatabase(parse_database_url(f"sqlite:///{path}")), Path(folder))
+        store = MetricStore(HistoryDatabase(LazyDatabase(parse_database_url(f"sqlite:///{path}"))), Path(folder))
         levels = levels_of(parse_levels(Settings().metrics_history))
         alone = Monitor(store, levels, source="alone", clock=clock)
         print(f"record(): {await measure_record(alone, clock):.1f} us")
         await print_rendering()
         monitor, chance = Monitor(store, levels, source="host", clock=clock), random.Random(2)
-        await monitor.flush()  # opens the database, whose library is not the monitor's memory
+        await monitor.flush()  # opens the database, which is not the monitor's memory
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         clock.now, write_at, began = BEGINNING, BEGINNING, time.process_time()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from modelhost.monitor.alerts.states import Alert
-from modelhost.state.lazy_database import LazyDatabase
-
-if TYPE_CHECKING:
-    from modelhost.state.sql.rows import Rows
+from modelhost.state.history.alert_rows import AlertRows
+from modelhost.state.history.database import HistoryDatabase
+from modelhost.state.history.statements import Statements
 
 RETENTION: Final = timedelta(days=90)
 """As long as measurements are kept."""
@@ -22,7 +21,7 @@ class AlertHistory:
     All methods raise :class:`modelhost.errors.DatabaseUnavailable` if the database cannot be used.
     """
 
-    def __init__(self, database: LazyDatabase) -> None:
+    def __init__(self, database: HistoryDatabase) -> None:
         self._database = database
 
     @property
@@ -33,13 +32,15 @@ class AlertHistory:
     async def add(self, alerts: Sequence[Alert]) -> None:
         """Store ``alerts``, each with the time at which it fired or was resolved."""
 
-        def store(rows: Rows) -> None:
-            rows.alerts.add(alerts)
-            rows.alerts.purge(datetime.now(UTC) - RETENTION)
+        def store(statements: Statements) -> None:
+            rows = AlertRows(statements)
+            rows.add(alerts)
+            rows.purge(datetime.now(UTC) - RETENTION)
 
-        await (await self._database.get()).write(store, durable=False)
+        await self._database.write(store)
 
     async def list(self, *, limit: int, before: datetime | None = None, rule: str | None = None) -> Sequence[Alert]:
         """Return the matching alerts, the newest change first."""
-        database = await self._database.get()
-        return await database.read(lambda rows: rows.alerts.list(limit=limit, before=before, rule=rule))
+        return await self._database.read(
+            lambda statements: AlertRows(statements).list(limit=limit, before=before, rule=rule)
+        )

@@ -9,7 +9,8 @@ from typing import TypeVar
 from zlib import crc32
 
 from modelhost.monitor.history import HistoryRows
-from modelhost.state.lazy_database import LazyDatabase
+from modelhost.state.history.database import HistoryDatabase
+from modelhost.state.history.metric_rows import MetricRows
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 class MetricStore:
     """A :class:`modelhost.monitor.history.HistoryStore`."""
 
-    def __init__(self, database: LazyDatabase, data_dir: Path) -> None:
+    def __init__(self, database: HistoryDatabase, data_dir: Path) -> None:
         self._database = database
         self._data_dir = data_dir
 
@@ -31,11 +32,7 @@ class MetricStore:
         return self._database.is_open
 
     async def read(self, work: Callable[[HistoryRows], T]) -> T:
-        database = await self._database.get()
-        await database.check_place()
-        return await database.read(lambda rows: work(rows.metrics))
+        return await self._database.read(lambda statements: work(MetricRows(statements)))
 
     async def write(self, work: Callable[[HistoryRows], T]) -> T:
-        database = await self._database.get()
-        await database.check_place()
-        return await database.write(lambda rows: work(rows.metrics), durable=False)
+        return await self._database.write(lambda statements: work(MetricRows(statements)))

@@ -13,6 +13,7 @@ from modelhost.state.alerts import AlertHistory
 from modelhost.state.audit import AuditLog
 from modelhost.state.conversations import ConversationStore
 from modelhost.state.decisions import DecisionStore
+from modelhost.state.history.database import HistoryDatabase
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.metrics import MetricStore
 from modelhost.state.responses import ResponseStore
@@ -33,6 +34,7 @@ class StateStore:
         self.data_dir = data_directory(settings)
         self.database = LazyDatabase(database_place(settings))
         """Shared by the stores below."""
+        self._history = HistoryDatabase(self.database)
         self.sessions = SessionStore(
             self.database,
             Limits(
@@ -54,9 +56,9 @@ class StateStore:
         self.responses = ResponseStore(self.database, retention)
         self.conversations = ConversationStore(self.database, retention)
         self.decisions = DecisionStore(self.database)
-        self.metrics = MetricStore(self.database, self.data_dir)
+        self.metrics = MetricStore(self._history, self.data_dir)
         self.audit = AuditLog(self.database, retention=timedelta(days=settings.audit_retention_days))
-        self.alerts = AlertHistory(self.database)
+        self.alerts = AlertHistory(self._history)
 
     @cached_property
     def seals(self) -> SealStore:
@@ -89,4 +91,5 @@ class StateStore:
         await self.audit.close()
         await self.sessions.close()
         await self.responses.close()
+        await self._history.close()
         await self.database.close()

@@ -13,6 +13,7 @@ from modelhost.config.metric_levels import parse_levels
 from modelhost.monitor.levels import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
+from modelhost.state.history.database import HistoryDatabase
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.metrics import MetricStore
 
@@ -44,7 +45,9 @@ async def make_monitor(database_url: str, clock: Clock, tmp_path: Path) -> Async
     async with AsyncExitStack() as opened:
 
         def make(source: str = "host", levels: str = LEVELS) -> Monitor:
-            database = LazyDatabase(parse_database_url(database_url))
+            whole = LazyDatabase(parse_database_url(database_url))
+            opened.push_async_callback(whole.close)
+            database = HistoryDatabase(whole)
             opened.push_async_callback(database.close)
             monitor = Monitor(
                 MetricStore(database, tmp_path), levels_of(parse_levels(levels)), source=source, clock=clock

@@ -12,14 +12,14 @@ import orjson
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
+from modelhost.state.history.statements import Statements
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
-from modelhost.state.sql.alert_rows import AlertRows
 from modelhost.state.sql.conversation_rows import ConversationRows
 from modelhost.state.sql.decision_rows import DecisionRows
 from modelhost.state.sql.key_rows import KeyRows
-from modelhost.state.sql.metric_rows import MetricRows
 from modelhost.state.sql.response_rows import ResponseRows
 from modelhost.state.sql.session_rows import LeaseRows, SessionRows
+from modelhost.state.sql.statements import ConnectionStatements
 from modelhost.state.sql.tables import audit, is_postgresql, snapshots
 
 _INFO: Final = tuple(snapshots.c[field.name] for field in fields(SnapshotInfo))
@@ -197,14 +197,9 @@ class Rows:
         return DecisionRows(self.connection)
 
     @cached_property
-    def alerts(self) -> AlertRows:
-        """Alerts that fired and were resolved."""
-        return AlertRows(self.connection)
-
-    @cached_property
-    def metrics(self) -> MetricRows:
-        """The history of metrics."""
-        return MetricRows(self.connection)
+    def statements(self) -> Statements:
+        """Statements in plain SQL."""
+        return ConnectionStatements(self.connection)
 
     def check(self) -> None:
         """Execute a statement that changes nothing."""
