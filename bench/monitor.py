@@ -24,8 +24,9 @@ from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
 from modelhost.operations.monitor import ALL, POINTS, report_of
+from modelhost.state.history.database import HistoryDatabase
+from modelhost.state.history.metrics import MetricStore
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.store import MetricStore
 
 MODELS = tuple(f"model-{number}" for number in range(5))
 CODES = ("queue_full", "queue_timeout", "invalid_request", "model_failed", "context_length_exceeded")
@@ -135,13 +136,13 @@ async def main() -> None:
     days, rate = (given := options.parse_args()).days, given.rate
     with tempfile.TemporaryDirectory() as folder:
         path, clock = Path(folder) / "metrics.db", Clock()
-        store = MetricStore(LazyDatabase(parse_database_url(f"sqlite:///{path}")), Path(folder))
+        store = MetricStore(HistoryDatabase(LazyDatabase(parse_database_url(f"sqlite:///{path}"))), Path(folder))
         levels = levels_of(parse_levels(Settings().metrics_history))
         alone = Monitor(store, levels, source="alone", clock=clock)
         print(f"record(): {await measure_record(alone, clock):.1f} us")
         await print_rendering()
         monitor, chance = Monitor(store, levels, source="host", clock=clock), random.Random(2)
-        await monitor.flush()  # opens the database, whose library is not the monitor's memory
+        await monitor.flush()  # opens the database, which is not the monitor's memory
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         clock.now, write_at, began = BEGINNING, BEGINNING, time.process_time()

@@ -148,7 +148,8 @@ MODULES: Final[Mapping[str, str]] = {
     "tool_arguments": "modelhost.tools.arguments",
     "tool_hub": "modelhost.tools.hub",
     "request_servers": "modelhost.tools.request_servers",
-    # A host that keeps nothing does without SQLAlchemy (0.1 s), one whose tables are up to date without alembic.
+    # A host that keeps only history, in a file, does without SQLAlchemy (0.1 s, 15 MB), and one whose tables are new or
+    # up to date without alembic (9 MB).
     "alembic_runs": "modelhost.state.sql.alembic_runs",
     "postgresql": "modelhost.state.sql.postgresql",
     "sql_opening": "modelhost.state.sql.opening",

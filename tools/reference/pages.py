@@ -15,10 +15,12 @@ from tools.reference.endpoints import endpoints_page
 from tools.reference.engines import engines_page
 from tools.reference.errors import errors_page
 from tools.reference.metrics import metrics_page
+from tools.reference.tables_sql import tables_sql
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "docs" / "reference"
 DOTENV_EXAMPLE: Final = ROOT / ".env.example"
+SCHEMA: Final = ROOT / "src" / "modelhost" / "state" / "schema"
 MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n\n"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings.markdown,
@@ -33,5 +35,9 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def generated() -> Mapping[Path, str]:
-    """Return the text of every page, and of the example of a ``.env`` file, by its path."""
-    return {FOLDER / name: MARK + page() for name, page in PAGES.items()} | {DOTENV_EXAMPLE: dotenv_example()}
+    """Return the text of every page, of the example of a ``.env`` file and of the tables in SQL, by its path."""
+    return {
+        **{FOLDER / name: MARK + page() for name, page in PAGES.items()},
+        **{SCHEMA / f"{dialect}.sql": text for dialect, text in tables_sql().items()},
+        DOTENV_EXAMPLE: dotenv_example(),
+    }

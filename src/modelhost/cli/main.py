@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from modelhost.cli import bare_options, console
@@ -17,27 +17,28 @@ from modelhost.lazy import quick_imports
 from modelhost.supported import unsupported_reason
 from modelhost.version import __version__
 
-COMMANDS: Final[Mapping[str, str]] = {
-    "serve": "serve.command",
-    "ask": "talk.chat:ask_app",
-    "chat": "talk.chat:chat_app",
-    "speak": "talk.media:speak_app",
-    "transcribe": "talk.media:transcribe_app",
-    "image": "talk.media:image_app",
-    "launch": "launch.command",
-    "mcp": "mcp",
-    "models": "models.commands",
-    "engines": "engines.commands",
-    "tools": "tools.commands",
-    "sessions": "state:sessions_app",
-    "state": "state:state_app",
-    "audit": "monitor:audit_app",
-    "stats": "monitor:stats_app",
-    "gpus": "monitor:gpus_app",
-    "alerts": "monitor:alerts_app",
-    "config": "config",
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "serve": ("serve.command", "Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."),
+    "ask": ("talk.chat:ask_app", "Ask one question, and print the answer as it arrives."),
+    "chat": ("talk.chat:chat_app", "Chat with a model, line by line; /help lists the commands."),
+    "speak": ("talk.media:speak_app", "Speak a text, and write the audio to a file."),
+    "transcribe": ("talk.media:transcribe_app", "Transcribe a sound file, and print its text."),
+    "image": ("talk.media:image_app", "Make an image of a text, or of a text and an image, and write it to a file."),
+    "launch": ("launch.command", "Start a coding agent that uses a running host."),
+    "mcp": ("mcp", "Run an MCP server over standard input and output, for a client that starts it."),
+    "models": ("models.commands", "Find, download, show and remove models, and control those of a running host."),
+    "engines": ("engines.commands", "List and install the engines that run models."),
+    "tools": ("tools.commands", "Show and call the tools of MCP servers, of a running host or of a file."),
+    "sessions": ("state:sessions_app", "Show, delete, export and import the sessions of a running host."),
+    "state": ("state:state_app", "Save, restore and clear the state of a running host."),
+    "audit": ("monitor:audit_app", "List audit log entries."),
+    "stats": ("monitor:stats_app", "Show the performance of the host and of its models over a window of time."),
+    "gpus": ("monitor:gpus_app", "Show what the GPUs are doing: load, memory, temperature, power."),
+    "alerts": ("monitor:alerts_app", "List active alerts and their history."),
+    "config": ("config", "Show and check the configuration."),
 }
-"""The commands in the order of ``modelhost --help``, each with its module in ``modelhost.cli``."""
+"""The commands in the order of ``modelhost --help``: of each, the module of ``modelhost.cli`` with its ``app``, and the
+beginning of its help, for which that module need not be imported."""
 FORMS: Final = ("run", "plain", "gguf", "diffusion", "speech")
 """The commands of mistral.rs. The help does not list them."""
 NO_HOME: Final = "home directory"  # in the message of pathlib's error
@@ -45,7 +46,7 @@ INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
 
 class _OnDemand(TyperGroup):
-    """Imports each command when it is used, so that none waits for the modules of the others."""
+    """Imports each command when it is used, so that none waits for the modules of the others, and the help for none."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with quick_imports():  # Typer imports pydantic for its first option
@@ -67,6 +68,17 @@ class _OnDemand(TyperGroup):
             ctx.fail(str(error))
         return args
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        described: dict[str, Any] = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+        TyperGroup(
+            name=self.name,
+            commands=described,
+            params=self.params,
+            help=self.help,
+            epilog=self.epilog,
+            rich_markup_mode=self.rich_markup_mode,
+        ).format_help(ctx, formatter)
+
     def list_commands(self, ctx: Any) -> list[str]:
         for name in COMMANDS:
             self.get_command(ctx, name)
@@ -84,7 +96,7 @@ class _OnDemand(TyperGroup):
 
 
 def _imported(name: str) -> Any:
-    module, _, attribute = ("serve.mistralrs" if name in FORMS else COMMANDS[name]).partition(":")
+    module, _, attribute = ("serve.mistralrs" if name in FORMS else COMMANDS[name][0]).partition(":")
     command: Any = get_command(getattr(importlib.import_module(f"modelhost.cli.{module}"), attribute or "app"))
     return command.commands[name] if name in FORMS else command
 

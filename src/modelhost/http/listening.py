@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import uvicorn
-
 from modelhost import lazy, logs
 from modelhost.config.settings import Settings
 from modelhost.http.app import build_app
 from modelhost.http.door_errors import error_answer_at
+from modelhost.lazy import without
+
+with without("watchfiles"):  # 1 MB for its reloader, which is not used
+    import uvicorn
+
 from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 

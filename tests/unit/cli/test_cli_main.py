@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Context
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from modelhost.cli.main import main
+from modelhost.cli.main import COMMANDS, app, main
 from modelhost.version import __version__
 
 OTHERS = ("modelhost.cli.talk.chat", "modelhost.cli.mcp", "modelhost.operations")
@@ -44,6 +47,25 @@ def test_every_command_has_help(args: list[str], capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     assert "Usage: modelhost" in text
     assert args == ["config"] or "Examples:" in text
+
+
+def test_the_help_describes_each_command_as_its_own_help_does(capsys: pytest.CaptureFixture[str]) -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    own = {name: group.get_command(Context(group), name) for name in COMMANDS}
+    begins = {name: (one.help or "").split("\n\n")[0] for name, one in own.items() if one is not None}
+    assert begins == {name: text for name, (_, text) in COMMANDS.items()}
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"│ {name} " not in shown] == []
+
+
+def test_the_help_waits_for_no_command() -> None:
+    code = (
+        "import sys\nfrom modelhost.cli.main import main\nmain(['--help'])\n"
+        "print(sorted({'pydantic', 'modelhost.config.settings', 'modelhost.cli.serve'} & sys.modules.keys()))"
+    )
+    assert ended([sys.executable, "-c", code]).stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

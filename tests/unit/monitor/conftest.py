@@ -13,8 +13,9 @@ from modelhost.config.value_types import parse_levels
 from modelhost.monitor.history import levels_of
 from modelhost.monitor.measure import RequestMeasure
 from modelhost.monitor.monitor import Monitor
+from modelhost.state.history.database import HistoryDatabase
+from modelhost.state.history.metrics import MetricStore
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.store import MetricStore
 
 LEVELS = "1s/10m,10s/6h,1m/7d,10m/90d"
 BEGINNING = 1_767_225_600.0
@@ -44,7 +45,9 @@ async def make_monitor(database_url: str, clock: Clock, tmp_path: Path) -> Async
     async with AsyncExitStack() as opened:
 
         def make(source: str = "host", levels: str = LEVELS) -> Monitor:
-            database = LazyDatabase(parse_database_url(database_url))
+            whole = LazyDatabase(parse_database_url(database_url))
+            opened.push_async_callback(whole.close)
+            database = HistoryDatabase(whole)
             opened.push_async_callback(database.close)
             monitor = Monitor(
                 MetricStore(database, tmp_path), levels_of(parse_levels(levels)), source=source, clock=clock

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from modelhost.monitor.alerts.states import Alert, AlertState
-from modelhost.state.store import RETENTION, StateStore
+from modelhost.state.history.alerts import RETENTION
+from modelhost.state.store import StateStore
 
 NOW = float(int(time.time()))
 FIRING = Alert(

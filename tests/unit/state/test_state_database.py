@@ -13,7 +13,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.errors import DatabaseUnavailable
-from modelhost.state.sql import sqlite
+from modelhost.state.history import plain_sqlite
 from modelhost.state.store import StateStore
 from tests.support.postgres import PostgresServer
 
@@ -114,7 +114,7 @@ async def test_a_damaged_database_is_said(at: Make, tmp_path: Path) -> None:
 async def test_a_file_that_somebody_keeps_locked_is_said(
     at: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(plain_sqlite, "BUSY_SECONDS", 0.2)
     store = at(f"sqlite:///{tmp_path}/modelhost.db")
     await append(store)
     with closing(sqlite3.connect(tmp_path / "modelhost.db", isolation_level=None)) as other:

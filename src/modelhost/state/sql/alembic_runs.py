@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection
 
-from modelhost.state.sql.opening import HEAD
+from modelhost.state.schema import HEAD
 
 SCRIPTS: Final = Path(__file__).parents[1] / "migrations"
 

@@ -1,26 +1,25 @@
-"""Opens a database and migrates its tables to this version."""
+"""Opens a database, and creates its tables or migrates them to this version."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Final
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
 from modelhost import lazy
 from modelhost.config.databases import Place, SqliteFile
-from modelhost.errors import DatabaseUnavailable
+from modelhost.state import schema
+from modelhost.state.schema import HEAD
 from modelhost.state.sql.database import Database, explained
 from modelhost.state.sql.sqlite import SqliteDatabase
 
-HEAD: Final = "0006"
-"""The newest migration. Migrations are numbered, so that one of a newer version is known by its number."""
-
 
 async def open_database(place: Place) -> Database:
-    """Return the database at ``place``; either all missing migrations are applied, or none.
+    """Return the database at ``place``, which has all tables if it is new.
+
+    To one of an older version either all missing migrations are applied, or none.
 
     Raises:
         DatabaseUnavailable: it cannot be opened or migrated, or a newer version created its tables.
@@ -29,7 +28,8 @@ async def open_database(place: Place) -> Database:
         database = await _unopened(place)
         try:
             if await database.read(lambda rows: _version(place, rows.connection)) != HEAD:
-                await asyncio.to_thread(lazy.preload, "alembic_runs")
+                if await database.read(lambda rows: _has_version(rows.connection)):
+                    await asyncio.to_thread(lazy.preload, "alembic_runs")
                 await database.migrate(partial(_migrate, place))
         except BaseException:
             await database.close()
@@ -46,18 +46,24 @@ async def _unopened(place: Place) -> Database:
 
 def _migrate(place: Place, connection: Connection) -> None:
     # Another host, perhaps of a newer version, may have been faster.
-    if _version(place, connection) != HEAD:
+    if _version(place, connection) == HEAD:
+        return
+    if _has_version(connection):
         lazy.alembic_runs.upgrade(connection)
+        return
+    for statement in schema.statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
 
 
 def _version(place: Place, connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    """Return the number of the newest applied migration."""
+    if not _has_version(connection):
         return None
-    version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if version is not None and version > HEAD:
-        raise DatabaseUnavailable(
-            f"The database {place} was made by a newer version of modelhost (schema {version}; this one knows {HEAD}). "
-            "Use that version, or another database with --database-url.",
-            database=str(place),
-        )
+    version: str | None = connection.execute(text(schema.VERSION)).scalar_one_or_none()
+    schema.check_version(place, version)
     return version
+
+
+def _has_version(connection: Connection) -> bool:
+    """Whether the database was used before, if only for an older version."""
+    return inspect(connection).has_table("alembic_version")

@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.util import await_only
 
-from modelhost.monitor.alerts.states import Alert, AlertState
-from modelhost.monitor.history import StoredFrame
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
 from modelhost.state.sql.conversation_rows import ConversationRows
 from modelhost.state.sql.response_rows import ResponseRows
 from modelhost.state.sql.session_rows import LeaseRows, SessionRows
-from modelhost.state.sql.tables import (
-    TableRows,
-    alerts,
-    audit,
-    decisions,
-    insert_for,
-    is_postgresql,
-    keys,
-    metrics,
-    snapshots,
-)
-
-T = TypeVar("T")
-_FRAME_KEY = (metrics.c.source, metrics.c.step, metrics.c.start, metrics.c.writer)
-
-
-class MetricRows(TableRows):
-    """The stored frames; see :class:`modelhost.monitor.history.HistoryRows`."""
-
-    def put(self, frames: Sequence[StoredFrame]) -> None:
-        if not frames:
-            return
-        insert = insert_for(self._connection, metrics)
-        put = insert.on_conflict_do_update(index_elements=_FRAME_KEY, set_={"content": insert.excluded.content})
-        # Always in one order: two hosts of one source could otherwise wait for each other.
-        self._connection.execute(put, sorted(map(asdict, frames), key=lambda row: (row["step"], row["start"])))
-
-    def frames(self, *, step: int, start: int, end: int, source: str) -> Sequence[tuple[int, bytes]]:
-        wanted = (
-            select(metrics.c.start, metrics.c.content)
-            .where(metrics.c.source == source, metrics.c.step == step)
-            .where(metrics.c.start >= start, metrics.c.start < end)
-        )
-        return [(row.start, row.content) for row in self._connection.execute(wanted)]
-
-    def newest(self, *, step: int, source: str) -> int | None:
-        wanted = select(func.max(metrics.c.start)).where(metrics.c.source == source, metrics.c.step == step)
-        newest: int | None = self._connection.execute(wanted).scalar_one()
-        return newest
-
-    def sources(self) -> Sequence[str]:
-        found: list[str] = []
-        # One after the other, by the index: DISTINCT would read all rows.
-        while source := self._source_after(found[-1] if found else ""):
-            found.append(source)
-        return found
-
-    def _source_after(self, name: str) -> str | None:
-        wanted = select(func.min(metrics.c.source)).where(metrics.c.source > name)
-        found: str | None = self._connection.execute(wanted).scalar_one()
-        return found
-
-    def purge(self, *, step: int, before: int) -> None:
-        for source in self.sources():
-            old = (metrics.c.source == source, metrics.c.step == step, metrics.c.start < before)
-            self._connection.execute(delete(metrics).where(*old))
-
-    def apart(self, work: Callable[[], T]) -> T:
-        if not self._connection.dialect.is_async:
-            return work()  # the transaction has a thread of its own
-        result: T = await_only(asyncio.to_thread(work))
-        return result
+from modelhost.state.sql.statements import ConnectionStatements
+from modelhost.state.sql.tables import TableRows, audit, decisions, insert_for, is_postgresql, keys, snapshots
 
 
 class KeyRows(TableRows):
@@ -108,41 +44,6 @@ class DecisionRows(TableRows):
 
     def purge(self, older_than: datetime) -> None:
         self._connection.execute(delete(decisions).where(decisions.c.taken_at < older_than))
-
-
-_ALERT_TIMES: Final = ("started_at", "fired_at", "resolved_at")
-_ALERT_COLUMNS: Final = tuple(alerts.c[field.name] for field in fields(Alert))
-
-
-class AlertRows(TableRows):
-    def add(self, added: Sequence[Alert]) -> None:
-        self._connection.execute(insert(alerts), [_alert_row(alert) for alert in added])
-
-    def list(self, *, limit: int, before: datetime | None, rule: str | None) -> tuple[Alert, ...]:
-        """Return the matching alerts, the newest change first."""
-        wanted = select(*_ALERT_COLUMNS).order_by(alerts.c.at.desc(), alerts.c.id.desc()).limit(limit)
-        if before is not None:
-            wanted = wanted.where(alerts.c.at < before)
-        if rule is not None:
-            wanted = wanted.where(alerts.c.rule == rule)
-        return tuple(_alert(row._mapping) for row in self._connection.execute(wanted))
-
-    def purge(self, older_than: datetime) -> int:
-        """Delete older rows; return how many there were."""
-        return self._connection.execute(delete(alerts).where(alerts.c.at < older_than)).rowcount
-
-
-def _alert_row(alert: Alert) -> dict[str, Any]:
-    row: dict[str, Any] = {field.name: getattr(alert, field.name) for field in fields(Alert)}
-    row["subject"] = alert.subject.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot have it
-    row |= {name: None if row[name] is None else datetime.fromtimestamp(row[name], UTC) for name in _ALERT_TIMES}
-    return {**row, "at": row["resolved_at"] or row["fired_at"]}
-
-
-def _alert(row: Mapping[Any, Any]) -> Alert:
-    values = dict(row)
-    values |= {name: None if values[name] is None else values[name].timestamp() for name in _ALERT_TIMES}
-    return Alert(**{**values, "state": AlertState(values["state"])})
 
 
 _SNAPSHOT_INFO: Final = tuple(snapshots.c[field.name] for field in fields(SnapshotInfo))
@@ -273,8 +174,7 @@ class Rows:
         self.conversations = ConversationRows(connection)
         self.keys = KeyRows(connection)
         self.decisions = DecisionRows(connection)
-        self.alerts = AlertRows(connection)
-        self.metrics = MetricRows(connection)
+        self.statements = ConnectionStatements(connection)
 
     def check(self) -> None:
         """Execute a statement that changes nothing."""

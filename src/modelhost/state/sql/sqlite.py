@@ -7,14 +7,10 @@ session took 50 such switches, and most of its time.
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -22,12 +18,12 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 
 from modelhost.config.databases import SqliteFile
-from modelhost.config.directories import make_private
-from modelhost.state.sql.database import Database, Run, Work, unavailable
+from modelhost.state.history import plain_sqlite
+from modelhost.state.history.plain_sqlite import identity, make_private_file, use_write_ahead_log
+from modelhost.state.sql.database import Database, Run, Work
 from modelhost.state.sql.rows import Rows
+from modelhost.state.unavailable import unavailable
 
-BUSY_SECONDS: Final = 10.0
-"""To wait for a file that another process writes."""
 THREADS: Final = 4
 T = TypeVar("T")
 
@@ -42,16 +38,15 @@ class SqliteDatabase(Database):
         # There is one writer at a time, for which SQLite would make others poll.
         self._writer = asyncio.Lock()
         self._path = place.path.absolute()
-        self._opened = _identity(self._path)
+        self._opened = identity(self._path)
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
         migrated = await self._in_thread(partial(_migrate, self._engine, work))
-        self._opened = await self._in_thread(lambda: _identity(self._path))
+        self._opened = await self._in_thread(lambda: identity(self._path))
         return migrated
 
     async def check_place(self) -> None:
-        # Linux keeps a file that was removed until it is closed: SQLite notices nothing.
-        if await self._in_thread(lambda: _identity(self._path)) != self._opened:
+        if await self._in_thread(lambda: identity(self._path)) != self._opened:
             raise unavailable(self.place, "its file was replaced")
 
     async def close(self) -> None:
@@ -85,30 +80,15 @@ class SqliteDatabase(Database):
 def _engine(place: SqliteFile) -> Engine:
     path = place.path.absolute()
     if not place.options:
-        _make_private(path)
+        make_private_file(path)
     # As a URI of SQLite, for its options: https://sqlite.org/uri.html
     address = URL.create("sqlite", database=f"file:{quote(str(path))}", query={**place.options, "uri": "true"})
     # Python's module would begin a transaction at the first change; a reader that becomes a writer then fails if
     # another was faster.
-    engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    engine = create_engine(address, connect_args={"timeout": plain_sqlite.BUSY_SECONDS, "isolation_level": None})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what identifies the file at ``path``; ``None`` without one, as with a database in memory."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _make_private(path: Path) -> None:
-    """Create a new file that only its owner can read: it holds conversations."""
-    make_private(path.parent)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _prepare(connection: Any, _record: Any) -> None:
@@ -128,24 +108,6 @@ def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _migrate(engine: Engine, work: Callable[[Connection], T]) -> T:
-    _use_write_ahead_log(engine)
-    return _transaction(engine.execution_options(begin="EXCLUSIVE"), work)
-
-
-def _use_write_ahead_log(engine: Engine) -> None:
-    """Let readers and a writer not block each other. The setting is stored in the file."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    # If several processes do this to a new file, SQLite refuses all but one at once.
-    while not _uses_write_ahead_log(engine, last_try=time.monotonic() > deadline):
-        time.sleep(0.02)
-
-
-def _uses_write_ahead_log(engine: Engine, *, last_try: bool) -> bool:
     with closing(engine.raw_connection()) as connection:
-        try:
-            connection.cursor().execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if last_try or "locked" not in str(error):
-                raise
-            return False
-    return True
+        use_write_ahead_log(connection.cursor().execute)
+    return _transaction(engine.execution_options(begin="EXCLUSIVE"), work)

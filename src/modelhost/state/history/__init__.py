@@ -1,0 +1,1 @@
+"""The history of metrics and alerts, in a SQLite file without SQLAlchemy."""
