@@ -76,7 +76,7 @@ def test_a_build_for_the_machine_wins_over_the_package(tmp_path: Path, monkeypat
     write_package(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     python = tmp_path / "data" / "python"
-    monkeypatch.setattr(runtime, "environment_of", lambda *_: python)
+    monkeypatch.setattr(runtime.installed, "environment_of", lambda *_: python)
     found = runtime.Runtime.of(ENGINES["llamacpp"], Settings(data_dir=str(tmp_path / "data")))
     assert (found.options, found.python) == ({}, str(python))
 

@@ -115,7 +115,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     files = {name: content_of(name) for name in (*CONFIGURATION, *PLAIN, *HALF, *OTHERS)}
     files["model_index.json"] = json.dumps(INDEX).encode()
     with serve_hub(**{MODEL: Repository(files=files)}) as server:
-        monkeypatch.setattr("modelhost.models.hub.client.constants", SimpleNamespace(ENDPOINT=server.endpoint))
+        monkeypatch.setattr(
+            "modelhost.models.hub.client.constants", SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
+        )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield server
