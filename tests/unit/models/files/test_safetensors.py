@@ -139,7 +139,6 @@ def test_vision_quantization_and_nested_text_configuration_are_seen(directory: P
     assert (model.can_see, model.context_length, model.quantization) == (True, 99, "awq-4bit")
 
 
-@pytest.mark.promise("mistralrs.models.safetensors")
 def test_the_codec_of_a_dia_is_counted_and_its_decoder_read(directory: Path) -> None:
     whole = read_hf_directory(directory).weights
     decoder = {"model_type": "dia_decoder", "max_position_embeddings": 3072, "num_hidden_layers": 2, "head_dim": 8}
@@ -158,6 +157,7 @@ def test_the_codec_of_a_dia_is_counted_and_its_decoder_read(directory: Path) -> 
         read_hf_directory(directory)
 
 
+@pytest.mark.promise("mistralrs.models.safetensors")
 def test_files_of_an_index_are_read_and_a_missing_one_is_named(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
     write(directory / "model-00002-of-00002.safetensors", {"a": TENSOR}, 16)
