@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from modelhost import json_text
-from modelhost.chat.images import IMAGE
 from modelhost.exchange.chunks import REASONING
+from modelhost.exchange.media_kinds import IMAGE
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.http.ollama import bodies
@@ -80,6 +80,6 @@ def _content(text: str, images: Sequence[str] | None, at: str) -> str | tuple[Pa
 
 def _image(data: str, place: str) -> MediaPart:
     if data.startswith(DATA_URL):
-        return MediaPart(IMAGE, {"image_url": {"url": data}}, place)
+        return MediaPart(IMAGE, {IMAGE: {"url": data}}, place)
     kind = next((kind for beginning, kind in MEDIA_TYPES.items() if data.startswith(beginning)), "png")
-    return MediaPart(IMAGE, {"image_url": {"url": f"data:image/{kind};base64,{data}"}}, place)
+    return MediaPart(IMAGE, {IMAGE: {"url": f"data:image/{kind};base64,{data}"}}, place)

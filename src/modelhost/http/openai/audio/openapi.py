@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.chat.parsing.transcription_form import TranscriptionForm
-from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS, VOICES
+from modelhost.http.openai.audio.paths import MODELS, TRANSCRIPTIONS, TRANSLATIONS, VOICES
 
 _TEXT: Final = {"type": "string"}
-_VOICE: Final = {"type": "object", "properties": {"id": _TEXT, "name": _TEXT}, "required": ["id", "name"]}
+_NAMED: Final = {"type": "object", "properties": {"id": _TEXT, "name": _TEXT}, "required": ["id", "name"]}
+_MODELS: Final = {
+    "type": "object",
+    "properties": {"object": {"const": "list"}, "models": {"type": "array", "items": _NAMED}},
+    "required": ["object", "models"],
+}
 _LIST: Final = {
     "type": "object",
-    "properties": {"object": {"const": "list"}, "model": _TEXT, "voices": {"type": "array", "items": _VOICE}},
+    "properties": {"object": {"const": "list"}, "model": _TEXT, "voices": {"type": "array", "items": _NAMED}},
     "required": ["object", "model", "voices"],
 }
 _MODEL: Final = {
@@ -35,7 +40,17 @@ def audio_paths(refusals: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": [_MODEL],
         "responses": {"200": described, **without_body},
     }
+    models = {
+        "tags": ["models"],
+        "summary": "List the models that speak, in the shape that Open WebUI reads",
+        "operationId": "speaking_models",
+        "responses": {
+            "200": {"description": "The models", "content": {"application/json": {"schema": _MODELS}}},
+            **without_body,
+        },
+    }
     return {
+        MODELS: {"get": models},
         VOICES: {"get": voices},
         TRANSCRIPTIONS: {"post": _transcript("transcription", "Transcribe sound", refusals)},
         TRANSLATIONS: {"post": _transcript("translation", "Translate sound to English text", refusals)},
