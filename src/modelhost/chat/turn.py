@@ -15,7 +15,7 @@ from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images, without_refused_media
-from modelhost.chat.media.sounds import check_sounds
+from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
@@ -156,8 +156,11 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
+    sounds: SoundCheck | None = None,
 ) -> AsyncIterator[tuple[Generation, Worker]]:
     """Lease the worker of ``model`` for one answer, and yield it with ``request`` ready to be sent.
+
+    ``sounds`` has checked those of earlier turns of the request.
 
     An invalid request is refused before it waits. Before the files of a model are inspected, its engine is a guess and
     its control tokens are unknown; if that happens during the wait, the request is prepared again.
@@ -177,7 +180,7 @@ async def turn_of(
                     generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
                 if isinstance(shown, ChatRequest):
-                    await check_sounds(worker, shown.messages)
+                    await (sounds or SoundCheck()).check(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):
