@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
 
 
 class Workload(Protocol):
@@ -49,8 +50,7 @@ class Turn(Protocol):
         """What the engine sent together with the usage."""
 
 
-@dataclass(slots=True)
-class RequestMeasure:
+class RequestMeasure(Struct, eq=False):
     """One request; its numbers are sums over its turns."""
 
     workload: Workload
@@ -99,8 +99,7 @@ class RequestMeasure:
         self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
-@dataclass(slots=True, eq=False)
-class RunningTurn:
+class RunningTurn(Struct, eq=False):
     """A turn at work."""
 
     request: RequestMeasure
