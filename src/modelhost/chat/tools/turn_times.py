@@ -40,8 +40,11 @@ class TurnTimes:
 
     def note(self, piece: Piece) -> None:
         """Note a piece of the turn."""
-        if self._written_at is None and any(isinstance(event, WRITTEN) for event in piece):
-            self._written_at = time.perf_counter()
+        if self._written_at is None:
+            for event in piece:
+                if isinstance(event, WRITTEN):
+                    self._written_at = time.perf_counter()
+                    break
         last = piece[-1]
         if isinstance(last, Usage):
             self._reported = reported_times(last)
