@@ -55,7 +55,7 @@ from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.logs import get_logger
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.monitor import measure
 from modelhost.state.store import StateStore
 from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest
@@ -155,7 +155,7 @@ class Answering:
         async with self._lease(model, on_queued) as worker:
             if model.engine is not engine:
                 prepared = adapted(model, task, request)
-            check_can(worker, task, request)
+            check_can(worker, task)
             if isinstance(request, TokenizeRequest) and request.chat is not None:
                 await _check_media(worker, request.chat)
             with task_span(model, task) as span:
@@ -287,8 +287,8 @@ class Answering:
             # Only then is nothing of the answer decoded.
             is_unchanged = context.turn is None and schema is None and not first
             if context.may_relay and is_unchanged and generation.can_be_relayed:
-                async with generation.relayed(worker, include_usage=request.include_usage) as blocks:
-                    yield Relayed(blocks)
+                async with generation.stream(worker) as blocks:
+                    yield Relayed(generation.relayed(worker, blocks, include_usage=request.include_usage))
                 return
             async with aclosing(generation.pieces(worker)) as written:
                 judged = written if schema is None else checked(written, schema)

@@ -20,7 +20,7 @@ from modelhost.exchange.sse import DATA, END_OF_EVENT
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
 from modelhost.workers.worker import WorkerAnswer
@@ -87,7 +87,7 @@ class Transcribing:
         model = capable_model(self._collection(), "transcription", request.model)
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
         async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, "transcription", request)
+            check_can(worker, "transcription")
             async with worker.send("transcription", payload) as answer, aclosing(_events(answer)) as events:
                 info = await anext(events, None)
                 if info is None or info["event"] != "info":

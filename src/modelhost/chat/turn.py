@@ -38,6 +38,7 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 from modelhost.exchange.bodies import body_of
+from modelhost.exchange.messages import has_parts
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
 from modelhost.models.residency.hosted import HostedModel
@@ -176,8 +177,9 @@ async def turn_of(
             with turn_span(model, shown, generation), _measured(model, generation):
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
-                check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
-                if isinstance(shown, ChatRequest):
+                check_can(worker, "chat" if generation.task == "chat" else "completions")
+                if isinstance(shown, ChatRequest) and has_parts(shown.messages):
+                    check_images(worker, shown.messages)
                     await check_sounds(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
@@ -289,17 +291,11 @@ def _measure(model: HostedModel, generation: Generation, began: float, turn: mea
         model.meters.time_between_tokens.observe((report.last_at - report.first_at) / (tokens - 1))
 
 
-def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:
-    """Check that the model of ``worker`` supports ``task`` and the images in ``request``.
-
-    Raises:
-        UnsupportedOperation, InvalidRequest: it does not, or an image is invalid.
-    """
+def check_can(worker: Worker, task: Task) -> None:
+    """Check that the model of ``worker`` supports ``task``; raises UnsupportedOperation."""
     if task not in worker.ready.tasks:
         can = ", ".join(sorted(worker.ready.tasks))
         advice = worker.engine.advice(task)
         raise UnsupportedOperation(
             f"{worker.model} cannot do {task}; it can do: {can}. {advice}".rstrip(), model=worker.model
         )
-    if isinstance(request, ChatRequest):
-        check_images(worker, request.messages)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -24,7 +22,7 @@ from modelhost.exchange.tasks import COUNT, TASKS, Task
 from modelhost.logs import get_logger
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
-from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
+from modelhost.workers.connection import OK, UNIX, ConnectionBroken, NotListening, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.private_folder import remove_socket
 from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, EventBlocks, encode_payload
@@ -105,13 +103,14 @@ class WorkerClient:
         preparation = self.engine.preparation
         if preparation is not None and not preparation.fields.isdisjoint(body):
             body = await preparation.prepared(self, body, self.ready)
-        progress, received = self.engine.prompt_progress, partial(self.engine.convert_answer, task)
+        progress, convert = self.engine.prompt_progress, self.engine.event_converter(task)
         if progress is None or progress.is_wanted(body):
             async with self.send(task, body) as answer:
-                yield EventBlocks(answer, received)
+                yield EventBlocks(answer, convert)
             return
+        without = progress.without
         async with self.send(task, progress.wanted(body)) as answer:
-            yield EventBlocks(answer, lambda block: received(progress.without(block)))
+            yield EventBlocks(answer, without if convert is None else lambda block: convert(without(block)))
 
     async def call(self, task: Task, payload: Payload) -> Any:
         counted: int | None = None
@@ -173,21 +172,24 @@ class WorkerClient:
     ) -> AsyncIterator[WorkerAnswer]:
         """Send a request, which counts as work if it has a ``task``, and yield its answer as :meth:`send` does."""
         head = self._head + trace_context.header_lines()
-        async with self._connected() as connection:
-            if task is not None:
-                self.requests.add(connection, is_silent=TASKS[task].is_silent)
-            try:
-                if payload is None:
-                    await connection.get(path, head)
-                else:
-                    kind, data = encode_payload(payload)
-                    await connection.post(path, b"%sContent-Type: %s\r\n" % (head, kind.encode()), data)
-                if connection.status != HTTPStatus.OK:
-                    raise self.refusal(connection.status, json_or_text(await connection.read_all()))
-                yield connection
-            finally:
+        try:
+            with await connect(self.ready.url) as connection:
                 if task is not None:
-                    self.requests.remove([connection], asyncio.get_running_loop().time())
+                    self.requests.add(connection, is_silent=TASKS[task].is_silent)
+                try:
+                    if payload is None:
+                        await connection.get(path, head)
+                    else:
+                        kind, data = encode_payload(payload)
+                        await connection.post(path, b"%sContent-Type: %s\r\n" % (head, kind.encode()), data)
+                    if connection.status != OK:
+                        raise self.refusal(connection.status, json_or_text(await connection.read_all()))
+                    yield connection
+                finally:
+                    if task is not None:
+                        self.requests.remove([connection], asyncio.get_running_loop().time())
+        except ConnectionBroken as error:
+            raise await self._explain_loss(error) from error
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` completed with what depends on the worker."""
@@ -201,14 +203,6 @@ class WorkerClient:
         if (most := ready.most_tokens) is not None:
             body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
         return self.engine.finalize(task, body, ready)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
-        try:
-            with await connect(self.ready.url) as connection:
-                yield connection
-        except ConnectionBroken as error:
-            raise await self._explain_loss(error) from error
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)

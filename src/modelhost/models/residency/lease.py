@@ -1,16 +1,47 @@
-"""The span of a request that waits for its model, and that of the load that it waits for."""
+"""A worker that is lent out for one turn, and the spans of a request that waits for it and for its load."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final
 
 from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.record import Ticket
 from modelhost.tracing import spans
 from modelhost.tracing.spans import OpenSpan, Value
+from modelhost.workers.worker import Worker
 
+OnQueued = Callable[[int], None]
+"""Called with the position in the queue, from 1, when a request has to wait."""
 MODEL: Final = "modelhost.model"
+
+
+class Lease:
+    """A worker that is lent out; a class of its own, since one that contextlib makes costs each turn more than it."""
+
+    __slots__ = ("_give_back", "_lend", "_model", "_on_queued", "_ticket")
+
+    def __init__(
+        self,
+        lend: Callable[[HostedModel, OnQueued | None], Awaitable[tuple[Worker, Ticket]]],
+        give_back: Callable[[HostedModel, Ticket], None],
+        model: HostedModel,
+        on_queued: OnQueued | None,
+    ) -> None:
+        """Take what lends and takes back, and for whom."""
+        self._lend = lend
+        self._give_back = give_back
+        self._model = model
+        self._on_queued = on_queued
+
+    async def __aenter__(self) -> Worker:
+        worker, self._ticket = await self._lend(self._model, self._on_queued)
+        return worker
+
+    async def __aexit__(self, *_: object) -> None:
+        self._give_back(self._model, self._ticket)
 
 
 class waiting:  # noqa: N801 (used like a function made by contextlib)
