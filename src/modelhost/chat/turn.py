@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -259,16 +259,23 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
     return TASKS["completions"].prompt_field if request.infill is None else request.infill.prompt_field
 
 
-@contextmanager
-def _measured(model: HostedModel, generation: Generation) -> Iterator[None]:
+class _measured:  # noqa: N801 (used like a function made by contextlib)
     """Count and time the turn that is inside."""
-    began = time.perf_counter()
-    model.throughput.begin(began)
-    turn = measure.turn_began(model.name, began, lambda: generation.written_tokens)
-    try:
-        yield
-    finally:
-        _measure(model, generation, began, turn)
+
+    __slots__ = ("_began", "_generation", "_model", "_turn")
+
+    def __init__(self, model: HostedModel, generation: Generation) -> None:
+        self._model = model
+        self._generation = generation
+
+    def __enter__(self) -> None:
+        self._began = began = time.perf_counter()
+        self._model.throughput.begin(began)
+        generation = self._generation
+        self._turn = measure.turn_began(self._model.name, began, lambda: generation.written_tokens)
+
+    def __exit__(self, *_: object) -> None:
+        _measure(self._model, self._generation, self._began, self._turn)
 
 
 def _measure(model: HostedModel, generation: Generation, began: float, turn: measure.RunningTurn | None) -> None:
