@@ -35,7 +35,7 @@ from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.transcription import Transcribing
-from modelhost.chat.turn import adapted, check_can, turn_of
+from modelhost.chat.turn import PiecesOfTurn, adapted, check_can, turn_of
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
@@ -337,17 +337,15 @@ class Answering:
         options, notes, depth = request.mcp, Notes(model.name), context.caller.depth
         tools = given.runner or self._toolbox.hub
 
-        @asynccontextmanager
-        async def open_turn(of_turn: ChatRequest) -> AsyncIterator[Pieces]:
+        async def explained(error: ContextLengthExceeded, of_turn: ChatRequest) -> ContextLengthExceeded:
+            if len(of_turn.messages) > len(request.messages):
+                return error  # because of tool results
+            with_host_tools = replace(of_turn, tools=(of_turn.tools or ())[len(request.tools or ()) :])
+            return await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools)
+
+        def open_turn(of_turn: ChatRequest) -> AbstractAsyncContextManager[Pieces]:
             turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes)
-            try:
-                async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
-                    yield pieces
-            except ContextLengthExceeded as error:
-                if len(of_turn.messages) > len(request.messages):
-                    raise  # because of tool results
-                with_host_tools = replace(of_turn, tools=(of_turn.tools or ())[len(request.tools or ()) :])
-                raise await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools) from None
+            return PiecesOfTurn(turn_with, partial(explained, of_turn=of_turn))
 
         most = self._settings.max_tool_turns
         wanted = options.max_turns if options and options.max_turns else most

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -38,6 +39,7 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 from modelhost.exchange.bodies import body_of
+from modelhost.exchange.events import PieceStream
 from modelhost.exchange.messages import has_parts
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
@@ -187,6 +189,39 @@ async def turn_of(
             error.param = _prompt_field(request)
         name_as_sent(error, request.constraint_field)
         raise
+
+
+class PiecesOfTurn:
+    """The pieces of one turn of a tool loop; a class, since the loop would make a context manager for each answer."""
+
+    __slots__ = ("_explained", "_pieces", "_turn")
+
+    def __init__(
+        self,
+        turn: AbstractAsyncContextManager[tuple[Generation, Worker]],
+        explained: Callable[[ContextLengthExceeded], Awaitable[ContextLengthExceeded]],
+    ) -> None:
+        """``explained`` returns what a turn fails with whose prompt is too long."""
+        self._turn = turn
+        self._explained = explained
+
+    async def __aenter__(self) -> PieceStream:
+        try:
+            generation, worker = await self._turn.__aenter__()
+        except ContextLengthExceeded as error:
+            raise await self._explained(error) from None
+        self._pieces = generation.pieces(worker)
+        return self._pieces
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._pieces.aclose()
+        finally:
+            await self._turn.__aexit__(kind, error, traceback)
+        if isinstance(error, ContextLengthExceeded) and (other := await self._explained(error)) is not error:
+            raise other from None
 
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece | 
         if piece.get("custom"):
             return _custom_call_piece(piece, index, choice, envelope)
         function = NOTHING
-    if not isinstance(function, Mapping):
+    elif function.__class__ is not dict:
         raise MalformedChunkError
     call_id, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
     for text in (call_id, name, arguments):

@@ -113,7 +113,7 @@ class RunningTurn(Struct, eq=False):
 def _drafts(usage: Mapping[str, Any], besides: Mapping[str, Any]) -> tuple[int, int]:
     """Return the drafted tokens and the accepted ones: llama.cpp has them in its timings, others in OpenAI's usage."""
     timings = besides.get("timings")
-    if isinstance(timings, Mapping) and timings.get("draft_n"):
+    if timings and isinstance(timings, Mapping) and timings.get("draft_n"):
         return int(timings["draft_n"]), int(timings.get("draft_n_accepted") or 0)
     details = usage.get("completion_tokens_details") or {}
     accepted = details.get("accepted_prediction_tokens") or 0
