@@ -12,7 +12,7 @@ from modelhost import lazy
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
 from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.monitor.measure import recorded
 
 if TYPE_CHECKING:
