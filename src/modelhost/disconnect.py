@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 
 
 class ClientDisconnected(Exception):
     """The client closed the connection."""
 
 
-@asynccontextmanager
-async def cancel_on_disconnect(disconnected: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+class cancel_on_disconnect:  # noqa: N801 (used like a function made by contextlib, which would cost a request more)
     """Cancel what is inside when ``disconnected()`` returns, and raise :class:`ClientDisconnected`.
 
     Other cancellations are not converted. ``disconnected()`` is cancelled at the end.
     """
-    work = asyncio.current_task()
-    assert work is not None
-    is_disconnected = False
 
-    async def watch() -> None:
-        nonlocal is_disconnected
-        await disconnected()
-        is_disconnected = True
-        work.cancel()
+    __slots__ = ("_disconnected", "_is_disconnected", "_watcher", "_work")
 
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not is_disconnected:
-            raise
-        work.uncancel()
-        raise ClientDisconnected from None
-    finally:
-        watcher.cancel()
+    def __init__(self, disconnected: Callable[[], Awaitable[object]]) -> None:
+        self._disconnected = disconnected
+        self._is_disconnected = False
+
+    async def __aenter__(self) -> None:
+        work = asyncio.current_task()
+        assert work is not None
+        self._work = work
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watcher.cancel()
+        if self._is_disconnected and isinstance(error, asyncio.CancelledError):
+            self._work.uncancel()
+            raise ClientDisconnected from None
+
+    async def _watch(self) -> None:
+        await self._disconnected()
+        self._is_disconnected = True
+        self._work.cancel()

@@ -28,7 +28,7 @@ from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.models.residency.status import (
     HostStatus,
     LoadEstimate,

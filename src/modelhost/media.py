@@ -13,7 +13,7 @@ from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
 from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest
 from modelhost.exchange.tasks import Task
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.monitor.measure import recorded
 
 if TYPE_CHECKING:

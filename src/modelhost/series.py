@@ -1,10 +1,12 @@
 """Counters, gauges and histograms of Prometheus' library whose series say when they have changed.
 
-What is made of a series, such as its lines in ``/metrics``, need not be made again before that.
+What is made of a series, such as its lines in ``/metrics``, need not be made again before that. A request changes a
+dozen of them, so they are changed without what the library checks each time: that a series has its labels, above all.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, count
 from typing import Final, Protocol, cast
@@ -39,7 +41,10 @@ class Counter(prometheus_client.Counter):
 
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
         """Add ``amount``."""
-        super().inc(amount, exemplar)
+        if amount < 0 or exemplar is not None:
+            super().inc(amount, exemplar)
+        else:
+            self._value.inc(amount)
         self.change = next(_CHANGES)
 
     def values(self) -> Sequence[float]:
@@ -58,17 +63,17 @@ class Gauge(prometheus_client.Gauge):
 
     def inc(self, amount: float = 1) -> None:
         """Add ``amount``."""
-        super().inc(amount)
+        self._value.inc(amount)
         self.change = next(_CHANGES)
 
     def dec(self, amount: float = 1) -> None:
         """Subtract ``amount``."""
-        super().dec(amount)
+        self._value.inc(-amount)
         self.change = next(_CHANGES)
 
     def set(self, value: float) -> None:
         """Make it ``value``."""
-        super().set(value)
+        self._value.set(float(value))
         self.change = next(_CHANGES)
 
     def values(self) -> Sequence[float]:
@@ -87,7 +92,11 @@ class Histogram(prometheus_client.Histogram):
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Count ``amount``."""
-        super().observe(amount, exemplar)
+        if exemplar is not None:
+            super().observe(amount, exemplar)
+        else:
+            self._sum.inc(amount)
+            self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
         self.change = next(_CHANGES)
 
     def values(self) -> Sequence[float]:

@@ -20,7 +20,7 @@ from modelhost.chat.media.image_files import FORMATS, image_type
 from modelhost.config.settings import Settings
 from modelhost.errors import FetchFailed, FetchRefused, InvalidRequest
 from modelhost.exchange.media_kinds import IMAGE
-from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, TextPart
+from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, TextPart, has_parts
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.residency.hosted import HostedModel
 
@@ -44,7 +44,7 @@ class _Wanted(NamedTuple):
 
 def has_addresses(messages: Sequence[Message]) -> bool:
     """Whether an image or a document of a conversation is at an address."""
-    return any(True for _ in _all_in(messages))
+    return has_parts(messages) and any(True for _ in _all_in(messages))
 
 
 def _all_in(messages: Sequence[Message]) -> Iterator[tuple[str, _Wanted]]:

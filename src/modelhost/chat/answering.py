@@ -35,7 +35,7 @@ from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.transcription import Transcribing
-from modelhost.chat.turn import adapted, check_can, turn_of
+from modelhost.chat.turn import PiecesOfTurn, adapted, check_can, turn_of
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
@@ -56,7 +56,7 @@ from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.logs import get_logger
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.monitor import measure
 from modelhost.state.store import StateStore
 from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest
@@ -156,7 +156,7 @@ class Answering:
         async with self._lease(model, on_queued) as worker:
             if model.engine is not engine:
                 prepared = adapted(model, task, request)
-            check_can(worker, task, request)
+            check_can(worker, task)
             if isinstance(request, TokenizeRequest) and request.chat is not None:
                 await _check_media(worker, request.chat)
             with task_span(model, task) as span:
@@ -288,8 +288,8 @@ class Answering:
             # Only then is nothing of the answer decoded.
             is_unchanged = context.turn is None and schema is None and not first
             if context.may_relay and is_unchanged and generation.can_be_relayed:
-                async with generation.relayed(worker, include_usage=request.include_usage) as blocks:
-                    yield Relayed(blocks)
+                async with generation.stream(worker) as blocks:
+                    yield Relayed(generation.relayed(worker, blocks, include_usage=request.include_usage))
                 return
             async with aclosing(generation.pieces(worker)) as written:
                 judged = written if schema is None else checked(written, schema)
@@ -339,17 +339,15 @@ class Answering:
         depth = context.caller.depth
         tools = given.runner or self._toolbox.hub
 
-        @asynccontextmanager
-        async def open_turn(of_turn: ChatRequest) -> AsyncIterator[Pieces]:
+        async def explained(error: ContextLengthExceeded, of_turn: ChatRequest) -> ContextLengthExceeded:
+            if len(of_turn.messages) > len(request.messages):
+                return error  # because of tool results
+            with_host_tools = replace(of_turn, tools=(of_turn.tools or ())[len(request.tools or ()) :])
+            return await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools)
+
+        def open_turn(of_turn: ChatRequest) -> AbstractAsyncContextManager[Pieces]:
             turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, sounds)
-            try:
-                async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
-                    yield pieces
-            except ContextLengthExceeded as error:
-                if len(of_turn.messages) > len(request.messages):
-                    raise  # because of tool results
-                with_host_tools = replace(of_turn, tools=(of_turn.tools or ())[len(request.tools or ()) :])
-                raise await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools) from None
+            return PiecesOfTurn(turn_with, partial(explained, of_turn=of_turn))
 
         most = self._settings.max_tool_turns
         wanted = options.max_turns if options and options.max_turns else most

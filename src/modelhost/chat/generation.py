@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -110,27 +110,23 @@ class Generation:
         """Keep what the model writes in :attr:`written`."""
         self.written = []
 
-    @asynccontextmanager
-    async def relayed(self, model: Worker, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the answer as the engine writes it, in blocks of complete events with the end marker."""
-        async with model.stream(self.task, self._parts[0]) as blocks:
-            relayed = self._relayed(model, blocks, include_usage=include_usage)
-            async with aclosing(relayed):
-                yield relayed
+    def stream(self, model: Worker) -> AbstractAsyncContextManager[Blocks]:
+        """Send the request, of which there is one, and yield the answer as the engine writes it."""
+        return model.stream(self.task, self._parts[0])
 
-    async def _relayed(self, model: Worker, blocks: Blocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
-        relay = self._relay(model, self.report, include_usage=include_usage)
-        blocks = self._kept(blocks)
-        while block := await blocks.read():
-            if passed := relay.pass_on(block):
-                yield passed
-            if relay.failure is not None:
-                raise relay.failure
-        relay.end()
+    def relayed(self, model: Worker, blocks: Blocks, *, include_usage: bool) -> AsyncIterator[bytes]:
+        """Return ``blocks`` as they are relayed: of complete events, with the end marker."""
+        return _RelayedBlocks(self._kept(blocks), self._relay(model, self.report, include_usage=include_usage))
 
-    async def pieces(self, model: Worker) -> PieceStream:
+    def pieces(self, model: Worker) -> PieceStream:
         """Yield the pieces of all parts of the answer, and the usage at the end; to be closed."""
         self._reports = reports = [Report() for _ in self._parts]
+        if len(reports) == 1 and self._echo is None and not self._stops:
+            rewrites = [new() for new in self._new_rewrites]
+            return self._written(model, self._parts[0], reports[0], rewrites, is_whole=True)
+        return self._merged(model, reports)
+
+    async def _merged(self, model: Worker, reports: Sequence[Report]) -> PieceStream:
         part = self._part if self._echo is None else partial(self._echoed, self._echo)
         sources: list[Callable[[], PieceStream]] = [
             partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
@@ -143,6 +139,10 @@ class Generation:
             async for piece in merged:
                 last = piece[0]
                 yield piece
+        yield self._usage_piece(last, reports)
+
+    def _usage_piece(self, last: Event, reports: Sequence[Report]) -> Piece:
+        """Return the last piece of the answer, after ``last``; note the usage of all parts."""
         usages = [report.usage for report in reports if report.usage is not None]
         if len(usages) == 1:
             self.report.usage = usages[0]
@@ -150,7 +150,7 @@ class Generation:
             self.report.usage = fanout.total(usages, choices_per_prompt=self._choices_per_prompt)
         besides = {**(last.extra.chunk if last.extra is not None else NOTHING), **reports[-1].besides}
         extra = Extra(chunk=besides) if besides else None
-        yield (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
+        return (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
 
     async def _echoed(self, echo: Echo, model: Worker, body: dict[str, Any], report: Report) -> PieceStream:
         rewrites = [new() for new in self._new_rewrites]
@@ -163,28 +163,42 @@ class Generation:
         return self._written(model, body, report, [new() for new in self._new_rewrites])
 
     async def _written(
-        self, model: Worker, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
+        self,
+        model: Worker,
+        body: dict[str, Any],
+        report: Report,
+        rewrites: Sequence[Rewrite],
+        *,
+        is_whole: bool = False,
     ) -> PieceStream:
+        """Yield the pieces of one part; if it is the whole answer, also the usage at the end."""
         relay = self._relay(model, report, include_usage=False)
+        last = Event(envelope=NO_ENVELOPE)
         if not self._is_streamed:
             answer = blocks_of_answer(await model.call(self.task, body))
             if self.written is not None:
                 self.written.append([answer])
             for piece in relay.read(answer):
-                yield _rewritten(piece, rewrites)
+                rewritten = _rewritten(piece, rewrites)
+                last = rewritten[0]
+                yield rewritten
             self._note_times(report)
             if relay.failure is not None:
                 raise relay.failure
-            return
-        async with model.stream(self.task, body) as received:
-            blocks = self._kept(received)
-            while block := await blocks.read():
-                for piece in relay.read(block):
-                    yield _rewritten(piece, rewrites) if rewrites else piece
-                self._note_times(report)
-                if relay.failure is not None:
-                    raise relay.failure
-            relay.end()
+        else:
+            async with model.stream(self.task, body) as received:
+                blocks = self._kept(received)
+                while block := await blocks.read():
+                    for piece in relay.read(block):
+                        rewritten = _rewritten(piece, rewrites) if rewrites else piece
+                        last = rewritten[0]
+                        yield rewritten
+                    self._note_times(report)
+                    if relay.failure is not None:
+                        raise relay.failure
+                relay.end()
+        if is_whole:
+            yield self._usage_piece(last, (report,))
 
     def _kept(self, blocks: Blocks) -> Blocks:
         if self.written is None:
@@ -205,6 +219,27 @@ class Generation:
         if self.report.first_at is None:
             self.report.first_at = part.first_at
         self.report.last_at = part.last_at
+
+
+class _RelayedBlocks:
+    """The blocks that ``relay`` passes on. An object, since it costs each token less than an asynchronous generator."""
+
+    def __init__(self, blocks: Blocks, relay: Relay) -> None:
+        self._blocks = blocks
+        self._relay = relay
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        relay = self._relay
+        while relay.failure is None:
+            if not (block := await self._blocks.read()):
+                relay.end()
+                raise StopAsyncIteration
+            if passed := relay.pass_on(block):
+                return passed
+        raise relay.failure
 
 
 class _KeptBlocks:

@@ -18,7 +18,7 @@ from modelhost.chat.media.image_files import FORMATS, SIGNATURE_BYTES, image_typ
 from modelhost.chat.notes import Notes
 from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
 from modelhost.exchange.media_kinds import AUDIO, IMAGE
-from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
+from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, has_parts
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome
 from modelhost.workers.worker import Worker
@@ -72,6 +72,8 @@ def without_refused_media(worker: Worker, request: ChatRequest, notes: Notes) ->
     A refusal would end the conversation, since the client sends the result with each further request. Those of a user
     are left to :func:`check_images`.
     """
+    if not has_parts(request.messages):
+        return request
     ready = worker.ready
     if ready.sees_images is False:
         request = _without(IMAGE, UNSEEN_TEXT, UNSEEN, request, notes)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct, field
 
 from modelhost.errors import ModelhostError
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError, is_usage
 from modelhost.exchange.chunks import ENVELOPE_FIELDS
 from modelhost.exchange.events import Piece
+from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import DATA, DONE, DONE_EVENT, END_OF_EVENT, encode_event
 
 Refusal = Callable[[int, Any], ModelhostError]
@@ -24,19 +25,19 @@ Refusal = Callable[[int, Any], ModelhostError]
 OF_USAGE: Final = ENVELOPE_FIELDS | {"choices", "usage"}
 UNKNOWN = "has no shape that is known"
 JSON_END, MARKER_END = b"}\n\n", b"]\n\n"
+ONE_CHUNK = b"data: {"  # how nearly all blocks begin, with nothing behind it if the engine writes each token by itself
 SOUND_ENDS = (JSON_END, MARKER_END)  # of an event that is JSON, or the end marker
 MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not parse what its model wrote
 
 
-@dataclass(slots=True, kw_only=True)
-class Report:
+class Report(Struct, eq=False, kw_only=True):
     """What is known of an answer so far: times from ``time.perf_counter``, and usage once the engine has sent it."""
 
     began: float = field(default_factory=time.perf_counter)
     first_at: float | None = None
     last_at: float | None = None
     usage: dict[str, Any] | None = None
-    besides: Mapping[str, Any] = field(default_factory=dict)
+    besides: Mapping[str, Any] = NOTHING
     """What the engine sent together with the usage, such as ``timings``."""
     end: bytes = b""
     """The events right before the usage, or with it: the end of the choices."""
@@ -46,9 +47,9 @@ class Report:
     """The tokens of an answer that ended without usage, as far as they are known."""
 
 
-def _are_sound(block: bytes) -> bool:
-    """Whether all events of ``block`` are complete: a writer that was cut off in one may continue with the next."""
-    return block.count(END_OF_EVENT) == block.count(JSON_END) + block.endswith(MARKER_END)
+def _are_sound(block: bytes, events: int) -> bool:
+    """Whether all ``events`` of ``block`` are complete: a writer that was cut off in one may go on with the next."""
+    return events == block.count(JSON_END) + block.endswith(MARKER_END)
 
 
 def payloads_of(block: bytes) -> list[Any]:
@@ -100,14 +101,14 @@ class Relay:
         report.last_at = time.perf_counter()
         if report.first_at is None:
             report.first_at = report.last_at
-        is_single = block.find(b"\n") >= len(block) - len(END_OF_EVENT)
-        report.events += 1 if is_single else block.count(END_OF_EVENT)
+        events = block.count(END_OF_EVENT)
+        report.events += events
         # Not with "in", which first tries to convert the operand to an integer and handles the error.
         if (
             block.find(b'"usage"') >= 0
             or block.find(b'"error"') >= 0
             or not block.endswith(SOUND_ENDS)
-            or (not is_single and not _are_sound(block))
+            or (events > 1 and not _are_sound(block, events))
         ):
             return self._opened(block)
         if block != DONE_EVENT:
@@ -121,10 +122,12 @@ class Relay:
     def read(self, block: bytes) -> list[Piece]:
         """Return what the client gets for ``block`` as pieces, up to a :attr:`failure` in it."""
         found: list[Piece] = []
-        read = self._reader.read
+        read, passed = self._reader.read, self.pass_on(block)
         try:
-            for event in self.pass_on(block).split(END_OF_EVENT):
-                if event and _has_payload(event):
+            if passed.startswith(ONE_CHUNK) and passed.find(END_OF_EVENT) == len(passed) - len(END_OF_EVENT):
+                return [read(orjson.loads(passed[len(DATA) :]))]
+            for event in passed.split(END_OF_EVENT):
+                if event.startswith(DATA) and not event.rstrip().endswith(DONE):
                     # What was read before an error is kept.
                     found.append(read(orjson.loads(event[len(DATA) :])))  # noqa: PERF401
         except orjson.JSONDecodeError:

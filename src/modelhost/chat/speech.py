@@ -16,7 +16,7 @@ from modelhost.exchange.requests import SpeechRequest
 from modelhost.exchange.tasks import Task
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.worker import WorkerAnswer
 
@@ -85,7 +85,7 @@ class Speaking:
         request = replace(request, model=model.name)
         body = adapted(model, "speech", request)
         async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, "speech", request)
+            check_can(worker, "speech")
             _check_voice(request, worker.ready.voices)
             async with worker.send("speech", body) as answer:
                 yield Spoken(model=model.name, content_type=answer.content_type, parts=_parts_of(answer))

@@ -19,7 +19,7 @@ from modelhost.exchange.requests import ChatRequest, TranscriptionRequest
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.workers.answer_events import decoded_events
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
@@ -86,7 +86,7 @@ class Transcribing:
         model = capable_model(self._collection(), "transcription", request.model)
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
         async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, "transcription", request)
+            check_can(worker, "transcription")
             async with (
                 worker.send("transcription", payload) as answer,
                 aclosing(decoded_events(EventBlocks(answer), model=model.name, worker=worker.process.name)) as events,

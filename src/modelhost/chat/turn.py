@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import check_images, without_refused_media
+from modelhost.chat.images import without_refused_media
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
@@ -37,6 +38,8 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 from modelhost.exchange.bodies import body_of
+from modelhost.exchange.events import PieceStream
+from modelhost.exchange.messages import has_parts
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
 from modelhost.models.residency.hosted import HostedModel
@@ -178,8 +181,9 @@ async def turn_of(
             with turn_span(model, shown, generation), _measured(model, generation):
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
-                check_can(worker, "chat" if generation.task == "chat" else "completions", shown)
-                if isinstance(shown, ChatRequest):
+                check_can(worker, "chat" if generation.task == "chat" else "completions")
+                if isinstance(shown, ChatRequest) and has_parts(shown.messages):
+                    check_images(worker, shown.messages)
                     await (sounds or SoundCheck()).check(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
@@ -187,6 +191,39 @@ async def turn_of(
             error.param = _prompt_field(request)
         name_as_sent(error, request.constraint_field)
         raise
+
+
+class PiecesOfTurn:
+    """The pieces of one turn of a tool loop; a class, since the loop would make a context manager for each answer."""
+
+    __slots__ = ("_explained", "_pieces", "_turn")
+
+    def __init__(
+        self,
+        turn: AbstractAsyncContextManager[tuple[Generation, Worker]],
+        explained: Callable[[ContextLengthExceeded], Awaitable[ContextLengthExceeded]],
+    ) -> None:
+        """``explained`` returns what a turn fails with whose prompt is too long."""
+        self._turn = turn
+        self._explained = explained
+
+    async def __aenter__(self) -> PieceStream:
+        try:
+            generation, worker = await self._turn.__aenter__()
+        except ContextLengthExceeded as error:
+            raise await self._explained(error) from None
+        self._pieces = generation.pieces(worker)
+        return self._pieces
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._pieces.aclose()
+        finally:
+            await self._turn.__aexit__(kind, error, traceback)
+        if isinstance(error, ContextLengthExceeded) and (other := await self._explained(error)) is not error:
+            raise other from None
 
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
@@ -259,16 +296,23 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
     return TASKS["completions"].prompt_field if request.infill is None else request.infill.prompt_field
 
 
-@contextmanager
-def _measured(model: HostedModel, generation: Generation) -> Iterator[None]:
+class _measured:  # noqa: N801 (used like a function made by contextlib)
     """Count and time the turn that is inside."""
-    began = time.perf_counter()
-    model.throughput.begin(began)
-    turn = measure.turn_began(model.name, began, lambda: generation.written_tokens)
-    try:
-        yield
-    finally:
-        _measure(model, generation, began, turn)
+
+    __slots__ = ("_began", "_generation", "_model", "_turn")
+
+    def __init__(self, model: HostedModel, generation: Generation) -> None:
+        self._model = model
+        self._generation = generation
+
+    def __enter__(self) -> None:
+        self._began = began = time.perf_counter()
+        self._model.throughput.begin(began)
+        generation = self._generation
+        self._turn = measure.turn_began(self._model.name, began, lambda: generation.written_tokens)
+
+    def __exit__(self, *_: object) -> None:
+        _measure(self._model, self._generation, self._began, self._turn)
 
 
 def _measure(model: HostedModel, generation: Generation, began: float, turn: measure.RunningTurn | None) -> None:
@@ -291,17 +335,11 @@ def _measure(model: HostedModel, generation: Generation, began: float, turn: mea
         model.meters.time_between_tokens.observe((report.last_at - report.first_at) / (tokens - 1))
 
 
-def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:
-    """Check that the model of ``worker`` supports ``task`` and the images in ``request``.
-
-    Raises:
-        UnsupportedOperation, InvalidRequest: it does not, or an image is invalid.
-    """
+def check_can(worker: Worker, task: Task) -> None:
+    """Check that the model of ``worker`` supports ``task``; raises UnsupportedOperation."""
     if task not in worker.ready.tasks:
         can = ", ".join(sorted(worker.ready.tasks))
         advice = worker.engine.advice(task)
         raise UnsupportedOperation(
             f"{worker.model} cannot do {task}; it can do: {can}. {advice}".rstrip(), model=worker.model
         )
-    if isinstance(request, ChatRequest):
-        check_images(worker, request.messages)

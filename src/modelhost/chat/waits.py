@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from modelhost.exchange.chunks import CHAT, COMPLETION
 from modelhost.exchange.events import Envelope, Event, Loading, Piece, Pieces, PieceStream, Queued
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.models.residency.status import ModelEvent, State
 
 Begin = Callable[[OnQueued], AbstractAsyncContextManager[Pieces]]

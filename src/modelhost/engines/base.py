@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
@@ -294,6 +295,11 @@ class Engine(ABC):
     def convert_answer(self, task: Task, data: bytes) -> bytes:
         """Return ``data``, whole events or the whole of an answer to ``task``, in the host's form."""
         return data
+
+    def event_converter(self, task: Task) -> Callable[[bytes], bytes] | None:
+        """Return what does :meth:`convert_answer` for the events of a stream; ``None``: they are in the host's form."""
+        is_unchanged = type(self).convert_answer is Engine.convert_answer
+        return None if is_unchanged else partial(self.convert_answer, task)
 
     def usage_in(
         self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]

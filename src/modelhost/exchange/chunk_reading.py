@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -167,7 +167,7 @@ _CHOICE_FIELDS: Final = frozenset({"index", "delta", "text", "finish_reason", "l
 
 
 def _read_choice(choice: Any, envelope: Envelope, events: list[Event]) -> None:
-    if choice.__class__ is not dict or not _is_index(index := choice.get("index")):
+    if choice.__class__ is not dict or not isinstance(index := choice.get("index"), int) or not 0 <= index < MAX_PIECES:
         raise MalformedChunkError
     at = len(events)
     of_delta: dict[str, Any] | None = None
@@ -224,23 +224,31 @@ _CUSTOM_CALL_FIELDS: Final = frozenset({"index", "id", "custom"})
 
 
 def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece | CustomCallPiece:
-    if piece.__class__ is not dict or not _is_index(index := piece.get("index", 0)):
+    if (
+        piece.__class__ is not dict
+        or not isinstance(index := piece.get("index", 0), int)
+        or not 0 <= index < MAX_PIECES
+    ):
         raise MalformedChunkError
     function = piece.get("function")
     if not function:
         if piece.get("custom"):
             return _custom_call_piece(piece, index, choice, envelope)
         function = NOTHING
-    if not isinstance(function, Mapping):
+    elif function.__class__ is not dict:
         raise MalformedChunkError
+    call_id, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
+    for text in (call_id, name, arguments):
+        if text is not None and text.__class__ is not str:
+            raise MalformedChunkError
     rest = piece.keys() - _CALL_FIELDS
     return ToolCallPiece(
         envelope=envelope,
         choice=choice,
         index=index,
-        id=_text_or_none(piece.get("id")),
-        name=_text_or_none(function.get("name")),
-        arguments=_text_or_none(function.get("arguments")),
+        id=call_id,
+        name=name,
+        arguments=arguments,
         call_extra={name: piece[name] for name in rest} if rest else NOTHING,
     )
 
@@ -277,10 +285,6 @@ def is_usage(usage: Any) -> bool:
         return False
     details = usage.get("prompt_tokens_details")
     return details is None or (isinstance(details, dict) and _is_count(details.get("cached_tokens", 0)))
-
-
-def _is_index(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value < MAX_PIECES
 
 
 def _is_count(value: Any) -> bool:

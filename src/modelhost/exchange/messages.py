@@ -88,6 +88,14 @@ class Message(Struct, frozen=True, kw_only=True):
         return tuple(part for part in _parts(self.content) if isinstance(part, MediaPart))
 
 
+def has_parts(messages: Iterable[Message]) -> bool:
+    """Whether any content has parts, as everything but text does: without them, a request has no media."""
+    for message in messages:  # noqa: SIM110 (a generator would cost each request more than the loop)
+        if message.content.__class__ is tuple:
+            return True
+    return False
+
+
 def _parts(content: str | tuple[Part, ...] | None) -> tuple[Part, ...]:
     return content if isinstance(content, tuple) else ()
 

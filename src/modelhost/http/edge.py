@@ -23,6 +23,7 @@ from modelhost.errors import (
     UnsupportedEncoding,
 )
 from modelhost.http.errors import Answer, error_answer
+from modelhost.http.exchange import Sending
 from modelhost.http.keys import ApiKeys
 from modelhost.http.ollama.paths import VERSION as OLLAMA_VERSION
 from modelhost.http.openai.images.paths import FILES as IMAGE_FILES
@@ -103,30 +104,30 @@ class Edge:
                 await self._http(scope, receive, send, headers, added)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, headers: Headers, added: Added) -> None:
-        has_begun = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal has_begun
-            if message["type"] == "http.response.start":
-                has_begun = True
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
         if scope["method"] == "HEAD" and ("HEAD", scope["path"]) not in self._direct:  # wherever GET is
             scope, send = {**scope, "method": "GET"}, _head_of(send)
+        sending = Sending(send, added)
         try:
             answer = self._answer_at_once(scope, headers)
             if answer is None:
-                answer = await self._passed_on(scope, receive, send_with_id, headers)
+                if b"content-encoding" in headers:
+                    scope, receive = decoded(scope, receive, _encoding_of(scope))
+                app = self._direct.get((scope["method"], scope["path"]), self._app)
+                try:
+                    await app(scope, receive, sending)
+                finally:
+                    name_route(scope, is_direct=app is not self._app)
+        except UnsupportedEncoding as error:
+            answer = self._refused(scope, error, headers)
         except Exception:
-            if has_begun:
+            if sending.has_begun:
                 raise  # the server logs it and closes the connection
             log.exception("request_failed", path=scope["path"])
             answer = self._refused(scope, HostFault(), headers)
         if answer is not None:
             status, answer_headers, body = answer
-            await send_with_id({"type": "http.response.start", "status": status, "headers": answer_headers})
-            await send_with_id({"type": "http.response.body", "body": body})
+            await sending({"type": "http.response.start", "status": status, "headers": answer_headers})
+            await sending({"type": "http.response.body", "body": body})
 
     async def _web_socket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, added: Added) -> None:
         """Have the application answer a handshake, or refuse it with an ordinary answer."""
@@ -154,21 +155,6 @@ class Edge:
             start = {"type": "websocket.http.response.start", "status": status, "headers": answer_headers}
             await send_with_id(start)
             await send_with_id({"type": "websocket.http.response.body", "body": body})
-
-    async def _passed_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> Answer | None:
-        """Have the application answer; return a refusal, if there is one."""
-        if b"content-encoding" in headers:
-            encoding = b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
-            try:
-                scope, receive = decoded(scope, receive, encoding)
-            except UnsupportedEncoding as error:
-                return self._refused(scope, error, headers)
-        app = self._direct.get((scope["method"], scope["path"]), self._app)
-        try:
-            await app(scope, receive, send)
-        finally:
-            name_route(scope, is_direct=app is not self._app)
-        return None
 
     def _answer_at_once(self, scope: Scope, headers: Headers) -> Answer | None:
         """Return an answer that does not need the application: a refusal, or that to a preflight request."""
@@ -210,6 +196,10 @@ class Edge:
         except ForeignOrigin as error:
             return error
         return None
+
+
+def _encoding_of(scope: Scope) -> bytes:
+    return b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
 
 
 def _head_of(send: Send) -> Send:

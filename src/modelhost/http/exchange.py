@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from modelhost import json_text
 from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
@@ -51,6 +51,31 @@ def _error_event(error: ModelhostError) -> bytes:
 OPENAI: Final = DoorFormat(error_answer=error_answer, error_block=_error_event, end=DONE_EVENT)
 
 
+class Sending:
+    """The ``send`` of an ASGI application whose answers all have certain headers."""
+
+    __slots__ = ("_added", "has_begun", "rest")
+
+    def __init__(self, send: Send, added: Headers) -> None:
+        """Take what sends, and the headers."""
+        self.rest = send
+        """Sends what follows the head, of which there may be a message for each token."""
+        self._added = added
+        self.has_begun = False
+        """Whether the head has been sent, or was about to be."""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message["headers"] = [*message["headers"], *self._added]
+        await self.rest(message)
+
+
+def after_head(send: Send) -> Send:
+    """Return what sends the rest of an answer, once ``send`` has sent its head."""
+    return send.rest if isinstance(send, Sending) else send
+
+
 class Exchange:
     """Wraps the scope, receive and send of an ASGI request."""
 
@@ -69,12 +94,14 @@ class Exchange:
         self._send = send
         self._form = form
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._keep_alive_seconds = keep_alive_seconds
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
         self._byte_type: bytes | None = None  # of an answer in bytes
-        self._is_complete = False  # the answer, as far as the client can see
+        self._has_ended = False  # an answer in bytes
+        self._last_block = b""
         self.has_begun = False
         self._was_queued = False
         self.headers: Headers = []
@@ -178,7 +205,8 @@ class Exchange:
             return self._form.error_answer(error)[0], error.code
         except ClientDisconnected:
             # Many clients close the connection at the last event, before the end of the response.
-            return 200 if self._is_complete else CLIENT_DISCONNECTED_STATUS, None
+            is_complete = self._byte_type is None and self._last_block.endswith(self._form.end)
+            return 200 if is_complete or self._has_ended else CLIENT_DISCONNECTED_STATUS, None
         except asyncio.CancelledError:
             # The server cancels what is left after its shutdown timeout, and waits for this.
             stopped = ShuttingDown("The host was stopped before the answer was complete.")
@@ -209,7 +237,7 @@ class Exchange:
 
         The status is sent with the first block or comment: an error before that is an ordinary one.
         """
-        self._sent_at = self._loop.time()
+        self._sent_at = self._now()
         self._timer = self._loop.call_later(self._keep_alive_seconds, self._tick)
         try:
             yield
@@ -230,16 +258,25 @@ class Exchange:
         self._byte_type = content_type
         yield
         await self._begin_stream()
-        self._is_complete = True
+        self._has_ended = True
         await self._send({"type": "http.response.body", "body": b""})
 
     async def write(self, block: bytes) -> None:
         """Send complete events, or bytes."""
         if not self.has_begun:
             await self._begin_stream()
-        self._sent_at = self._loop.time()
+        self._sent_at = self._now()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        self._is_complete = self._byte_type is None and block.endswith(self._form.end)
+        self._last_block = block
+
+    async def write_all(self, blocks: AsyncIterator[bytes]) -> None:
+        """Send each of ``blocks`` like :meth:`write`, whose coroutine costs nearly as much as a token does."""
+        async for block in blocks:
+            if not self.has_begun:
+                await self._begin_stream()
+            self._sent_at = self._now()
+            await self._send({"type": "http.response.body", "body": block, "more_body": True})
+            self._last_block = block
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error`` as an answer, or as the last event of a stream that has begun."""
@@ -261,9 +298,10 @@ class Exchange:
                 (b"x-accel-buffering", b"no"),
             ]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers + self.headers})
+            self._send = after_head(self._send)
 
     def _tick(self) -> None:
-        silent_seconds = self._loop.time() - self._sent_at
+        silent_seconds = self._now() - self._sent_at
         rest = self._keep_alive_seconds - silent_seconds
         if rest <= 0:
             rest = self._keep_alive_seconds

@@ -62,9 +62,9 @@ def build_rest(
         static_url=DOCS_FILES,
         telemetry=OWN_TELEMETRY,
     )
-    app.router.routes.extend(Route(path, endpoint, methods=[method]) for (method, path), endpoint in direct.items())
-    # Before the route that matches every path below /v1/models.
+    # Before the route that matches every path below /v1/models; and before others, since each takes time to be tried.
     app.router.routes.extend(administration_routes(host))
+    app.router.routes.extend(Route(path, endpoint, methods=[method]) for (method, path), endpoint in direct.items())
     events = model_events.EventsEndpoint(host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping)
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
     app.router.routes.extend(anthropic_model_routes(host))

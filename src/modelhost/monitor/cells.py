@@ -55,6 +55,11 @@ class Cell:
         """Add to a distribution."""
         self.sketch(name).add(seconds)
 
+    def observe_all(self, name: str, seconds: Sequence[float]) -> None:
+        """Add each of ``seconds`` to a distribution."""
+        if seconds:
+            self.sketch(name).add_all(seconds)
+
     def sketch(self, name: str) -> Sketch:
         """Return a distribution, which is empty at first."""
         found = self.sketches.get(name)

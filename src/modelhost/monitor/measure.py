@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from modelhost.errors import HostFault, ModelhostError
 
@@ -42,8 +43,7 @@ class Turn(Protocol):
         """What the engine sent together with the usage."""
 
 
-@dataclass(slots=True)
-class RequestMeasure:
+class RequestMeasure(Struct, eq=False):
     """One request; its numbers are sums over its turns."""
 
     workload: Monitor
@@ -91,8 +91,9 @@ class RequestMeasure:
         self.tokens_cached += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
-@dataclass(slots=True, eq=False)
-class RunningTurn:
+class RunningTurn(Struct, eq=False):
+    """A turn at work."""
+
     request: RequestMeasure
     model: str
     written: Callable[[], int]
@@ -104,7 +105,7 @@ class RunningTurn:
 def _drafts(usage: Mapping[str, Any], besides: Mapping[str, Any]) -> tuple[int, int]:
     """Return the drafted tokens and the accepted ones: llama.cpp has them in its timings, others in OpenAI's usage."""
     timings = besides.get("timings")
-    if isinstance(timings, Mapping) and timings.get("draft_n"):
+    if timings and isinstance(timings, Mapping) and timings.get("draft_n"):
         return int(timings["draft_n"]), int(timings.get("draft_n_accepted") or 0)
     details = usage.get("completion_tokens_details") or {}
     accepted = details.get("accepted_prediction_tokens") or 0

@@ -8,7 +8,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from modelhost.background import cancel_and_wait, log_failures
@@ -16,8 +15,9 @@ from modelhost.config.value_types import MetricLevel
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.monitor import history
-from modelhost.monitor.cells import ERROR, HOST, Cell, Frame, pack
+from modelhost.monitor.cells import Cell, Frame, pack
 from modelhost.monitor.engine_reports import EngineReport
+from modelhost.monitor.journal import EndedRequest, Journal
 from modelhost.monitor.measure import RequestMeasure, RunningTurn
 from modelhost.monitor.windows import EVERYTHING, Selection, Window, WindowParts, point_step
 
@@ -66,14 +66,6 @@ MOST_WAITING: Final = 3600
 PURGE_SECONDS: Final = 600.0
 
 
-@dataclass(slots=True)
-class _Work:
-    """The turns at work on a model, or on the whole host."""
-
-    at_once: int = 0
-    counted_until: float = 0.0
-
-
 class Monitor:
     """Records requests and loads; a task of its own writes them to ``store``. Its methods belong to one event loop.
 
@@ -98,7 +90,7 @@ class Monitor:
         self._writer = uuid.uuid4().hex[:8]
         self._frames: dict[int, Frame] = {}
         """What is not written yet, by start."""
-        self._work: dict[str, _Work] = {}
+        self._journal = Journal(clock, levels[0].step, self._cell)
         self._turns: dict[RunningTurn, None] = {}
         self._has_turns = asyncio.Event()
         self._roll_ups = history.RollUps(levels, source)
@@ -111,17 +103,24 @@ class Monitor:
         self._is_broken = False
         self.engine_reports: dict[str, EngineReport] = {}
         """What engines reported last, by the main name of the model that is loaded."""
-        self.generated_tokens = 0
-        """Since the start of this host."""
-        self.last_recorded_at: float | None = None
-        """When something was recorded last, in seconds since 1970."""
+        self._counted_at: float | None = None
 
     @property
     def longest_seconds(self) -> int:
         """How far back history reaches."""
         return max(level.keep for level in self.levels)
 
-    # What is recorded.
+    @property
+    def generated_tokens(self) -> int:
+        """Since the start of this host."""
+        return self._journal.generated_tokens
+
+    @property
+    def last_recorded_at(self) -> float | None:
+        """When something was recorded last, in seconds since 1970."""
+        return max(filter(None, (self._counted_at, self._journal.noted_at)), default=None)
+
+    # What is recorded: that of requests is noted in the journal, the rest, which is rare, is counted at once.
 
     def record(
         self, request: RequestMeasure, *, model: str, seconds: float, code: str | None, is_cancelled: bool = False
@@ -130,50 +129,16 @@ class Monitor:
 
         ``model`` is the main name of a known model, or empty.
         """
-        cell = self._cell(model)
-        count = cell.count
-        count("requests")
-        if code is not None:
-            count("failed")
-            count(ERROR + code)
-        elif is_cancelled:
-            count("cancelled")
-        else:
-            cell.observe("latency", seconds)
-        if request.turns or request.tokens_in:
-            self._record_turns(request, cell)
-        if request.was_queued:
-            cell.observe("queue", request.queue_seconds)
-        if request.tool_calls:
-            count("tool_calls", request.tool_calls)
-            count("tool_seconds", request.tool_seconds)
-            count("loops")
-
-    def _record_turns(self, request: RequestMeasure, cell: Cell) -> None:
-        count = cell.count
-        count("turns", request.turns)
-        count("tokens_in", request.tokens_in)
-        uncounted = request.tokens_out - request.tokens_counted
-        count("tokens_out", uncounted)
-        self.generated_tokens += uncounted
-        count("tokens_cached", request.tokens_cached)
-        if request.first_token_seconds is not None:
-            cell.observe("first_token", request.first_token_seconds)
-        for seconds in request.between_tokens_seconds:
-            cell.observe("between_tokens", seconds)
-        if request.drafted:
-            count("drafted", request.drafted)
-            count("accepted", request.accepted)
+        self._journal.request(model, EndedRequest(request, seconds, code, is_cancelled))
+        self._recorded.set()
 
     def turn_began(self, model: str, now: float) -> None:
         """Count a turn at work on ``model``; ``now`` is of :func:`time.perf_counter`."""
-        for name in (model, HOST):
-            self._count_work(name, now).at_once += 1
+        self._journal.turns(model, now, 1)
 
     def turn_ended(self, model: str, now: float) -> None:
         """Count one less."""
-        for name in (model, HOST):
-            self._count_work(name, now).at_once -= 1
+        self._journal.turns(model, now, -1)
 
     def follow(self, turn: RunningTurn) -> None:
         """Count the tokens of ``turn`` as they come: in each interval, if the monitor is started, and when read."""
@@ -190,27 +155,26 @@ class Monitor:
     def _count_tokens(self, turn: RunningTurn, tokens: int) -> None:
         fresh = tokens - turn.counted
         if fresh:  # it is less than none after events that were no tokens
-            self._cell(turn.model).count("tokens_out", fresh)
-            self.generated_tokens += fresh
+            self._journal.tokens(turn.model, fresh)
             turn.counted += fresh
             turn.request.tokens_counted += fresh
 
     def loaded(self, model: str, seconds: float) -> None:
-        cell = self._cell(model)
+        cell = self._present(model)
         cell.count("loads")
         cell.observe("load", seconds)
 
     def evicted(self, model: str) -> None:
         """Record that a model was unloaded to make room for another one."""
-        self._cell(model).count("evictions")
+        self._present(model).count("evictions")
 
     def worker_exited(self, model: str) -> None:
-        self._cell(model).count("worker_exits")
+        self._present(model).count("worker_exits")
 
     def engine_reported(self, model: str, report: EngineReport, before: EngineReport | None) -> None:
         """Record what the engine of a loaded model reports; ``before`` is its previous report, if it has one."""
         self.engine_reports[model] = report
-        before, cell = before or EngineReport(), self._cell(model)
+        before, cell = before or EngineReport(), self._present(model)
         if report.kv_usage is not None:
             cell.count("kv_sum", report.kv_usage)
             cell.count("kv_samples")
@@ -226,23 +190,13 @@ class Monitor:
             cell.count("drafted", drafted)
             cell.count("accepted", accepted)
 
-    def _count_work(self, name: str, now: float) -> _Work:
-        work = self._work.get(name)
-        if work is None:
-            work = self._work[name] = _Work()
-        if work.at_once:
-            seconds = now - work.counted_until
-            cell = self._cell(name)
-            # What belongs to the whole host is not a part of any model's: it must not be added to theirs.
-            prefix = "host_" if name == HOST else ""
-            cell.count(prefix + "work_seconds", seconds * work.at_once)
-            cell.count(prefix + "busy_seconds", seconds)
-        work.counted_until = now
-        return work
+    def _present(self, model: str) -> Cell:
+        """Return the cell for what is counted now."""
+        self._counted_at = self._clock()
+        return self._cell(int(self._counted_at), model)
 
-    def _cell(self, model: str) -> Cell:
-        now = self.last_recorded_at = self._clock()
-        start = int(now) // self.levels[0].step * self.levels[0].step
+    def _cell(self, at: int, model: str) -> Cell:
+        start = at // self.levels[0].step * self.levels[0].step
         frame = self._frames.get(start)
         if frame is None:
             frame = self._frames[start] = {}
@@ -301,10 +255,8 @@ class Monitor:
         """Count the work and the tokens up to now of turns that have not ended."""
         for turn in self._turns:
             self._count_tokens(turn, max(turn.written(), turn.counted))
-        now = time.perf_counter()
-        for name, work in self._work.items():
-            if work.at_once:
-                self._count_work(name, now)
+        self._journal.running(time.perf_counter())
+        self._journal.count()
 
     # What is written.
 
@@ -364,6 +316,10 @@ class Monitor:
                 self._clock = _later(self._clock, self.levels[0].step)
                 await self.flush()
 
+    def _has_requests(self) -> bool:
+        self._journal.count()
+        return any(cell.total("requests") for frame in self._frames.values() for cell in frame.values())
+
     async def _keep_following(self) -> None:
         while True:
             await self._has_turns.wait()
@@ -380,8 +336,10 @@ class Monitor:
             await asyncio.sleep(WRITE_SECONDS)
             with log_failures("writing metrics"):
                 await self._write_now()
-            if self._frames:
+            if self._frames or not self._journal.is_empty:
                 self._recorded.set()
+            else:
+                self._recorded.clear()
 
     def _seconds_to_roll_up(self) -> float | None:
         at = self._roll_ups.next_at

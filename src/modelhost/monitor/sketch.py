@@ -160,6 +160,21 @@ class Sketch(BaseDDSketch):
     def __init__(self) -> None:
         super().__init__(mapping=_MAPPING, store=_Bins(), negative_store=_Bins(), zero_count=0.0)
 
+    def add_all(self, values: Sequence[float]) -> None:
+        """Add values, of which there is at least one."""
+        key, bins, zeros = _MAPPING.key, self._store.added, 0
+        for value in values:
+            if value > _MAPPING.min_possible:
+                place = key(value)
+                bins[place] = bins.get(place, 0) + 1
+            else:
+                zeros += 1
+        self._store.count += len(values) - zeros
+        self._zero_count += zeros
+        self._count += len(values)
+        self._sum += sum(values)
+        self._min, self._max = min(self._min, *values), max(self._max, *values)
+
     def quantile(self, share: float) -> float | None:
         """Return the least value that at least ``share`` of the values do not exceed; ``None`` without values.
 

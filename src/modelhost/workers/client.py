@@ -6,10 +6,9 @@ Generations are always streamed: llama.cpp notices that a client has disconnecte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import partial
-from http import HTTPStatus
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -25,7 +24,7 @@ from modelhost.logs import get_logger
 from modelhost.monitor.engine_reports import EngineReport
 from modelhost.workers import endings
 from modelhost.workers.answer_events import decoded, decoded_events
-from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
+from modelhost.workers.connection import OK, UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.private_folder import remove_socket
 from modelhost.workers.wire import EventBlocks, encode_payload
@@ -101,18 +100,8 @@ class WorkerClient:
         if self.process.is_running and self._explain is None:
             self._explain = explain
 
-    @asynccontextmanager
-    async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        preparation = self.engine.preparation
-        if preparation is not None and not preparation.fields.isdisjoint(body):
-            body = await preparation.prepared(self, body, self.ready)
-        progress, received = self.engine.prompt_progress, partial(self.engine.convert_answer, task)
-        if progress is None or progress.is_wanted(body):
-            async with self.send(task, body) as answer:
-                yield EventBlocks(answer, received)
-            return
-        async with self.send(task, progress.wanted(body)) as answer:
-            yield EventBlocks(answer, lambda block: received(progress.without(block)))
+    def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[EventBlocks]:
+        return _Streamed(self, task, body)
 
     async def call(self, task: Task, payload: Payload) -> Any:
         counted: int | None = None
@@ -155,27 +144,12 @@ class WorkerClient:
     def _decoded(self, data: bytes) -> Any:
         return decoded(data, model=self.model, worker=self.process.name)
 
-    @asynccontextmanager
-    async def _answered(
+    def _answered(
         self, path: str, payload: Payload | None, task: Task | None = None
-    ) -> AsyncIterator[WorkerAnswer]:
+    ) -> AbstractAsyncContextManager[WorkerAnswer]:
         """Send a request, which counts as work if it has a ``task``, and yield its answer as :meth:`send` does."""
         head = self._head + trace_context.header_lines()
-        async with self._connected() as connection:
-            if task is not None:
-                self.requests.add(connection, is_silent=TASKS[task].is_silent)
-            try:
-                if payload is None:
-                    await connection.get(path, head)
-                else:
-                    kind, data = encode_payload(payload)
-                    await connection.post(path, b"%sContent-Type: %s\r\n" % (head, kind.encode()), data)
-                if connection.status != HTTPStatus.OK:
-                    raise self.refusal(connection.status, json_or_text(await connection.read_all()))
-                yield connection
-            finally:
-                if task is not None:
-                    self.requests.remove([connection], asyncio.get_running_loop().time())
+        return _Answered(self, path, head, payload, task, explain_loss=self._explain_loss)
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` completed with what depends on the worker."""
@@ -189,14 +163,6 @@ class WorkerClient:
         if (most := ready.most_tokens) is not None:
             body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
         return self.engine.finalize(task, body, ready)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
-        try:
-            with await connect(self.ready.url) as connection:
-                yield connection
-        except ConnectionBroken as error:
-            raise await self._explain_loss(error) from error
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)
@@ -230,6 +196,100 @@ class WorkerClient:
             model=self.model,
             worker=self.process.name,
         )
+
+
+# Classes, since what contextlib makes of generators costs a request more than the rest of what these do.
+
+
+class _Streamed:
+    """A request whose answer is read as events."""
+
+    __slots__ = ("_answered", "_body", "_client", "_task")
+
+    def __init__(self, client: WorkerClient, task: Task, body: dict[str, Any]) -> None:
+        self._client = client
+        self._task: Task = task
+        self._body = body
+
+    async def __aenter__(self) -> EventBlocks:
+        client, task, body = self._client, self._task, self._body
+        engine = client.engine
+        preparation = engine.preparation
+        if preparation is not None and not preparation.fields.isdisjoint(body):
+            body = await preparation.prepared(client, body, client.ready)
+        progress, convert = engine.prompt_progress, engine.event_converter(task)
+        if progress is not None and not progress.is_wanted(body):
+            body, convert = progress.wanted(body), _both(progress.without, convert)
+        self._answered = client.send(task, body)
+        return EventBlocks(await self._answered.__aenter__(), convert)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._answered.__aexit__(kind, error, traceback)
+
+
+def _both(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes] | None) -> Callable[[bytes], bytes]:
+    return first if second is None else lambda block: second(first(block))
+
+
+class _Answered:
+    """A request over a connection of its own, from its head to the end of its answer."""
+
+    __slots__ = ("_client", "_connection", "_explain_loss", "_head", "_path", "_payload", "_task")
+
+    def __init__(  # noqa: PLR0913 (all are facts of one request)
+        self,
+        client: WorkerClient,
+        path: str,
+        head: bytes,
+        payload: Payload | None,
+        task: Task | None,
+        *,
+        explain_loss: Callable[[ConnectionBroken], Awaitable[ModelhostError]],
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._head = head
+        self._payload = payload
+        self._task: Task | None = task
+        self._explain_loss = explain_loss
+
+    async def __aenter__(self) -> Connection:
+        client = self._client
+        try:
+            self._connection = connection = await connect(client.ready.url)
+            if self._task is not None:
+                client.requests.add(connection, is_silent=TASKS[self._task].is_silent)
+            try:
+                await self._send(connection)
+            except BaseException:
+                self._leave()
+                raise
+        except ConnectionBroken as error:
+            raise await self._explain_loss(error) from error
+        return connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+        if isinstance(error, ConnectionBroken):
+            raise await self._explain_loss(error) from error
+
+    async def _send(self, connection: Connection) -> None:
+        if self._payload is None:
+            await connection.get(self._path, self._head)
+        else:
+            kind, data = encode_payload(self._payload)
+            await connection.post(self._path, b"%sContent-Type: %s\r\n" % (self._head, kind.encode()), data)
+        if connection.status != OK:
+            raise self._client.refusal(connection.status, json_or_text(await connection.read_all()))
+
+    def _leave(self) -> None:
+        if self._task is not None:
+            self._client.requests.remove([self._connection], asyncio.get_running_loop().time())
+        self._connection.__exit__()
 
 
 def json_or_text(data: bytes) -> Any:

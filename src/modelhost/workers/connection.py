@@ -45,7 +45,8 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self.status = 0
         self.content_type = ""
         self.waiting_since = self._now()
@@ -124,7 +125,8 @@ class Connection(asyncio.Protocol):
         while not self._parts:
             if self._is_complete:
                 return b""
-            await self._wait()
+            # Without a coroutine of its own for the wait, which comes before nearly every token.
+            await self._arrival()
         block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._unread_bytes = 0
@@ -146,18 +148,16 @@ class Connection(asyncio.Protocol):
             raise self._error or ConnectionBroken("it is closed")
         self._transport.write(request)
         while not self._has_head:
-            await self._wait()
+            await self._arrival()
 
-    async def _wait(self) -> None:
+    def _arrival(self) -> asyncio.Future[None]:
+        """Return what is done once something has happened; raises what has ended the request."""
         if self._stalled is not None:
             raise self._stalled
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

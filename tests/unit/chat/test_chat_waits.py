@@ -13,7 +13,7 @@ import pytest
 from modelhost.chat.waits import with_wait_events
 from modelhost.errors import ModelFailed
 from modelhost.exchange.events import Envelope, Loading, Piece, Pieces, Queued, Text
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.models.residency.status import ModelEvent, State
 
 MODEL: Any = SimpleNamespace(name="ant")

@@ -19,7 +19,7 @@ from modelhost.exchange.images import ImageEvent, ImageEvents, ImagesDone, Image
 from modelhost.exchange.requests import ImageRequest
 from modelhost.exchange.tasks import Task
 from modelhost.models.residency.collection import ModelCollection
-from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.lease import OnQueued
 from modelhost.workers.answer_events import decoded_events
 from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.wire import EventBlocks
@@ -74,7 +74,7 @@ class Painting:
         task: Task = "images" if request.image is None else "image_edits"
         model = capable_model(self._collection(), task, request.model)
         async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, task, request)
+            check_can(worker, task)
             async with worker.send(task, _job(request)) as answer, aclosing(_events(worker, answer)) as events:
                 started = await anext(events, None)
                 if not isinstance(started, ImagesStarted):

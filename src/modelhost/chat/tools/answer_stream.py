@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -38,11 +39,60 @@ MODEL_OUTPUT: Final = (Text, Reasoning, Refusal, Logprobs)
 """Events of a turn that the client gets, with the calls that it runs itself; the answer ends only once."""
 
 
+Item = Piece | BaseException | None
+
+
+class _Pieces:
+    """A bounded queue with one reader. Unlike asyncio's, it costs next to nothing as long as nobody has to wait."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Item] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._items) >= PIECES_AHEAD
+
+    async def get(self) -> Item:
+        """Return the next item, waiting if there is none."""
+        while not self._items:
+            self._reader = self._loop.create_future()
+            await self._reader
+        item = self._items.popleft()
+        if self._writers:
+            _wake(self._writers)  # all: those for whom there is no room wait again
+            self._writers.clear()
+        return item
+
+    async def put(self, item: Item) -> None:
+        """Add an item, waiting as long as there is no room."""
+        while self.is_full:
+            waiter = self._loop.create_future()
+            self._writers.append(waiter)
+            await waiter
+        self.add(item)
+
+    def add(self, item: Item) -> None:
+        """Add an item, for which there is room."""
+        self._items.append(item)
+        if self._reader is not None:
+            _wake([self._reader])
+            self._reader = None
+
+
+def _wake(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
 class AnswerStream:
     """A bounded queue of the pieces for the client: writers wait while it is full."""
 
     def __init__(self) -> None:
-        self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue(PIECES_AHEAD)
+        self._pieces = _Pieces()
         self._envelope: Envelope = NO_ENVELOPE
         self._has_role = False
         self.spent: Mapping[str, Any] | None = None
@@ -102,8 +152,8 @@ class AnswerStream:
 
     def send_if_room(self, event: HostEvent) -> None:
         """Send an event, or drop it if the queue is full."""
-        if not self._pieces.full():
-            self._pieces.put_nowait((replace(event, envelope=self._envelope),))
+        if not self._pieces.is_full:
+            self._pieces.add((replace(event, envelope=self._envelope),))
 
     async def finish(
         self, reason: str, details: FinishDetails | None, usage: Mapping[str, Any] | None, times: EvalTimes

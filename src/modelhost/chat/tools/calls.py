@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelhost import json_text
 from modelhost.exchange.events import ApprovalNeeded, CallCancelled, CallFinished, CallStarted, ToolCallPiece
@@ -15,8 +16,7 @@ if TYPE_CHECKING:  # the MCP SDK is behind it
     from modelhost.tools.catalogue import OfferedTool
 
 
-@dataclass(slots=True)
-class RequestedCall:
+class RequestedCall(Struct):
     """A call that the model requests; ``arguments`` is the JSON text as the model wrote it."""
 
     id: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from modelhost.chat import usage
@@ -56,8 +56,7 @@ MAX_TRUNCATIONS = 12
 """Attempts to truncate results that do not fit. Two are enough where tokens are counted; halving needs more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopLimits:
+class LoopLimits(Struct, frozen=True, kw_only=True):
     """The limits at which the host ends a loop."""
 
     turns: int = 10
@@ -68,8 +67,7 @@ class LoopLimits:
     """Nesting of tool calls at which a request may make no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopEnd:
+class LoopEnd(Struct, frozen=True, kw_only=True):
     """How an answer ends."""
 
     finish_reason: str
@@ -323,8 +321,11 @@ class ToolLoop:
                 self._times.note(piece)
                 for event in piece:
                     self._add(turn, event)
-                calls = turn.client_calls.take(piece, turn.collector.calls, is_held=bool(turn.running))
-                if shown := self._format.shown(turn, piece):
+                calls: Sequence[Event] = ()
+                if self._client_tools:
+                    calls = turn.client_calls.take(piece, turn.collector.calls, is_held=bool(turn.running))
+                shown = self._format.shown(turn, piece) if turn.is_held_back else piece
+                if shown:
                     await self._stream.forward(shown, calls)
         self._times.end()
         self._calls.begin(turn, turn.collector.end())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from modelhost.chat.tools.calls import CallCollector, RequestedCall
 from modelhost.chat.tools.client_calls import ClientCalls
@@ -15,8 +16,7 @@ from modelhost.exchange.nothing import NOTHING
 from modelhost.tools.outcome import ToolOutcome
 
 
-@dataclass(slots=True)
-class LoopTurn:
+class LoopTurn(Struct, eq=False):
     """What the model wrote in one turn. Calls are not made in the last turn, nor at the depth limit."""
 
     number: int

@@ -17,7 +17,7 @@ MS: Final = 1_000
 def reported_times(usage: Usage) -> EvalTimes | None:
     """Return the times that the engine reports beside ``usage``; ``None`` if it does not."""
     timings = usage.extra.chunk.get(TIMINGS) if usage.extra is not None else None
-    if not isinstance(timings, Mapping):
+    if timings is None or not isinstance(timings, Mapping):
         return None
     found = [timings.get(name) for name in ("prompt_ms", "predicted_ms")]
     prompt, answer = (float(value) / MS if isinstance(value, int | float) else 0.0 for value in found)
@@ -40,8 +40,11 @@ class TurnTimes:
 
     def note(self, piece: Piece) -> None:
         """Note a piece of the turn."""
-        if self._written_at is None and any(isinstance(event, WRITTEN) for event in piece):
-            self._written_at = time.perf_counter()
+        if self._written_at is None:
+            for event in piece:
+                if isinstance(event, WRITTEN):
+                    self._written_at = time.perf_counter()
+                    break
         last = piece[-1]
         if isinstance(last, Usage):
             self._reported = reported_times(last)

@@ -7,7 +7,7 @@ The request fields beyond OpenAI's are those of llama.cpp's server
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
@@ -123,6 +123,8 @@ GPU_MEMORY_PHRASES = (
 MODULE = "modelhost.engines.llamacpp.worker"
 SERVER_MODULE = "modelhost.engines.llamacpp.server_worker"
 ID_OF_CHAT, ID_OF_COMPLETION = b'"id":"chatcmpl-', b'"id":"cmpl-'
+CONVERTED: Final[frozenset[Task]] = frozenset({"completions", "infill"})
+"""The tasks whose answers are not in the host's form."""
 
 
 METRICS: Final = EngineMetrics(
@@ -254,6 +256,9 @@ class LlamaCpp(Engine):
             return completion_events(data)
         # With its quotes it cannot occur in a text, where JSON escapes them.
         return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
+
+    def event_converter(self, task: Task) -> Callable[[bytes], bytes] | None:
+        return super().event_converter(task) if task in CONVERTED else None
 
     def usage_in(
         self, chunk: Mapping[str, Any], *, requested: Mapping[str, Any]

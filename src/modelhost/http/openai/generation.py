@@ -86,9 +86,7 @@ class OperationEndpoint(Endpoint):
         caller = caller_of(scope)
         if self._task == "chat":
             body = with_session(exchange, scope, body)
-        await self._answer(exchange, parsed(self._task, body), caller)
-
-    async def _answer(self, exchange: Exchange, request: AnyRequest, caller: Caller) -> None:
+        request = parsed(self._task, body)
         if isinstance(request, ChatRequest | CompletionRequest) and request.is_streamed:
             opened = self.host.open(request, caller, exchange.add_queue_position, may_relay=True)
             async with (
@@ -96,9 +94,11 @@ class OperationEndpoint(Endpoint):
                 opened as answer,
                 rendered(answer, include_usage=request.include_usage) as blocks,
             ):
-                async for block in blocks:
-                    await exchange.write(block)
-            return
+                await exchange.write_all(blocks)
+        else:
+            await self._answer_whole(exchange, request, caller)
+
+    async def _answer_whole(self, exchange: Exchange, request: AnyRequest, caller: Caller) -> None:
         whole = await self.host.perform(self._task, request, caller, exchange.add_queue_position)
         if self._task == "tokenize":
             whole = tokenized(whole, self.host.find(request.model))

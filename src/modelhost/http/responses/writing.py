@@ -27,7 +27,7 @@ from modelhost.logs import get_logger
 if TYPE_CHECKING:
     from modelhost.chat.answering import OpenedAnswer
     from modelhost.host import Host
-    from modelhost.models.residency.scheduler import OnQueued
+    from modelhost.models.residency.lease import OnQueued
 
 log = get_logger(__name__)
 

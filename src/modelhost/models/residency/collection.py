@@ -27,11 +27,12 @@ from modelhost.models.residency.added import AddedModels
 from modelhost.models.residency.changes import NoRecorder, WorkerRecorder
 from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.lease import OnQueued
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.prompt_caches import PromptCaches
 from modelhost.models.residency.registry_sync import Previews, RegistrySync
-from modelhost.models.residency.scheduler import OnQueued, Scheduler
+from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
 from modelhost.models.resolve.finding import find_with_progress
 from modelhost.models.resolve.locate import name_of, single_entry

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from modelhost.background import Alarm, log_failures
@@ -24,23 +24,20 @@ from modelhost.models.residency import refusals, reports
 from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
 from modelhost.models.residency.hosted import HostedModel, Preview
+from modelhost.models.residency.lease import Lease, OnQueued, waiting
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.placement import describe
 from modelhost.models.residency.record import Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
 from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
-from modelhost.models.residency.waits import LoadWaits, waiting
+from modelhost.models.residency.waits import LoadWaits
 from modelhost.models.resolve.configuration import ConfiguredModel
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
 from modelhost.monitor import measure
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
-
-
-OnQueued = Callable[[int], None]
-"""Called with the position in the queue, from 1, when a request has to wait."""
 
 
 class Scheduler:
@@ -118,8 +115,7 @@ class Scheduler:
 
     # Leases.
 
-    @asynccontextmanager
-    async def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AsyncIterator[Worker]:
+    def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AbstractAsyncContextManager[Worker]:
         """Lend the model's worker out for one turn, waiting for it if necessary.
 
         Raises:
@@ -129,6 +125,9 @@ class Scheduler:
             ModelUnloaded, ModelNotFound: it was unloaded by force or removed meanwhile.
             ShuttingDown: the host is being stopped.
         """
+        return Lease(self._lend, self._give_back, model, on_queued)
+
+    async def _lend(self, model: HostedModel, on_queued: OnQueued | None) -> tuple[Worker, Ticket]:
         worker, ticket = await self._granted(model, on_queued)
         while not worker.process.is_running:
             # It has died and its watcher does not know yet: this request was never sent to it, and can wait.
@@ -137,10 +136,7 @@ class Scheduler:
             await asyncio.sleep(0)
             worker, ticket = await self._granted(model, on_queued)
         self._count(model)
-        try:
-            yield worker
-        finally:
-            self._give_back(model, ticket)
+        return worker, ticket
 
     async def _granted(self, model: HostedModel, on_queued: OnQueued | None) -> tuple[Worker, Ticket]:
         if self._is_stopping:

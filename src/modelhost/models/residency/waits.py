@@ -1,11 +1,8 @@
-"""Waits: of loads that have been requested, and the span of a request that waits for its model."""
+"""The waits of those who have requested a load."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from modelhost.models.files.memory_pools import memory_in
@@ -15,8 +12,6 @@ from modelhost.models.residency.hosted import HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.record import ModelRecord, Phase
 from modelhost.models.residency.status import LoadEstimate, State
-from modelhost.tracing import spans
-from modelhost.tracing.spans import Value
 
 SECONDS_TO_FIND_FILES: Final = 2.0
 """How long a load that is not waited for may take to say what it needs; downloads take longer."""
@@ -87,27 +82,3 @@ class LoadWaits:
             raise refusals.shutting_down()
         if self._ledger.records.get(model.name) is not record:
             raise refusals.removed(model.name)
-
-
-MODEL: Final = "modelhost.model"
-
-
-@contextmanager
-def waiting(model: HostedModel, position: int) -> Iterator[None]:
-    """Record what is inside as the wait of a request for ``model``, at ``position`` in its queue."""
-    if (tracer := spans.tracer()) is None:
-        yield
-        return
-    began, loaded_at = time.time(), model.loaded_at
-    with tracer.span("queue", {MODEL: model.name, "modelhost.queue.position": position}):
-        try:
-            yield
-        finally:
-            if model.loaded_at is not None and model.load_seconds is not None and model.loaded_at != loaded_at:
-                within = max(0.0, min(model.load_seconds, model.loaded_at - began))
-                attributes: dict[str, Value] = {
-                    MODEL: model.name,
-                    "modelhost.load.seconds": round(model.load_seconds, 4),
-                }
-                ended_ago = max(0.0, time.time() - model.loaded_at)
-                tracer.past(f"load {model.name}", attributes, seconds=within, ended_ago=ended_ago)

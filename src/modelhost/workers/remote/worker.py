@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -165,8 +164,8 @@ class RemoteWorker(WorkerClient):
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
         async with self._answered(self.engine.path(task), body, task) as connection:
-            received = partial(self.engine.convert_answer, task)
-            async with aclosing(RemoteEvents(connection, received, task=task, model=self.model)) as events:
+            convert = self.engine.event_converter(task)
+            async with aclosing(RemoteEvents(connection, convert, task=task, model=self.model)) as events:
                 yield events
 
     async def call(self, task: Task, payload: Payload) -> Any:
