@@ -15,7 +15,7 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import without_refused_media
+from modelhost.chat.images import check_images, without_refused_media
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
