@@ -156,7 +156,11 @@ class Loaded(Struct, frozen=True):
 
 
 class MemoryMeasured(Struct, frozen=True):
-    """The worker takes this much now; it is charged the most that was ever measured."""
+    """The worker takes this much now; it is charged the most that was ever measured of it.
+
+    What a request has taken is not what the model needs to be loaded: one large request would make it too large for
+    the budget for good.
+    """
 
     memory: Bytes
     phases: ClassVar = (Phase.READY,)
@@ -166,8 +170,6 @@ class MemoryMeasured(Struct, frozen=True):
         if charge == record.charge:
             return None
         record.charge = charge
-        if not record.is_outdated:
-            record.need = charge
         return ()
 
 

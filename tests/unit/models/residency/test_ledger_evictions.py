@@ -171,21 +171,32 @@ def test_a_busy_model_over_the_budget_goes_when_it_is_idle() -> None:
     assert world.stopped_for("evicted") == ["ant"]
 
 
-def test_what_a_model_took_is_what_it_needs_the_next_time() -> None:
+def test_what_a_model_took_when_it_was_ready_is_what_it_needs_the_next_time() -> None:
     world = manual()
     world.add("ant", gigabytes(4))
     world.sizes["ant"] = gigabytes(5)
     ready(world, "ant")
     assert world.ledger.occupancy.used() == gigabytes(5)
-    world.measure("ant", gigabytes(6))
-    world.measure("ant", gigabytes(3))
-    assert world.ledger.occupancy.used() == gigabytes(6)
     world.unload("ant")
     world.end_stop("ant")
     world.sizes["ant"] = gigabytes(2)
     ready(world, "ant")
-    assert world.ledger.occupancy.used() == gigabytes(6)
+    assert world.ledger.occupancy.used() == gigabytes(5)
     world.unload("ant")
     world.end_stop("ant")
     world.ask("ant")
-    assert world.ledger.occupancy.used() == gigabytes(6)
+    assert world.ledger.occupancy.used() == gigabytes(5)
+
+
+def test_what_one_request_took_counts_until_the_worker_ends_and_keeps_no_model_from_being_loaded_again() -> None:
+    world = manual()
+    world.add("ant", gigabytes(4))
+    world.sizes["ant"] = gigabytes(4)
+    ready(world, "ant")
+    world.measure("ant", gigabytes(1000))
+    world.measure("ant", gigabytes(3))
+    assert world.ledger.occupancy.used() == gigabytes(1000)
+    world.unload("ant")
+    world.end_stop("ant")
+    ready(world, "ant")
+    assert world.ledger.occupancy.used() == gigabytes(4)
