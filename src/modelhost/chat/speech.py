@@ -70,7 +70,7 @@ class Speaking:
 
     async def voices(self, model: str | None, on_queued: OnQueued | None = None) -> Voices:
         """Return the voices of ``model``, which is loaded if it is not; raises as :meth:`open` does."""
-        found = capable_model(self._collection(), "speech", model)
+        found = await capable_model(self._collection(), "speech", model)
         if found.worker is not None:
             return Voices(model=found.name, names=found.worker.ready.voices)
         async with self._collection().lease(found, on_queued) as worker:
@@ -81,7 +81,7 @@ class Speaking:
         self, request: SpeechRequest, caller: Caller, on_queued: OnQueued | None
     ) -> AsyncIterator[Spoken]:
         CALL_DEPTH.set(caller.depth)
-        model = capable_model(self._collection(), "speech", request.model)
+        model = await capable_model(self._collection(), "speech", request.model)
         request = replace(request, model=model.name)
         body = adapted(model, "speech", request)
         async with self._collection().lease(model, on_queued) as worker:
@@ -91,22 +91,26 @@ class Speaking:
                 yield Spoken(model=model.name, content_type=answer.content_type, parts=_parts_of(answer))
 
 
-def capable_model(collection: ModelCollection, task: Task, name: str | None) -> HostedModel:
+async def capable_model(collection: ModelCollection, task: Task, name: str | None) -> HostedModel:
     """Return the model called ``name``; without a name, the active one if it can do ``task``, else the first that can.
+
+    Before any is refused, the files of those that are not loaded are inspected: some models are known by them alone.
 
     Raises:
         ModelNotFound: there is none of that name.
         UnsupportedOperation: it cannot do ``task``, or none can.
     """
+    found = None if name is None else collection.find(name)
+    if not any(model.can_do(task) for model in (collection.models if found is None else [found])):
+        await collection.refresh_previews(is_patient=True)
     able = [model for model in collection.models if model.can_do(task)]
-    if name is None:
+    if found is None:
         if able:
             return able[0]
         raise UnsupportedOperation(f"No model of this host can do {task}. Serve one beside: {INSTALL[task]}.")
-    model = collection.find(name)
-    if not model.can_do(task):
-        raise UnsupportedOperation(f"{model.name} cannot do {task}. {_ways(able, task)}", model=model.name)
-    return model
+    if not found.can_do(task):
+        raise UnsupportedOperation(f"{found.name} cannot do {task}. {_ways(able, task)}", model=found.name)
+    return found
 
 
 def _check_voice(request: SpeechRequest, voices: tuple[str, ...]) -> None:

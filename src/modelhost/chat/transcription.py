@@ -77,13 +77,13 @@ class Transcribing:
         self, request: TranscriptionRequest, container: str, caller: Caller, on_queued: OnQueued | None
     ) -> AsyncIterator[Heard]:
         CALL_DEPTH.set(caller.depth)
-        if (hearing := self._chat_model(request.model)) is not None:
+        if (hearing := await self._chat_model(request.model)) is not None:
             seconds = hear.checked_seconds(request)
             language = request.language or hear.UNDETERMINED
             async with aclosing(self._written_down(request, hearing, seconds, caller, on_queued)) as segments:
                 yield Heard(model=hearing.name, seconds=seconds, language=language, segments=segments)
             return
-        model = capable_model(self._collection(), "transcription", request.model)
+        model = await capable_model(self._collection(), "transcription", request.model)
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
         async with self._collection().lease(model, on_queued) as worker:
             check_can(worker, "transcription")
@@ -99,15 +99,14 @@ class Transcribing:
                         model=model.name, seconds=info["duration"], language=info["language"], segments=segments
                     )
 
-    def _chat_model(self, name: str | None) -> HostedModel | None:
+    async def _chat_model(self, name: str | None) -> HostedModel | None:
         """Return the chat model that transcribes: the one called ``name``, or one if no model was made for it."""
-        models = self._collection().models
-        if name is not None:
-            found = self._collection().find(name)
-            return found if not found.can_do("transcription") and found.may_hear else None
-        if any(model.can_do("transcription") for model in models):
+        asked = self._collection().models if name is None else [self._collection().find(name)]
+        if not any(model.can_do("transcription") for model in asked):
+            await self._collection().refresh_previews(is_patient=True)
+        if any(model.can_do("transcription") for model in asked):
             return None
-        return next((model for model in models if model.may_hear), None)
+        return next((model for model in asked if model.may_hear), None)
 
     async def _written_down(
         self,

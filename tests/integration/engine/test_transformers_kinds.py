@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import yaml
 
 from tests.support.eventually import eventually
 from tests.support.media_files import wav
@@ -72,6 +73,30 @@ def test_models_are_recognised_by_their_files(whisper: ServedHost, voice: Served
     assert found == [([task], "transformers") for task in ("transcription", "speech", "embeddings")]
     for host in (whisper, voice, embedder):
         assert refusal(post(host, "Hi")) == (400, "unsupported_operation")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with a model of each kind of sound."""
+    folder = tmp_path_factory.mktemp("registry")
+    write_whisper(folder / "ears")
+    write_voice(folder / "mouth")
+    models = [{"name": name, "local_path": name} for name in ("ears", "mouth")]
+    (folder / "models.yaml").write_text(yaml.safe_dump({"models": models}))
+    return folder / "models.yaml"
+
+
+def test_models_that_their_files_alone_describe_are_loaded_for_a_request(registry: Path) -> None:
+    with ServedHost(models_config=str(registry)) as host:
+        assert speak(host, "One.", model="mouth").status_code == 200
+        answer = transcribe(host, wav(1), model="ears")
+        assert answer.status_code == 200, answer.text
+
+
+def test_the_voices_of_a_model_that_is_not_loaded_are_listed(registry: Path) -> None:
+    with ServedHost(models_config=str(registry)) as host:
+        assert host.http.get("/v1/audio/voices", params={"model": "mouth"}).status_code == 200
+        assert speak(host, "One.").status_code == 200
 
 
 # Whisper.

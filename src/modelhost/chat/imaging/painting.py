@@ -72,7 +72,7 @@ class Painting:
     ) -> AsyncIterator[Painted]:
         CALL_DEPTH.set(caller.depth)
         task: Task = "images" if request.image is None else "image_edits"
-        model = capable_model(self._collection(), task, request.model)
+        model = await capable_model(self._collection(), task, request.model)
         async with self._collection().lease(model, on_queued) as worker:
             check_can(worker, task)
             async with worker.send(task, _job(request)) as answer, aclosing(_events(worker, answer)) as events:

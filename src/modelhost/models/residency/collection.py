@@ -31,7 +31,7 @@ from modelhost.models.residency.lease import OnQueued
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.prompt_caches import PromptCaches
-from modelhost.models.residency.registry_sync import Previews, RegistrySync
+from modelhost.models.residency.registry_sync import LONGEST_WAIT_SECONDS, Previews, RegistrySync
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
 from modelhost.models.resolve.finding import find_with_progress
@@ -343,9 +343,12 @@ class ModelCollection:
         """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
         self.scheduler.set_overrides(self.find(name), dict(values))
 
-    async def refresh_previews(self) -> None:
-        """Have :meth:`status` know the models that are not loaded, too, as far as their files are here."""
-        await self._previews.refresh()
+    async def refresh_previews(self, *, is_patient: bool = False) -> None:
+        """Have :meth:`status` know the models that are not loaded, too, as far as their files are here.
+
+        Waits no longer than a moment, unless it ``is_patient``.
+        """
+        await self._previews.refresh(None if is_patient else LONGEST_WAIT_SECONDS)
 
     async def gpu_utilization(self, name: str) -> float | None:
         """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none."""

@@ -155,8 +155,8 @@ class Previews:
         self._inspect = inspect
         self._task: asyncio.Task[None] | None = None
 
-    async def refresh(self) -> None:
-        """Inspect the files of each model that is not loaded; return when that is done, or after a moment.
+    async def refresh(self, longest_seconds: float | None = LONGEST_WAIT_SECONDS) -> None:
+        """Inspect the files of each model that is not loaded; return when that is done, or after ``longest_seconds``.
 
         Files that could not be read are inspected again each time, since what repairs them may be anywhere; the rest
         when they have changed. Concurrent callers share one inspection.
@@ -165,7 +165,7 @@ class Previews:
             return
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._refresh(), name=TASK)
-        await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
+        await asyncio.wait([self._task], timeout=longest_seconds)
 
     async def stop(self) -> None:
         await cancel_and_wait(self._task)
