@@ -33,7 +33,7 @@ def stored(folder: Path) -> list[Path]:
 def test_an_image_is_there_for_an_hour(tmp_path: Path) -> None:
     clock = Clock()
     files = ImageFiles(tmp_path, 100, clock)
-    url = files.add(b"image", "jpeg")
+    (url,) = files.add([b"image"], "jpeg")
     clock.now += SECONDS - 1
     assert read(files, url) == (b"image", "image/jpeg")
     assert read(ImageFiles(tmp_path, 100, clock), url) == (b"image", "image/jpeg")
@@ -48,7 +48,7 @@ def test_an_image_is_there_for_an_hour(tmp_path: Path) -> None:
 )
 def test_nothing_else_is_read(name: str, expires: str, signature: str, tmp_path: Path) -> None:
     files = ImageFiles(tmp_path, 100, Clock())
-    files.add(b"image", "png")
+    files.add([b"image"], "png")
     with pytest.raises(NotFound):
         files.read(name, expires, signature)
 
@@ -59,7 +59,7 @@ def test_the_oldest_make_room_and_the_expired_go(tmp_path: Path) -> None:
     urls = []
     for age in (3, 2, 1):
         before = set(stored(tmp_path)) if urls else set()
-        urls.append(files.add(b"1234", "png"))
+        urls += files.add([b"1234"], "png")
         (added,) = set(stored(tmp_path)) - before
         os.utime(added, (clock.now - age, clock.now - age))
     assert len(stored(tmp_path)) == 2
@@ -67,10 +67,21 @@ def test_the_oldest_make_room_and_the_expired_go(tmp_path: Path) -> None:
         read(files, urls[0])
     assert read(files, urls[2])[0] == b"1234"
     clock.now += SECONDS + 1
-    files.add(b"1", "png")
+    files.add([b"1"], "png")
     assert [file.read_bytes() for file in stored(tmp_path)] == [b"1"]
 
 
-def test_an_image_beyond_the_budget_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull):
-        ImageFiles(tmp_path, 10, Clock()).add(b"12345678901", "png")
+@pytest.mark.parametrize("images", [[b"12345678901"], [b"1234", b"5678", b"9012"]])
+def test_an_answer_beyond_the_budget_is_refused_and_makes_no_room(images: list[bytes], tmp_path: Path) -> None:
+    files = ImageFiles(tmp_path, 10, Clock())
+    (before,) = files.add([b"image"], "png")
+    with pytest.raises(DiskFull, match="--image-files-mb"):
+        files.add(images, "png")
+    assert read(files, before)[0] == b"image"
+
+
+def test_all_images_of_an_answer_are_there(tmp_path: Path) -> None:
+    files = ImageFiles(tmp_path, 10, Clock())
+    files.add([b"123456"], "png")
+    urls = files.add([b"12345", b"67890"], "png")
+    assert [read(files, url)[0] for url in urls] == [b"12345", b"67890"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -64,15 +65,14 @@ class ImagesEndpoint(Endpoint):
                 return
             images = [event async for event in painted.events if isinstance(event, FinishedImage)]
         if form.response_format == "url":
-            base = _base_of(scope)
-            data = [await asyncio.to_thread(self._stored, image, request.format, base) for image in images]
+            data = await asyncio.to_thread(self._stored, images, request.format, _base_of(scope))
         else:
             data = [{"b64_json": image.base64, "seed": image.seed} for image in images]
         await exchange.answer_json(answer.whole(data))
 
-    def _stored(self, image: FinishedImage, form: str, base: str) -> dict[str, Any]:
-        path = self._files.add(base64.b64decode(image.base64), form)
-        return {"url": f"{base}{path}", "seed": image.seed}
+    def _stored(self, images: Sequence[FinishedImage], form: str, base: str) -> list[dict[str, Any]]:
+        paths = self._files.add([base64.b64decode(image.base64) for image in images], form)
+        return [{"url": f"{base}{path}", "seed": image.seed} for image, path in zip(images, paths, strict=True)]
 
 
 class EditsEndpoint(ImagesEndpoint):

@@ -7,14 +7,14 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from modelhost.errors import NotFound
+from modelhost.errors import DiskFull, NotFound
 from modelhost.http.openai.images.paths import FILES
-from modelhost.models.files.blobs import disk_full, write_atomically
+from modelhost.models.files.blobs import write_atomically
 from modelhost.persistence.stored_key import StoredKey
 
 FOLDER: Final = "images"
@@ -34,15 +34,19 @@ class ImageFiles:
         self._clock = clock
         self._key = StoredKey(data_dir / KEY_FILE)
 
-    def add(self, image: bytes, form: str) -> str:
-        """Store ``image``, of the format ``form``, and return its path with a signature; the oldest ones make room.
+    def add(self, images: Sequence[bytes], form: str) -> list[str]:
+        """Store ``images``, of the format ``form``, and return a signed path of each; the oldest ones make room.
 
         Raises:
-            DiskFull: it does not fit on the disk, or is larger than the budget.
+            DiskFull: together they are larger than the budget, or they do not fit on the disk.
         """
-        if len(image) > self._budget_bytes:
-            raise disk_full(self._folder, len(image), self._budget_bytes)
-        self._make_room(self._budget_bytes - len(image))
+        size = sum(map(len, images))
+        if size > self._budget_bytes:
+            raise _beyond_budget(size, self._budget_bytes)
+        self._make_room(self._budget_bytes - size)
+        return [self._stored(image, form) for image in images]
+
+    def _stored(self, image: bytes, form: str) -> str:
         name = f"{secrets.token_urlsafe(NAME_BYTES)}.{form}"
         write_atomically(self._folder / name, image)
         expires = str(int(self._clock()) + SECONDS)
@@ -80,6 +84,15 @@ class ImageFiles:
 
     def _signature(self, name: str, expires: str) -> str:
         return hmac.digest(self._key.read(), f"{name} {expires}".encode(), hashlib.sha256).hex()
+
+
+def _beyond_budget(needed_bytes: int, budget_bytes: int) -> DiskFull:
+    return DiskFull(
+        f"The images of this answer take {needed_bytes / 1e6:,.2f} MB, and the host keeps {budget_bytes / 1e6:,.2f} MB "
+        'at most. Ask for fewer or smaller ones or for "b64_json", or raise --image-files-mb.',
+        needed_bytes=needed_bytes,
+        budget_bytes=budget_bytes,
+    )
 
 
 def _not_found() -> NotFound:
