@@ -27,6 +27,7 @@ from modelhost.background import log_failures
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
 from modelhost.mcp_servers.faces import FaceName
+from modelhost.mcp_servers.json_answers import JsonSend, is_for_json
 from modelhost.mcp_servers.lenient import parse_call_arguments
 from modelhost.mcp_servers.server import LEFT, Extend
 
@@ -221,6 +222,8 @@ class _Served:
         if session is None and isinstance(message, dict) and message.get("method") == "initialize":
             await self._open(scope, client, send)
             return
+        if not self._keeps_events and is_for_json(message):
+            send = JsonSend(send)
         with self._sessions.in_use(session):
             await self._manager.handle_request(scope, client.receive, send)
 

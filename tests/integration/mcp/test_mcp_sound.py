@@ -50,6 +50,14 @@ async def test_over_http(host: ServedHost, era: Any) -> None:
         assert "one, two" in refused.structured_content["error"]["message"]
 
 
+@pytest.mark.parametrize("era", ["legacy", "auto"])
+async def test_sound_of_more_than_a_mebibyte_arrives_over_http(host: ServedHost, era: Any) -> None:
+    word = "w" * 2**20
+    async with Client(f"{host.url}/mcp/llm", mode=era) as client:
+        said = await client.call_tool("speak", {"input": f"/echo {word}", "format": "wav", "model": "voice"})
+        assert base64.b64decode(said.content[0].data) == word.encode()
+
+
 def own(_host: ServedHost, folder: Path) -> list[str]:
     return own_host(folder, engine="scripted", alias=["voice"])
 
