@@ -84,7 +84,8 @@ def hub_of_this_process(
 ) -> Iterator[HubServer]:
     """As :func:`serve_hub`, and downloads of this process come from there into ``cache``."""
     with serve_hub(**repositories) as server:
-        monkeypatch.setattr("modelhost.models.hub.client.constants", SimpleNamespace(ENDPOINT=server.endpoint))
+        changed = SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
+        monkeypatch.setattr("modelhost.models.hub.client.constants", changed)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield server
