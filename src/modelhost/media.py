@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from modelhost import lazy
+from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
 from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest
@@ -91,8 +92,13 @@ class MediaMethods(ABC):
         """Transcribe a sound file; return its ``text``, ``language``, ``duration`` in seconds and ``segments``.
 
         ``parameters`` are fields of ``/v1/audio/transcriptions``; with ``timestamp_granularities=["word"]``, the
-        segments have ``words``.
+        segments have ``words``. Raises InvalidRequest if ``file`` is no bytes, or a parameter is wrong.
         """
+        if not isinstance(file, bytes):
+            raise InvalidRequest("file: give the bytes of a sound file.", param="file")
+        if parameters.get("response_format") not in (None, "verbose_json"):
+            problem = "response_format: this returns a dictionary; leave it out."
+            raise UnsupportedParameter(problem, param="response_format")
         form = lazy.transcription_form.checked_form({"response_format": "verbose_json", **parameters})
         async with self.open_transcript(form.request(file)) as heard:
             return await heard.whole()
@@ -100,9 +106,10 @@ class MediaMethods(ABC):
     async def images(self, prompt: str, **parameters: Any) -> list[bytes]:
         """Make images of ``prompt``; return a PNG file of each, or another ``format``.
 
-        ``parameters`` are fields of :class:`~modelhost.exchange.requests.ImageRequest`: ``n``, ``size=(512, 512)``,
-        ``seed``, ``steps``, and for edits ``image`` and ``mask``, bytes of files. Errors as of :meth:`open_images`.
+        ``parameters`` are fields of ``/v1/images/generations``, ``size`` also as ``(512, 512)``, and for edits
+        ``image`` and ``mask``, bytes of files. Raises InvalidRequest and UnsupportedParameter, and as
+        :meth:`open_images` does.
         """
-        async with self.open_images(ImageRequest(prompt=prompt, **parameters)) as painted:
+        async with self.open_images(lazy.image_form.keyword_request(prompt, parameters)) as painted:
             finished = [event async for event in painted.events if isinstance(event, FinishedImage)]
         return [base64.b64decode(image.base64) for image in finished]

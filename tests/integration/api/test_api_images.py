@@ -230,3 +230,10 @@ async def test_the_host_makes_images_in_python_too(tmp_path: Path) -> None:
         ]
         with pytest.raises(ModelhostError, match="no PNG, JPEG or WebP"):
             host.open_images(ImageRequest(prompt="a cat", image=b"GIF89a"))
+        with pytest.raises(ModelhostError, match="size: it has to be WIDTHxHEIGHT"):
+            await host.images("a cat", size=(64,))
+        wrong_name: Any = "speech.mp3"
+        with pytest.raises(ModelhostError, match="file: give the bytes of a sound file"):
+            await host.transcribe(wrong_name)
+        with pytest.raises(ModelhostError, match="response_format: this returns a dictionary"):
+            await host.transcribe(b"RIFF", response_format="srt")

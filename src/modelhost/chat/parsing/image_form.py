@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -23,6 +25,7 @@ WITHOUT_EFFECT: Final = ("quality", "style", "moderation", "input_fidelity")
 USUAL: Final = frozenset({"auto", "standard", None})
 LONGEST_PROMPT: Final = 32_000
 LARGEST_SEED: Final = 2**32 - 1
+SIZE: Final = r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$"
 DATA: Final = "data:"
 BASE64: Final = ";base64,"
 ADDRESSES: Final = ("http://", "https://")
@@ -38,7 +41,7 @@ class ImageGenerationRequest(BaseModel):
     prompt: Prompt
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=10)] | None = None
-    size: Annotated[str, Field(pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")] | None = Field(
+    size: Annotated[str, Field(pattern=SIZE)] | None = Field(
         default=None, description="`WIDTHxHEIGHT`; `auto` (default): the model's own, or that of the image to edit."
     )
     response_format: Literal["b64_json", "url"] | None = Field(default=None, description="Default: b64_json.")
@@ -112,12 +115,22 @@ def parsed_images(body: Any, kind: type[ImageGenerationRequest] = ImageGeneratio
             raise UnsupportedParameter(f'The field "{name}" is not supported for images.', param=name)
     if body.get("background") == "transparent":
         raise UnsupportedParameter("background: these models make opaque images only.", param="background")
+    _check_plainly(body)
     try:
         form = kind.model_validate(body)
     except ValidationError as error:
         raise invalid_request(error, body) from None
     _check_together(form)
     return form
+
+
+def _check_plainly(body: Mapping[str, Any]) -> None:
+    """Check what the schema refuses in words that say too little; raises InvalidRequest."""
+    size, seed = body.get("size"), body.get("seed")
+    if isinstance(size, str) and not re.fullmatch(SIZE, size):
+        raise InvalidRequest('size: it has to be WIDTHxHEIGHT, such as "1024x1024", or "auto".', param="size")
+    if isinstance(seed, int) and not 0 <= seed <= LARGEST_SEED:
+        raise InvalidRequest(f"seed: it has to be from 0 to {LARGEST_SEED}.", param="seed")
 
 
 def _check_together(form: ImageGenerationRequest) -> None:
@@ -176,6 +189,29 @@ def json_request(body: Any) -> ImageRequest:
     return parsed_images(body).request()
 
 
+def keyword_request(prompt: str, parameters: Mapping[str, Any]) -> ImageRequest:
+    """Return the request of a program: fields of the endpoints or of :class:`ImageRequest`, with bytes of files.
+
+    Raises as :func:`parsed_edit` does.
+    """
+    fields: dict[str, Any] = {"prompt": prompt, **parameters}
+    for name in ("stream", "response_format"):
+        if name in fields:
+            raise UnsupportedParameter(f"{name}: this returns the files themselves; leave it out.", param=name)
+    for name, own in (("format", "output_format"), ("compression", "output_compression")):
+        if name in fields:
+            fields[own] = fields.pop(name)
+    if isinstance(size := fields.get("size"), (tuple, list)):
+        fields["size"] = "x".join(map(str, size))
+    files = {name: [file] for name in ("image", "mask") if (file := fields.pop(name, None)) is not None}
+    for name, (file,) in files.items():
+        if not isinstance(file, bytes):
+            raise InvalidRequest(f"{name}: give the bytes of a file.", param=name)
+    if not files:
+        return parsed_images(fields).request()
+    return parsed_edit(fields, files)[1]
+
+
 def _list(value: Any) -> Sequence[Any]:
     return () if value is None else value if isinstance(value, list) else [value]
 
@@ -212,7 +248,8 @@ def _value(name: str, text: str) -> Any:
     if name in NUMBERS:
         for kind in (int, float):
             try:
-                return kind(text)
+                number = kind(text)
             except ValueError:
                 continue
+            return number if math.isfinite(number) else text
     return text

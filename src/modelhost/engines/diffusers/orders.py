@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -111,17 +112,28 @@ def check_size(size: tuple[int, int], can: Abilities) -> None:
     """Check the size of an image; raises ErrorResponse."""
     width, height = size
     if width % can.multiple or height % can.multiple or min(size) < SMALLEST_SIDE:
-        near = "x".join(str(max(SMALLEST_SIDE, side // can.multiple * can.multiple)) for side in size)
         raise invalid(
             f"size: this model makes images whose sides are multiples of {can.multiple}, from {SMALLEST_SIDE} on; "
-            f"{width}x{height} is none, {near} is.",
+            f"{width}x{height} is none, {near(size, can)} is.",
             param="size",
         )
     if width * height > can.max_pixels:
         raise invalid(
-            f"size: {width}x{height} is more than {can.max_pixels:,} pixels (the engine option max_pixels).",
+            f"size: {width}x{height} is more than {can.max_pixels:,} pixels (the engine option max_pixels); "
+            f"{near(size, can)} is not.",
             param="size",
         )
+
+
+def near(size: tuple[int, int], can: Abilities) -> str:
+    """Return a size that the pipeline makes, near to ``size`` and as far as possible of its shape."""
+    scale = min(1.0, math.sqrt(can.max_pixels / max(1, size[0] * size[1])))
+    width, height = (max(SMALLEST_SIDE, int(side * scale) // can.multiple * can.multiple) for side in size)
+    if width > height:
+        width = min(width, can.max_pixels // height // can.multiple * can.multiple)
+    else:
+        height = min(height, can.max_pixels // width // can.multiple * can.multiple)
+    return f"{width}x{height}"
 
 
 def check_prompts(pipeline: Any, body: Mapping[str, Any], can: Abilities) -> int:
