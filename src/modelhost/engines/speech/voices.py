@@ -23,7 +23,7 @@ KNOWN_SOMEWHERE: Final = "one uno 一 один"
 class Hibari:
     """The voices of hibari-tts that are on this machine."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, *, names: Mapping[str, int] | None, threads: int) -> None:
         from hibari import SAMPLE_RATE  # noqa: PLC0415 (imported where it is the model)
         from hibari.voices import DEFAULT, VOICES, voice_path  # noqa: PLC0415 (as above)
 
@@ -34,7 +34,11 @@ class Hibari:
                 return False
 
         here = [name for name in VOICES if is_here(name)]
-        self.voices = tuple(sorted(here, key=lambda name: name != DEFAULT))
+        own = sorted(here, key=lambda name: name != DEFAULT)
+        if beyond := [name for name, number in (names or {}).items() if number >= len(own)]:
+            raise ValueError(f"voices: {', '.join(beyond)}: there are {len(own)}, from 0 to {len(own) - 1}")
+        self._voices = {name: own[number] for name, number in (names or {}).items()} or {name: name for name in own}
+        self.voices = tuple(self._voices)
         self.sample_rate = int(SAMPLE_RATE)
         self.version = f"hibari-tts {version('hibari-tts')}"
         self._threads = threads
@@ -48,9 +52,10 @@ class Hibari:
                 if not take(samples):
                     return
 
-    def _voice(self, name: str) -> Any:
+    def _voice(self, given: str) -> Any:
         from hibari import Hibari as Voice  # noqa: PLC0415 (as above)
 
+        name = self._voices[given]
         if name not in self._loaded:
             self._loaded[name] = Voice(voice=name, threads=self._threads)
         return self._loaded[name]

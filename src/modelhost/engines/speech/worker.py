@@ -24,7 +24,7 @@ def load(config: Mapping[str, Any]) -> LoadedMedia:
 def _speaker(config: Mapping[str, Any]) -> Speaker:
     if config["path"] is None:
         try:
-            return Hibari(config["threads"])
+            return Hibari(names=config["voices"], threads=config["threads"])
         except ModuleNotFoundError as error:
             way_out = "modelhost engines install speech --voice hibari"
             raise ValueError(f"the voice hibari is not installed: {way_out}") from error
