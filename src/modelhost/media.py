@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from modelhost import lazy
+from modelhost.chat.audio_files import with_lengths
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
@@ -78,7 +79,7 @@ class MediaMethods(ABC):
     async def speech(self, text: str, **parameters: Any) -> bytes:
         """Speak ``text``; return an MP3 file, or another ``response_format``. Fields as of ``/v1/audio/speech``."""
         async with aclosing(self.speech_stream(text, **parameters)) as parts:
-            return b"".join([part async for part in parts])
+            return with_lengths(b"".join([part async for part in parts]))
 
     async def speech_stream(self, text: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
         """Yield the audio of :meth:`speech` as it is made."""

@@ -32,3 +32,24 @@ def container_of(data: bytes, param: str = "file") -> str:
     if found is None:
         raise InvalidAudio(f"{param}: its format is unknown; {FORMATS} are read.", param=param)
     return found
+
+
+UNKNOWN: Final = b"\xff" * 4
+"""A length in the header of a WAV file that was sent while it was made."""
+HEAD_BYTES: Final = 8
+FIRST_CHUNK: Final = 12
+
+
+def with_lengths(audio: bytes) -> bytes:
+    """Return ``audio``, a whole file, with its lengths in the header if it is a WAV file that does not say them."""
+    if audio[:4] != b"RIFF" or audio[8:FIRST_CHUNK] != b"WAVE" or len(audio) - HEAD_BYTES >= 2**32:
+        return audio
+    at = FIRST_CHUNK
+    while at + HEAD_BYTES <= len(audio) and audio[at : at + 4] != b"data":
+        size = int.from_bytes(audio[at + 4 : at + HEAD_BYTES], "little")
+        at += HEAD_BYTES + size + size % 2
+    whole = bytearray(audio)
+    for place in (4, at + 4):
+        if whole[place : place + 4] == UNKNOWN:
+            whole[place : place + 4] = (len(audio) - place - 4).to_bytes(4, "little")
+    return bytes(whole)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import mcp_types as types
 from pydantic import AliasChoices, Field
 
+from modelhost.chat.audio_files import with_lengths
 from modelhost.client.host_client import HostClient, SoundClient
 from modelhost.engines import TRAITS
 from modelhost.engines.installed import can_do
@@ -60,14 +61,14 @@ def _speak(backend: SoundClient) -> HostTool:
         parameters = parsed(llm.SPEAK, llm.SpeakParameters, arguments)
         model = parameters.model or await first_model(backend, "speech")
         body = {**parameters.model_dump(exclude_none=True), **named(model)}
-        audio, parts = bytearray(), 0
+        made, parts = bytearray(), 0
         async with backend.speak(body) as spoken:
             async for part in spoken:
-                audio += part
+                made += part
                 parts += 1
                 if reader.tell is not None:
                     await reader.tell(parts, None)
-        media_type = llm.MEDIA_TYPES[parameters.response_format]
+        audio, media_type = with_lengths(bytes(made)), llm.MEDIA_TYPES[parameters.response_format]
         result = llm.SpokenResult(model=model, mime_type=media_type, size_bytes=len(audio))
         content = types.AudioContent(type="audio", data=base64.b64encode(audio).decode(), mime_type=media_type)
         return ToolOutcome(structured=result.model_dump(mode="json"), media=(content,))

@@ -134,3 +134,9 @@ def test_without_a_host_the_command_starts_one(
     assert "no host is running" in printed.err
     assert main(["speak", TEXT, "--model", "scripted", "-o", "said.pcm"]) == 0
     assert (tmp_path / "said.pcm").read_bytes() == b"one two three"
+
+
+def test_what_is_piped_in_and_is_not_utf_8_is_refused(scripted_host: ServedHost) -> None:
+    result = CliRunner().invoke(app, ["speak", "-", "-o", "-", "--url", scripted_host.url], input=b"\xff\xfe")
+    assert result.exit_code == 2
+    assert "not UTF-8" in result.output

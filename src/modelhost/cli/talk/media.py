@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
+from modelhost.chat.audio_files import with_lengths
 from modelhost.cli import console
 from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
 from modelhost.client.host_client import Transcript
@@ -105,7 +106,7 @@ def speak(
                 sys.stdout.buffer.write(part)
                 console.flush()
             return
-        audio = b"".join(parts)  # a file is written only if all of it is there
+        audio = with_lengths(b"".join(parts))  # a file is written only if all of it is there
     Path(output).write_bytes(audio)
     console.note(f"{output}: {len(audio):,} bytes")
 
@@ -113,9 +114,9 @@ def speak(
 def _text(given: str) -> str:
     """Return the text to speak; raises typer.BadParameter if there is none."""
     try:
-        text = sys.stdin.read() if given == STANDARD else given
+        text = sys.stdin.buffer.read().decode() if given == STANDARD else given
     except UnicodeDecodeError as error:
-        raise typer.BadParameter("what is piped in is not text") from error
+        raise typer.BadParameter("what is piped in is not UTF-8") from error
     if not text.strip():
         raise typer.BadParameter("the text is empty", param_hint="TEXT")
     return text.strip()
