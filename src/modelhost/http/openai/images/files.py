@@ -14,7 +14,7 @@ from typing import Final
 
 from modelhost.errors import NotFound
 from modelhost.http.openai.images.paths import FILES
-from modelhost.models.files.blobs import disk_full, write_atomically
+from modelhost.models.files.durable import disk_full, write_atomically
 from modelhost.persistence.stored_key import StoredKey
 
 FOLDER: Final = "images"
