@@ -310,8 +310,7 @@ class Monitor:
         A database that was never opened is opened only for requests.
         """
         await cancel_and_wait(*self._tasks)
-        cells = (cell for frame in self._frames.values() for cell in frame.values())
-        if self._store.is_open or any(cell.total("requests") for cell in cells):
+        if self._store.is_open or self._has_requests():
             with suppress(DatabaseUnavailable):  # logged when it began
                 self._clock = _later(self._clock, self.levels[0].step)
                 await self.flush()
