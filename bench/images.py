@@ -180,7 +180,7 @@ def _painting(side: Side) -> Iterator[list[Times]]:
 
 
 def _chats(generator: LoadGenerator, side: Side, seconds: int) -> Seen:
-    load = paced("", f"/slow {TOKENS_PER_SECOND}", TOKENS_PER_SECOND * seconds)
+    load = paced("", f"/slow {TOKENS_PER_SECOND}", TOKENS_PER_SECOND * seconds, streams=(STREAMS,))
     call = Call(url=side.url, api_key=side.api_key, body={"model": "chat", **load.body}, door=load.door)
     seen = generator.do(
         Job(calls=(call,), streams=STREAMS, requests=1, seconds=0.0, expected_events=load.expected_events)

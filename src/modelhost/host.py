@@ -21,9 +21,9 @@ from modelhost.exchange.requests import (
     CompletionRequest,
 )
 from modelhost.exchange.sse import rendered
-from modelhost.exchange.tasks import OTHER_METHODS, Task
+from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.media import MediaMethods
+from modelhost.media import OTHER_METHODS, MediaMethods
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.created import CreatedModels

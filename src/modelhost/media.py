@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelhost import lazy
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
 from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest
+from modelhost.exchange.tasks import Task
 from modelhost.models.residency.lease import OnQueued
 from modelhost.monitor.measure import recorded
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from modelhost.chat.speech import Spoken, Voices
     from modelhost.chat.transcription import Heard
     from modelhost.monitor.monitor import Monitor
+
+
+OTHER_METHODS: Final[Mapping[Task, str]] = {
+    "speech": "speech",
+    "transcription": "transcribe",
+    "images": "images",
+    "image_edits": "images",
+}
+"""The methods of a host for tasks whose requests or answers are no JSON."""
 
 
 class MediaMethods(ABC):

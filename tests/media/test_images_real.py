@@ -171,13 +171,14 @@ def test_a_pipeline_is_served_from_the_hub(wanted: str, pipelines: Path, data_di
     assert hub.bytes_served == sum(map(len, files.values()))
 
 
+@pytest.mark.parametrize("way", ["model", "sequential"])
 @pytest.mark.parametrize("kind", ["stable-diffusion", "flux"])
-def test_nothing_stays_on_the_gpu_that_was_offloaded(kind: str, pipelines: Path, image_python: str) -> None:
+def test_nothing_stays_on_the_gpu_that_was_offloaded(kind: str, way: str, pipelines: Path, image_python: str) -> None:
     """With the CPU in the place of a GPU, below the interface of diffusers."""
     command = [image_python, "-W", "ignore", str(OFFLOADED), str(pipelines / kind), json.dumps(dict(OPTIONS))]
     source = str(Path(modelhost.__file__).parents[1])
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=True)
-    plain, offloaded = (json.loads(done.stdout)[name] for name in ("none", "model"))
+    plain, offloaded = (json.loads(done.stdout)[name] for name in ("none", way))
     assert offloaded["made"]["images"] == offloaded["again"]["images"] == plain["made"]["images"]
     assert [len(offloaded[name]["images"]) for name in ("made", "partial", "edited", "failed")] == [1, 3, 1, 0]
     assert offloaded["failed"]["status"] == offloaded["edit_failed"]["status"] == [507]
@@ -231,9 +232,11 @@ def test_after_a_crash_in_the_middle_the_next_request_gets_its_image(diffusion: 
 
 def test_memory_is_back_after_an_unload(diffusion: ServedHost) -> None:
     made(diffusion)
+    eventually(lambda: diffusion.metric("modelhost_model_memory_bytes") > 0)
     (worker,) = diffusion.worker_pids()
     assert diffusion.http.post("/v1/models/unload", json={"model_id": "painter"}).status_code == 200
     assert not Path(f"/proc/{worker}").exists()
+    assert diffusion.metric("modelhost_model_memory_bytes") == 0
     made(diffusion)
 
 

@@ -71,6 +71,13 @@ def test_what_it_cannot_speak_is_refused_and_the_worker_lives(
     assert speaker.worker_pids() == before
 
 
+def test_a_text_without_the_end_of_a_sentence_is_spoken_in_parts(speaker: ServedHost) -> None:
+    words = "and then another word " * 60
+    whole = speaker.http.post("/v1/audio/speech", json={"input": words, "response_format": "pcm", "seed": 1})
+    short = speaker.http.post("/v1/audio/speech", json={"input": words[:440], "response_format": "pcm", "seed": 1})
+    assert len(whole.content) > 2 * len(short.content)
+
+
 def test_a_client_that_leaves_frees_the_voice(speaker: ServedHost) -> None:
     with send_post(speaker.url, "/v1/audio/speech", {"input": TEXT * 200, "response_format": "pcm"}) as connection:
         read_until(connection, b"audio/pcm")

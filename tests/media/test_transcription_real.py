@@ -56,5 +56,8 @@ def test_bad_files_are_refused_and_the_worker_lives(listener: ServedHost, said: 
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     answer = listener.http.post("/v1/audio/transcriptions", files={"file": said}, data={"language": "xx"})
     assert answer.json()["error"]["param"] == "language"
+    answer = listener.http.post("/v1/audio/transcriptions", files={"file": said}, data={"prompt": "word " * 300})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert "the model takes 223" in answer.json()["error"]["message"]
     assert listener.http.post("/v1/audio/transcriptions", files={"file": said}).status_code == 200
     assert listener.worker_pids() == before

@@ -31,7 +31,7 @@ class FakeServer(types.ModuleType):
         progress.on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
         assert progress.on_loading is not None
         progress.on_loading(0.5)
-        known = types.SimpleNamespace(unused_gpu=self.unused_gpu)
+        known = types.SimpleNamespace(unused_gpu=self.unused_gpu, spec=types.SimpleNamespace(task=None))
         nano = types.SimpleNamespace(
             name="nano", known=known, worker=None, engine=types.SimpleNamespace(name="llamacpp")
         )

@@ -15,7 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from huggingface_hub import close_session, constants
 
 _STATUS_OF = {"RepoNotFound": 404, "GatedRepo": 403, "RevisionNotFound": 404, "EntryNotFound": 404}
 
@@ -71,6 +76,20 @@ def serve_hub(**repositories: Repository) -> Iterator[HubServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def hub_of_this_process(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, **repositories: Repository
+) -> Iterator[HubServer]:
+    """As :func:`serve_hub`, and downloads of this process come from there into ``cache``."""
+    with serve_hub(**repositories) as server:
+        changed = SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
+        monkeypatch.setattr("modelhost.models.hub.client.constants", changed)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server
+        close_session()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from modelhost import lazy
-from modelhost.chat.images import IMAGE, blind, url_of
+from modelhost.chat.images import blind, url_of
 from modelhost.chat.media.image_files import FORMATS, image_type
 from modelhost.config.settings import Settings
 from modelhost.errors import FetchFailed, FetchRefused, InvalidRequest
+from modelhost.exchange.media_kinds import IMAGE
 from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, TextPart, has_parts
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.residency.hosted import HostedModel

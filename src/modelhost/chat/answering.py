@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from modelhost import lazy
 from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.images import IMAGE, check_images
+from modelhost.chat.images import check_images
 from modelhost.chat.imaging.painting import Painting
-from modelhost.chat.media.sounds import AUDIO, check_sounds
+from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import Notes
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
@@ -42,6 +42,7 @@ from modelhost.config.settings import Settings
 from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import HostEvent, Pieces, PieceStream, Relayed
+from modelhost.exchange.media_kinds import AUDIO, IMAGE
 from modelhost.exchange.requests import (
     AnyRequest,
     ChatRequest,
@@ -334,7 +335,8 @@ class Answering:
         given: GrantedTools,
         schema: OutputSchema | None,
     ) -> ToolLoop:
-        options, notes, depth = request.mcp, Notes(model.name), context.caller.depth
+        options, notes, sounds = request.mcp, Notes(model.name), SoundCheck()
+        depth = context.caller.depth
         tools = given.runner or self._toolbox.hub
 
         async def explained(error: ContextLengthExceeded, of_turn: ChatRequest) -> ContextLengthExceeded:
@@ -344,7 +346,7 @@ class Answering:
             return await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools)
 
         def open_turn(of_turn: ChatRequest) -> AbstractAsyncContextManager[Pieces]:
-            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes)
+            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, sounds)
             return PiecesOfTurn(turn_with, partial(explained, of_turn=of_turn))
 
         most = self._settings.max_tool_turns
@@ -415,7 +417,7 @@ def _pieces_of(opened: OpenedAnswer) -> Pieces:
 async def _check_media(worker: Worker, chat: ChatRequest) -> None:
     """Check the media of a conversation to be tokenized: whether ``worker`` takes and counts them."""
     check_images(worker, chat.messages)
-    await check_sounds(worker, chat.messages)
+    await SoundCheck().check(worker, chat.messages)
     kinds = {part.kind for message in chat.messages for part in message.media}
     if kinds and not (worker.engine.counts_media and kinds <= COUNTED):
         raise InvalidRequest(f"messages: only text can be tokenized for {worker.model}.", param="messages")

@@ -17,12 +17,12 @@ from modelhost.chat.media.base64_files import Base64File
 from modelhost.chat.media.image_files import FORMATS, SIGNATURE_BYTES, image_type, size_of
 from modelhost.chat.notes import Notes
 from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
+from modelhost.exchange.media_kinds import AUDIO, IMAGE
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, has_parts
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome
 from modelhost.workers.worker import Worker
 
-IMAGE: Final = "image_url"
 MEGA: Final = 1_000_000
 LARGEST_IMAGE: Final = 64 * MEGA
 """In pixels: a model sees a few hundred thousand, and a small file could become an enormous image."""
@@ -78,7 +78,7 @@ def without_refused_media(worker: Worker, request: ChatRequest, notes: Notes) ->
     if ready.sees_images is False:
         request = _without(IMAGE, UNSEEN_TEXT, UNSEEN, request, notes)
     if ready.hears_audio is False:
-        request = _without("input_audio", UNHEARD_TEXT, UNHEARD, request, notes)
+        request = _without(AUDIO, UNHEARD_TEXT, UNHEARD, request, notes)
     return request
 
 
@@ -118,7 +118,7 @@ def url_of(part: Mapping[str, Any]) -> str | None:
 def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
     """Return the content of a tool's message for a vision model: its text, and its images of known formats."""
     images = [
-        MediaPart(IMAGE, {"image_url": {"url": f"data:{image.media_type};base64,{image.data}"}})
+        MediaPart(IMAGE, {IMAGE: {"url": f"data:{image.media_type};base64,{image.data}"}})
         for image in outcome.images
         if is_viewable(image)
     ]

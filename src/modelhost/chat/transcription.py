@@ -104,10 +104,10 @@ class Transcribing:
         models = self._collection().models
         if name is not None:
             found = self._collection().find(name)
-            return found if not found.can_do("transcription") and hear.may_hear(found) else None
+            return found if not found.can_do("transcription") and found.may_hear else None
         if any(model.can_do("transcription") for model in models):
             return None
-        return next(filter(hear.may_hear, models), None)
+        return next((model for model in models if model.may_hear), None)
 
     async def _written_down(
         self,

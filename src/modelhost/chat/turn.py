@@ -16,7 +16,7 @@ from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images, without_refused_media
-from modelhost.chat.media.sounds import check_sounds
+from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
 from modelhost.chat.parsing import validation
@@ -159,8 +159,11 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
+    sounds: SoundCheck | None = None,
 ) -> AsyncIterator[tuple[Generation, Worker]]:
     """Lease the worker of ``model`` for one answer, and yield it with ``request`` ready to be sent.
+
+    ``sounds`` has checked those of earlier turns of the request.
 
     An invalid request is refused before it waits. Before the files of a model are inspected, its engine is a guess and
     its control tokens are unknown; if that happens during the wait, the request is prepared again.
@@ -181,7 +184,7 @@ async def turn_of(
                 check_can(worker, "chat" if generation.task == "chat" else "completions")
                 if isinstance(shown, ChatRequest) and has_parts(shown.messages):
                     check_images(worker, shown.messages)
-                    await check_sounds(worker, shown.messages)
+                    await (sounds or SoundCheck()).check(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any, Final
 
+from modelhost.exchange.media_kinds import AUDIO, IMAGE
+
 THOUGHTS: Final[Mapping[str, str]] = {"<think>": "</think>", "<|START_THINKING|>": "<|END_THINKING|>"}
 """The markers at the beginning and the end of reasoning."""
 FRAMES: Final[Mapping[str, str]] = {"<|START_RESPONSE|>": "<|END_RESPONSE|>", "<|START_TEXT|>": "<|END_TEXT|>"}
@@ -46,7 +48,7 @@ FROM_SERVER: Final = "from_server"
 """A field of messages that an MCP server wrote, in any role. It is not sent to engines."""
 TEXTS: Final = frozenset({"text", "refusal"})
 """Parts of a message that are text, in a field with the name of the part."""
-MEDIA: Final = frozenset({"image_url", "input_audio"})
+MEDIA: Final = frozenset({IMAGE, AUDIO})
 """Parts of a message that are not text."""
 
 

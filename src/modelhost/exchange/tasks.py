@@ -60,11 +60,3 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
     "images": TaskTraits(path="/v1/images/generations", answer="sse", is_silent=True),
     "image_edits": TaskTraits(path="/v1/images/edits", answer="sse", is_silent=True),
 }
-
-OTHER_METHODS: Final[Mapping[Task, str]] = {
-    "speech": "speech",
-    "transcription": "transcribe",
-    "images": "images",
-    "image_edits": "images",
-}
-"""The methods of a host for tasks whose requests or answers are no JSON."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from modelhost.exchange.caller import Caller
+from modelhost.exchange.media_kinds import AUDIO, IMAGE
 from modelhost.exchange.messages import MediaPart, Message
 from modelhost.exchange.requests import ChatRequest, TokenizeRequest
 from modelhost.exchange.tasks import COUNT
@@ -49,7 +50,7 @@ async def count_tokens(host: Host, chat: ChatRequest, caller: Caller) -> Count:
 
 
 def _counts_media_of(model: HostedModel, chat: ChatRequest) -> bool:
-    takes = {"image_url": model.sees_images, "input_audio": model.hears_audio}
+    takes = {IMAGE: model.sees_images, AUDIO: model.hears_audio}
     kinds = {part.kind for message in chat.messages for part in message.media}
     return model.engine.counts_media and all(takes.get(kind) for kind in kinds)
 

@@ -41,7 +41,12 @@ async def tasks_of(backend: HostClient, tasks: Iterable[Task]) -> frozenset[Task
 
 
 def _can(card: ModelCard, task: Task) -> bool:
-    """Whether a model can do ``task``; before it is loaded, its engine says so."""
+    """Whether a model can do ``task``; before it is loaded, its files or its engine say so."""
+    return _is_made_for(card, task) or (task == "transcription" and card.hears_audio is True)
+
+
+def _is_made_for(card: ModelCard, task: Task) -> bool:
+    """Whether it does ``task`` itself: chat models that hear transcribe by conversing."""
     return task in card.operations or (card.engine in TRAITS and can_do(card.engine, task))
 
 
@@ -136,8 +141,9 @@ def definition_of(name: str, description: str, *, parameters: type[Parameters], 
 
 async def first_model(backend: HostClient, task: Task) -> str:
     """Return the model of a call that names none; empty if there is none, of which the host has more to say."""
-    listed = await backend.run(LIST, NoParameters())
-    return next((card.id for card in listed.models if _can(card, task)), "")
+    cards = (await backend.run(LIST, NoParameters())).models
+    able = [card for card in cards if _is_made_for(card, task)] or [card for card in cards if _can(card, task)]
+    return able[0].id if able else ""
 
 
 def named(model: str) -> dict[str, str]:

@@ -42,8 +42,8 @@ class ModelCard(Result):
     is_config_temporary: bool = Field(default=False, description=reports.TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that the model can process at the same time.")
     operations: list[str] = Field(
-        description="Supported operations: chat, completions, embeddings, rerank, tokenize, detokenize; empty "
-        "while the model is not loaded."
+        description="Supported operations: chat, completions, embeddings, rerank, tokenize, detokenize, speech, "
+        "transcription, images, image_edits; before the model has been loaded, those that its files tell."
     )
     sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
     hears_audio: bool | None = Field(default=None, description="Whether the model accepts sound; `null` if unknown.")

@@ -101,6 +101,7 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("speech of nothing", SPEECH, {"input": "..."}),
     one("speech with a voice that there is not", SPEECH, {"input": "one", "voice": "three"}),
     one("voices", "GET /v1/audio/voices"),
+    one("models that speak", "GET /v1/audio/models"),
     one("transcript", TRANSCRIPT, form("/echo one two"), headers=FORM),
     one("transcript as events", TRANSCRIPT, form("/echo one two", stream="true"), headers=FORM),
     one("transcript as subtitles", TRANSCRIPT, form("/echo one two", response_format="srt"), headers=FORM),

@@ -45,6 +45,13 @@ def test_voices_have_ids_and_names(scripted_host: ServedHost) -> None:
     assert {voice["id"]: voice["name"] for voice in voices} == {"one": "one", "two": "two"}
 
 
+def test_models_that_speak_have_ids_and_names(scripted_host: ServedHost, nano_host: ServedHost) -> None:
+    models = scripted_host.http.get("/v1/audio/models", headers=WEB_UI).json()["models"]
+    (card,) = scripted_host.http.get("/v1/models").json()["data"]
+    assert models == [{"id": card["id"], "name": card["id"]}]
+    assert nano_host.http.get("/v1/audio/models").json()["models"] == []
+
+
 def test_a_transcript_is_json_with_the_text(scripted_host: ServedHost) -> None:
     for fields in ({"model": "scripted"}, {"model": "scripted", "language": "en"}):
         answer = scripted_host.http.post(

@@ -383,6 +383,7 @@ def test_the_description_is_valid_and_true_to_what_is_served(any_host: ServedHos
     asked |= {"/infill", "/rerank", "/", "/v1/messages", "/v1/messages/count_tokens"}
     asked |= {"/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact", "/v1/conversations"}
     asked |= {"/v1/audio/speech", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/voices"}
+    asked |= {"/v1/audio/models"}
     asked |= {"/v1/images/generations", "/v1/images/edits", "/v1/images/variations"}
     asked |= set(OLLAMA_PATHS) - {PUSH}  # which is always refused
     told = {"/v1/models", "/v1/models/events", "/health", "/ready", "/version", "/metrics"}

@@ -149,10 +149,16 @@ def test_a_component_that_is_missing_is_named(write: Callable[[Path], Path], mes
         pass
 
 
-def test_a_preset_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_preset_without_its_files_is_no_voice_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
     folder = write_bark(tmp_path / "bark")
-    (folder / "speaker_embeddings" / f"{PRESETS[1]}_coarse_prompt.npy").unlink()
-    with pytest.raises(ServeFailed, match="en_speaker_1_coarse_prompt"), ServedHost(model=str(folder)):
+    file = folder / "speaker_embeddings" / f"{PRESETS[1]}_coarse_prompt.npy"
+    file.unlink()
+    with ServedHost(model=str(folder)) as host:
+        assert [each["id"] for each in host.http.get("/v1/audio/voices").json()["voices"]] == [PRESETS[0]]
+        assert refusal(speak(host, voice=PRESETS[1])) == (400, "invalid_request")
+        assert PRESETS[1] in host.http.get("/v1/models/bark/logs").text
+    file.write_bytes(b"damaged")
+    with pytest.raises(ServeFailed), ServedHost(model=str(folder)):
         pass
 
 

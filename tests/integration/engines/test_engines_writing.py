@@ -210,6 +210,7 @@ def test_a_picture_is_refused(asking: Asking) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     error = asking.post("/v1/chat/completions", {"messages": [{"role": "user", "content": [part]}]})
     assert error.status_code == 400, error.text
+    assert error.json()["error"]["code"] == "unsupported_operation"
 
 
 def test_parts_of_text_are_one_text(asking: Asking) -> None:

@@ -10,7 +10,7 @@ import pytest
 from modelhost.engines import ENGINES
 from modelhost.engines.installed import can_do, kind_of
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.media.sentences import sentences_in
+from modelhost.engines.media.sentences import LONGEST, bounded, sentences_in
 from modelhost.engines.transformers.embedding import default_prompt, most_tokens, poolings_in, read_modules
 from modelhost.engines.transformers.hearing import Segment, read_window
 from modelhost.errors import ConfigError, InvalidAudio, NothingToSpeak
@@ -107,6 +107,24 @@ def test_a_window_always_goes_on() -> None:
 )
 def test_a_text_is_spoken_sentence_by_sentence(text: str, sentences: list[str]) -> None:
     assert sentences_in(text) == sentences
+
+
+def test_a_sentence_that_is_too_long_is_spoken_in_parts_and_nothing_of_it_is_lost() -> None:
+    words = "one two three, four five six " * 200
+    parts = sentences_in(words)
+    assert max(map(len, parts)) <= LONGEST
+    assert " ".join(parts) == words.strip()
+    assert all(part.endswith(",") for part in parts[:-1])
+    unbroken = "a" * (3 * LONGEST + 1)
+    assert [len(part) for part in sentences_in(unbroken)] == [LONGEST, LONGEST, LONGEST, 1]
+    plain = [part for part in sentences_in("word " * 300) if part != parts[0]]
+    assert all(set(part.split()) == {"word"} for part in plain)
+
+
+def test_a_text_of_short_sentences_is_left_to_a_voice_that_finds_them_itself() -> None:
+    short = "One sentence. " * 100
+    assert bounded(short) == [short]
+    assert bounded(f"Short. {'long ' * 200}")[0] == "Short."
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,24 @@ async def test_what_a_loaded_model_can_do_counts(backend: FakeBackend, era: Any)
         assert await names_in(client) == {"chat_completion", "model_info", "transcribe"}
 
 
+async def test_what_the_files_of_a_model_tell_counts_before_it_is_loaded(backend: FakeBackend, era: Any) -> None:
+    answer = listed("transformers", "llamacpp")
+    answer["models"][0]["operations"] = ["speech"]
+    answer["models"][1]["hears_audio"] = True
+    backend.results[LIST.name] = answer
+    async with connected(backend, era) as client:
+        assert await names_in(client) == {"chat_completion", "model_info"} | FOR_SOUND
+
+
+async def test_a_model_for_transcription_goes_before_one_that_hears(backend: FakeBackend, era: Any) -> None:
+    answer = listed("llamacpp", "whisper")
+    answer["models"][0]["hears_audio"] = True
+    backend.results[LIST.name] = answer
+    async with connected(backend, era) as client:
+        result = await client.call_tool("transcribe", {"file": IN_BASE64})
+    assert result.structured_content["model"] == "whisper"
+
+
 async def test_without_a_host_the_others_are_listed_and_calls_say_why(backend: FakeBackend, era: Any) -> None:
     backend.results[LIST.name] = HostUnreachable("nobody answers")
     async with connected(backend, era) as client:

@@ -6,23 +6,16 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from modelhost.chat.media.sounds import AUDIO, MOST_MINUTES, SECONDS_PER_MINUTE, audio_seconds
+from modelhost.chat.media.sounds import MOST_MINUTES, SECONDS_PER_MINUTE, audio_seconds
 from modelhost.errors import RequestTooLarge, UnsupportedParameter
+from modelhost.exchange.media_kinds import AUDIO
 from modelhost.exchange.messages import MediaPart, Message, TextPart
 from modelhost.exchange.requests import ChatRequest, Sampling, TranscriptionRequest
-from modelhost.models.residency.hosted import HostedModel
 
 UNDETERMINED: Final = "und"
 """The language of a transcript whose model does not say it, as in BCP 47."""
 TRANSCRIBE: Final = "Transcribe this audio. Write only the words that are spoken."
 TRANSLATE: Final = "Translate what is said in this audio into English. Write only the translation."
-
-
-def may_hear(model: HostedModel) -> bool:
-    """Whether ``model`` takes sound in its chats, as far as is known: before it is loaded, by its files."""
-    if model.hears_audio is not None:
-        return model.hears_audio
-    return model.known is not None and model.known.spec.mmproj_path is not None
 
 
 def checked_seconds(request: TranscriptionRequest) -> float:

@@ -12,10 +12,10 @@ from modelhost.chat.audio_files import container_of
 from modelhost.chat.images import media_in
 from modelhost.chat.media.audio_lengths import CONTAINERS, seconds_of
 from modelhost.errors import InvalidAudio, InvalidRequest, RequestTooLarge, UnsupportedOperation
-from modelhost.exchange.messages import Message
+from modelhost.exchange.media_kinds import AUDIO
+from modelhost.exchange.messages import MediaPart, Message
 from modelhost.workers.worker import Worker
 
-AUDIO: Final = "input_audio"
 FORMATS: Final = "WAV, MP3 and FLAC"
 MOST_MINUTES: Final = 60
 """Of all sound in a request together: a model takes some 90,000 tokens for it."""
@@ -26,37 +26,45 @@ HOW_TO_HEAR: Final = (
 )
 
 
-async def check_sounds(worker: Worker, messages: Sequence[Message]) -> None:
-    """Check the sound of a conversation against what the model of ``worker`` accepts.
+class SoundCheck:
+    """Checks the sound of a request before each of its turns, and reads each file once."""
 
-    If the engine does not report whether its model accepts sound, it is passed on unchecked.
+    def __init__(self) -> None:
+        self._read: dict[int, tuple[MediaPart, float]] = {}
+        """Parts that have been read, and their seconds, by the identity of the part, which is kept alive for that."""
 
-    Raises:
-        UnsupportedOperation: the model does not accept sound.
-        InvalidRequest: a part is not ``input_audio`` as in OpenAI's API.
-        InvalidAudio: a file is empty, damaged or of another format than ``FORMATS``.
-        RequestTooLarge: the sound is longer than ``MOST_MINUTES``.
-    """
-    sounds = [each for each in media_in(messages) if each[1].kind == AUDIO]
-    if not sounds or worker.ready.hears_audio is None:
-        return
-    if not worker.ready.hears_audio:
-        param = sounds[0][0]
-        message = f"{param}: {worker.model} takes no sound, as it is served. {HOW_TO_HEAR}"
-        raise UnsupportedOperation(message, model=worker.model, param=param)
-    # In a thread: large files are decoded from base64, and the frames of an MP3 are counted.
-    await asyncio.to_thread(_check, [(param, part.extra) for param, part in sounds])
+    async def check(self, worker: Worker, messages: Sequence[Message]) -> None:
+        """Check the sound of a conversation against what the model of ``worker`` accepts.
 
+        If the engine does not report whether its model accepts sound, it is passed on unchecked.
 
-def _check(sounds: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    limit = MOST_MINUTES * SECONDS_PER_MINUTE
-    seconds = 0.0
-    for param, part in sounds:
-        seconds += audio_seconds(_content(part, param), param, limit=limit)
-        if seconds > limit:
-            raise RequestTooLarge(
-                f"{param}: the sound of a request may be {MOST_MINUTES} minutes long; send less of it.", param=param
-            )
+        Raises:
+            UnsupportedOperation: the model does not accept sound.
+            InvalidRequest: a part is not ``input_audio`` as in OpenAI's API.
+            InvalidAudio: a file is empty, damaged or of another format than ``FORMATS``.
+            RequestTooLarge: the sound is longer than ``MOST_MINUTES``.
+        """
+        sounds = [each for each in media_in(messages) if each[1].kind == AUDIO]
+        if not sounds or worker.ready.hears_audio is None:
+            return
+        if not worker.ready.hears_audio:
+            param = sounds[0][0]
+            message = f"{param}: {worker.model} takes no sound, as it is served. {HOW_TO_HEAR}"
+            raise UnsupportedOperation(message, model=worker.model, param=param)
+        # In a thread: large files are decoded from base64, and the frames of an MP3 are counted.
+        await asyncio.to_thread(self._check, sounds)
+
+    def _check(self, sounds: Sequence[tuple[str, MediaPart]]) -> None:
+        limit = MOST_MINUTES * SECONDS_PER_MINUTE
+        seconds = 0.0
+        for param, part in sounds:
+            if id(part) not in self._read:
+                self._read[id(part)] = part, audio_seconds(_content(part.extra, param), param, limit=limit)
+            seconds += self._read[id(part)][1]
+            if seconds > limit:
+                raise RequestTooLarge(
+                    f"{param}: the sound of a request may be {MOST_MINUTES} minutes long; send less of it.", param=param
+                )
 
 
 def audio_seconds(data: bytes, param: str, *, limit: float) -> float:

@@ -14,6 +14,7 @@ from modelhost.chat.audio_files import container_of
 from modelhost.chat.images import content_with_images
 from modelhost.chat.media.audio_lengths import CONTAINERS
 from modelhost.errors import InvalidAudio
+from modelhost.exchange.media_kinds import AUDIO
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.tools.outcome import ToolOutcome, ToolSound
 
@@ -59,4 +60,4 @@ def _part(sound: ToolSound) -> MediaPart | None:
         return None
     if container not in CONTAINERS:
         return None
-    return MediaPart("input_audio", {"input_audio": {"data": sound.data, "format": container}})
+    return MediaPart(AUDIO, {AUDIO: {"data": sound.data, "format": container}})

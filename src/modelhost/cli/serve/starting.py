@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from modelhost.host import Host
 
 MEDIA: Final[tuple[Task, ...]] = ("speech", "transcription", "images")
+"""Tasks of models that do nothing else, for which there are commands."""
 
 
 class DownloadLines:
@@ -128,6 +129,17 @@ def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
 """
 
 
+def embedding_announcement(url: str, model: str, *, needs_key: bool) -> str:
+    """Return a first example for a model that only makes embeddings."""
+    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+    body = shlex.quote(json.dumps({"model": model, "input": "Hello!"}))
+    return f"""\
+{model} answers at {url} (Ctrl-C stops it). Try:
+
+  curl {url}/v1/embeddings -H "Content-Type: application/json"{key_header} -d {body}
+"""
+
+
 def media_announcement(url: str, model: str, task: Task, *, needs_key: bool) -> str:
     """Return a first example for a model that only does ``task``, one of :data:`MEDIA`."""
     key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
@@ -157,7 +169,10 @@ def first_example(url: str, host: Host) -> str:
     model, needs_key = host.models[0], bool(host.settings.api_keys)
     if host.settings.only_prompt:
         return prompt_announcement(url, model.name, needs_key=needs_key)
+    own = model.known.spec.task if model.known is not None else None
     for task in MEDIA:
-        if TRAITS[model.engine.name].can[:1] == (task,):
+        if own == task or TRAITS[model.engine.name].can[:1] == (task,):
             return media_announcement(url, model.name, task, needs_key=needs_key)
+    if own == "embeddings":
+        return embedding_announcement(url, model.name, needs_key=needs_key)
     return announcement(url, model.name, needs_key=needs_key)

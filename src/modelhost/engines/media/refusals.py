@@ -11,3 +11,16 @@ INVALID_IMAGE: Final = "invalid_image"
 IMAGE_TOO_LARGE: Final = "image_too_large"
 PROMPT_TOO_LONG: Final = "prompt_too_long"
 NO_MEMORY: Final = "out_of_memory"
+NO_MEMORY_WORDS: Final = (
+    "out of memory",
+    "not enough memory",
+    "defaultcpuallocator",
+    "failed to allocate",
+    "bad_alloc",
+)
+"""Of libraries that have no error of their own for it: PyTorch, CTranslate2, ONNX Runtime."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that a computation did not find the memory that it wanted."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY_WORDS)

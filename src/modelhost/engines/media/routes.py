@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from modelhost.engines.media.jobs import Job, Jobs
+from modelhost.engines.media.refusals import NO_MEMORY, is_out_of_memory
 from modelhost.engines.worker.asgi import (
     ErrorResponse,
     Receive,
@@ -59,11 +60,18 @@ async def _send(parts: AsyncGenerator[bytes, None], content_type: str, send: Sen
             sys.stderr.flush()
             if has_begun:
                 raise
-            message = f"{type(error).__name__}: {error}"
-            raise ErrorResponse(500, error_body(500, "server_error", message)) from error
+            raise _failure(error) from error
     if not has_begun:
         await send(_head(content_type))
     await send({"type": "http.response.body", "body": b""})
+
+
+def _failure(error: Exception) -> ErrorResponse:
+    """Return the answer for what went wrong in a library, whose words are in the log."""
+    if is_out_of_memory(error):
+        message = "There is not enough memory for this request: send less at once, or unload other models."
+        return ErrorResponse(507, error_body(507, NO_MEMORY, message))
+    return ErrorResponse(500, error_body(500, "server_error", f"{type(error).__name__}: {error}"))
 
 
 def _head(content_type: str) -> dict[str, Any]:

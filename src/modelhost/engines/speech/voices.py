@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelhost.engines.media.sentences import bounded
 from modelhost.engines.media.speaking import Samples, Take
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
 
@@ -41,10 +42,11 @@ class Hibari:
         self._voice(self.voices[0])
 
     def speak(self, text: str, *, voice: str, speed: float, seed: int | None, take: Take) -> None:
-        sentences: Iterator[Samples] = self._voice(voice).stream(text, speed, seed)
-        for samples in sentences:
-            if not take(samples):
-                return
+        for part in bounded(text):
+            sentences: Iterator[Samples] = self._voice(voice).stream(part, speed, seed)
+            for samples in sentences:
+                if not take(samples):
+                    return
 
     def _voice(self, name: str) -> Any:
         from hibari import Hibari as Voice  # noqa: PLC0415 (as above)
@@ -90,10 +92,16 @@ class SherpaVoices:
         config = self._config()
         config.sid, config.speed = self._speakers[voice], speed
 
-        def taken(samples: Any, _progress: float) -> int:
-            return int(take(np.array(samples, dtype=np.float32)))
+        goes_on = True
 
-        self._tts.generate(text, config, taken)
+        def taken(samples: Any, _progress: float) -> int:
+            nonlocal goes_on
+            goes_on = take(np.array(samples, dtype=np.float32))
+            return int(goes_on)
+
+        for part in bounded(text):
+            if goes_on:
+                self._tts.generate(part, config, taken)
 
 
 def sherpa_parts(folder: Path, kind: str) -> dict[str, str]:

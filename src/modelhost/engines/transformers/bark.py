@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from modelhost.engines.media.sentences import sentences_in
@@ -55,10 +57,10 @@ class Bark:
 
         self._model = loaded(BarkModel, config)
         self._processor = BarkProcessor.from_pretrained(config["path"], local_files_only=True)
-        presets = self._processor.available_voice_presets
+        presets = self._presets(Path(config["path"]))
         self._voices = named_voices(config["voices"], presets or (NO_PRESET,))
         for preset in presets:
-            self._history(preset)  # one that is missing or damaged: the error says so now
+            self._history(preset)  # of one that is damaged, the error says so now
         self._of_text = self._model.generation_config.semantic_config
         self.voices = tuple(self._voices)
         self.sample_rate = int(self._model.generation_config.sample_rate)
@@ -89,6 +91,17 @@ class Bark:
                 return
             if not take(samples):
                 return
+
+    def _presets(self, folder: Path) -> list[str]:
+        """Return the presets whose files are in ``folder``; the log names the others. A download may lack them."""
+        found, missing = list[str](), list[str]()
+        for preset in self._processor.available_voice_presets:
+            files = self._processor.speaker_embeddings[preset].values()
+            (found if all((folder / file).is_file() for file in files) else missing).append(preset)
+        if missing:
+            sys.stderr.write(f"files of these voice presets are missing: {', '.join(missing)}\n")
+            sys.stderr.flush()
+        return found
 
     def _spoken(self, sentence: str, voice: str, take: Take) -> Any:
         def goes_on() -> bool:

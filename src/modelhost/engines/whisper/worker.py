@@ -57,6 +57,7 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
         raise invalid(f'language: the model does not know "{language}"; it knows {known}.', param="language")
     if request["translates"] and not model.model.is_multilingual:
         raise invalid("model: it knows English only, so it cannot translate.", param="model")
+    _check_prompt(model, asked.get("prompt"))
 
     def job(emit: Emit) -> None:
         samples = decode(data, container=request["container"], max_minutes=config["max_minutes"])
@@ -78,6 +79,15 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
             emit(event("done"))
 
     return job, EVENTS
+
+
+def _check_prompt(model: Any, prompt: str | None) -> None:
+    """Refuse a prompt of which the library would use the end alone; raises ErrorResponse."""
+    if prompt is None:
+        return
+    count = len(model.hf_tokenizer.encode(f" {prompt.strip()}", add_special_tokens=False).ids)
+    if count > (most := model.max_length // 2 - 1):
+        raise invalid(f"prompt: it has {count} tokens, and the model takes {most}.", param="prompt")
 
 
 def _segment(segment: Any) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             tasks=TASKS,
             engine_version=loaded.version,
             chat_stops=config["chat_stops"],
+            sees_images=False,
+            hears_audio=False,
         )
 
     metrics = worker_metrics(loaded, batcher.figures, config["slots"] * config["context_length"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from modelhost import json_text
-from modelhost.chat.images import IMAGE
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunks import REASONING
+from modelhost.exchange.media_kinds import IMAGE
 from modelhost.exchange.messages import LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.http.anthropic import bodies
@@ -217,9 +217,9 @@ def _parts(block: bodies.Block | bodies.ResultPart, at: str, *, of_tool: bool = 
 def _image(block: bodies.ImageBlock, at: str) -> MediaPart:
     source = block.source
     if isinstance(source, bodies.DataSource):
-        return MediaPart(IMAGE, {"image_url": {"url": f"data:{source.media_type};base64,{source.data}"}}, at)
+        return MediaPart(IMAGE, {IMAGE: {"url": f"data:{source.media_type};base64,{source.data}"}}, at)
     if isinstance(source, bodies.UrlSource):
-        return MediaPart(IMAGE, {"image_url": {"url": source.url}}, at)
+        return MediaPart(IMAGE, {IMAGE: {"url": source.url}}, at)
     raise _no_files(f"{at}.source")
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from modelhost import json_text
-from modelhost.chat.images import IMAGE
 from modelhost.chat.parsing.parse import mcp_options
 from modelhost.chat.parsing.validation import check_schema_size
 from modelhost.chat.structured_output import STRUCTURED, output_of
 from modelhost.engines.base import Engine
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunks import REASONING
+from modelhost.exchange.media_kinds import IMAGE
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, CompletionRequest, Infill, OutputFormat, Tool
@@ -88,9 +88,9 @@ def _content(text: str, images: Sequence[str] | None, at: str) -> str | tuple[Pa
 
 def _image(data: str, place: str) -> MediaPart:
     if data.startswith(DATA_URL):
-        return MediaPart(IMAGE, {"image_url": {"url": data}}, place)
+        return MediaPart(IMAGE, {IMAGE: {"url": data}}, place)
     kind = next((kind for beginning, kind in MEDIA_TYPES.items() if data.startswith(beginning)), "png")
-    return MediaPart(IMAGE, {"image_url": {"url": f"data:image/{kind};base64,{data}"}}, place)
+    return MediaPart(IMAGE, {IMAGE: {"url": f"data:image/{kind};base64,{data}"}}, place)
 
 
 EFFORTS: Final = {"max": "high"}

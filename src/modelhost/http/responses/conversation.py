@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelhost.chat.images import IMAGE
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunks import REASONING
+from modelhost.exchange.media_kinds import IMAGE
 from modelhost.exchange.messages import SYSTEM_ROLES, LinkedText, MediaPart, Message, Part, Role, TextPart, ToolCall
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import PendingCall
@@ -66,7 +66,7 @@ def _parts(given: Item, at: str, of_tool: bool) -> Iterator[Part]:
 def _image(given: Item, at: str) -> Part:
     if given.get("file_id") is not None:
         raise _no_files(f"{at}.file_id")
-    return MediaPart(IMAGE, {"image_url": {"url": given["image_url"]}}, place=f"{at}.image_url")
+    return MediaPart(IMAGE, {IMAGE: {"url": given["image_url"]}}, place=f"{at}.image_url")
 
 
 def _file(given: Item, at: str, of_tool: bool) -> Iterator[Part]:

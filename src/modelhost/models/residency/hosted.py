@@ -229,6 +229,17 @@ class HostedModel:
         return can_do(self.engine.name, task, own_task=self.known.spec.task if self.known else None)
 
     @property
+    def expected_operations(self) -> tuple[str, ...]:
+        """What it can do; before it is loaded, the one task of which its files say that it does nothing else."""
+        own = self.known.spec.task if self.known else None
+        return self.operations or (() if own is None else (own,))
+
+    @property
+    def may_hear(self) -> bool | None:
+        """Whether it takes sound in its chats; before it is loaded, by its files; ``None`` if nothing says so."""
+        return self.hears_audio if self.hears_audio is not None or self.known is None else self.known.hears_audio
+
+    @property
     def spec(self) -> ModelSpec | None:
         return self.resolved.spec if self.resolved else None
 

@@ -42,6 +42,8 @@ class Resolved:
     """Beside which it is computed on the CPU, though nobody wants that."""
     longest_context: int | None = None
     """Tokens that the model was made for; ``None`` if its files do not say."""
+    hears_audio: bool | None = None
+    """Whether its encoder is for sound; ``None`` without one: its engine will say."""
 
     @property
     def charge(self) -> Bytes:

@@ -64,32 +64,46 @@ def test_the_python_lines_compile() -> None:
     compile("\n".join(line.strip() for line in lines), "announcement", "exec")
 
 
-def example(engine: str, **settings: Any) -> str:
-    model = SimpleNamespace(name="it's", engine=SimpleNamespace(name=engine))
+def example(engine: str, task: str | None = None, **settings: Any) -> str:
+    known = SimpleNamespace(spec=SimpleNamespace(task=task))
+    model = SimpleNamespace(name="it's", engine=SimpleNamespace(name=engine), known=known)
     host: Any = SimpleNamespace(models=(model,), settings=Settings(**settings))
     return first_example("http://127.0.0.1:9", host)
 
 
 @pytest.mark.parametrize(
-    ("engine", "path", "command"),
+    ("engine", "task", "path", "command"),
     [
-        ("speech", "/v1/audio/speech", "speak"),
-        ("whisper", "/v1/audio/transcriptions", "transcribe"),
-        ("diffusers", "/v1/images/generations", "image"),
+        ("speech", None, "/v1/audio/speech", "speak"),
+        ("whisper", None, "/v1/audio/transcriptions", "transcribe"),
+        ("diffusers", None, "/v1/images/generations", "image"),
+        ("transformers", "speech", "/v1/audio/speech", "speak"),
+        ("transformers", "transcription", "/v1/audio/transcriptions", "transcribe"),
     ],
 )
-def test_a_model_that_only_speaks_hears_or_paints_has_an_example_of_that(engine: str, path: str, command: str) -> None:
-    text = example(engine)
+def test_a_model_that_only_speaks_hears_or_paints_has_an_example_of_that(
+    engine: str, task: str | None, path: str, command: str
+) -> None:
+    text = example(engine, task)
     curl, words = (shlex.split(line) for line in text.splitlines() if line.startswith("  "))
     assert curl[:2] == ["curl", f"http://127.0.0.1:9{path}"]
     assert words[:2] == ["modelhost", command]
     assert words[-4:] == ["--model", "it's", "--url", "http://127.0.0.1:9"]
     assert "chat/completions" not in text
     assert "Authorization" not in text
-    assert "Authorization: Bearer $MODELHOST_API_KEY" in example(engine, api_keys=["secret"])
+    assert "Authorization: Bearer $MODELHOST_API_KEY" in example(engine, task, api_keys=["secret"])
 
 
-@pytest.mark.parametrize("engine", ["llamacpp", "scripted"])
+def test_a_model_that_only_makes_embeddings_has_an_example_of_that() -> None:
+    text = example("transformers", "embeddings")
+    (line,) = (line for line in text.splitlines() if line.startswith("  "))
+    words = shlex.split(line)
+    assert words[:2] == ["curl", "http://127.0.0.1:9/v1/embeddings"]
+    assert json.loads(words[-1]) == {"model": "it's", "input": "Hello!"}
+    assert "chat" not in text
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "transformers", "scripted"])
 def test_other_models_have_an_example_of_a_chat(engine: str) -> None:
     assert "/v1/chat/completions" in example(engine)
     assert "/v1/chat/completions" not in example(engine, only_prompt=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -89,6 +90,30 @@ async def test_a_failure_in_the_middle_leaves_the_answer_without_an_end(error: E
 
     with pytest.raises((ZeroDivisionError, RuntimeError)):
         await asked(routes(job))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA failed with error out of memory"),
+    ],
+)
+async def test_too_little_memory_has_a_code_of_its_own_and_the_worker_goes_on(error: Exception) -> None:
+    has_failed = False
+
+    def job(emit: Emit) -> None:
+        nonlocal has_failed
+        if not has_failed:
+            has_failed = True
+            raise error
+        emit(b"sound")
+
+    app = routes(job)
+    status, body = await asked(app)
+    assert (status, json.loads(body)["error"]["type"]) == (507, "out_of_memory")
+    assert await asked(app) == (200, b"sound")
 
 
 async def test_an_answer_has_the_type_of_its_task_and_needs_the_key() -> None:

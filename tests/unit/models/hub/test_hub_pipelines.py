@@ -6,12 +6,10 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub import close_session, constants
 from safetensors.numpy import save
 
 from modelhost.config.settings import Settings
@@ -23,7 +21,7 @@ from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import files_here
 from modelhost.models.resolve.resolved import Resolved
 from tests.support.engine_environments import pretend_installed
-from tests.support.hub import HubServer, Repository, serve_hub
+from tests.support.hub import HubServer, Repository, hub_of_this_process
 
 MODEL = "somebody/painter"
 INDEX: dict[str, Any] = {
@@ -114,14 +112,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda _: None)
     files = {name: content_of(name) for name in (*CONFIGURATION, *PLAIN, *HALF, *OTHERS)}
     files["model_index.json"] = json.dumps(INDEX).encode()
-    with serve_hub(**{MODEL: Repository(files=files)}) as server:
-        monkeypatch.setattr(
-            "modelhost.models.hub.client.constants", SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub_of_this_process(monkeypatch, tmp_path / "hub", **{MODEL: Repository(files=files)}) as server:
         yield server
-        close_session()
 
 
 @pytest.fixture

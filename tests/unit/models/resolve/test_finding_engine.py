@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import close_session, constants
 from structlog.testing import capture_logs
 
 from modelhost.config.settings import Settings
@@ -19,7 +17,7 @@ from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolved import Resolved
 from tests.support.engine_environments import pretend_built, pretend_installed
 from tests.support.gguf_files import write_model
-from tests.support.hub import HubServer, Repository, serve_hub
+from tests.support.hub import HubServer, Repository, hub_of_this_process
 
 NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 MODEL = "somebody/nano"
@@ -32,14 +30,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     own = ("xllamacpp",)
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda name: name if name in own else None)
     files = {path.name: path.read_bytes() for path in NANO_HF.iterdir() if path.is_file()}
-    with serve_hub(**{MODEL: Repository(files=files)}) as server:
-        monkeypatch.setattr(
-            "modelhost.models.hub.client.constants", SimpleNamespace(**{**vars(constants), "ENDPOINT": server.endpoint})
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub_of_this_process(monkeypatch, tmp_path / "hub", **{MODEL: Repository(files=files)}) as server:
         yield server
-        close_session()
 
 
 async def _found(tmp_path: Path, launch: dict[str, Any] | None = None, **settings: Any) -> Resolved:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.chat.parsing.transcription_form import TranscriptionForm
-from modelhost.http.openai.audio.paths import TRANSCRIPTIONS, TRANSLATIONS, VOICES
+from modelhost.http.openai.audio.paths import MODELS, TRANSCRIPTIONS, TRANSLATIONS, VOICES
 from modelhost.http.openapi_parts import BYTES, EVENTS, TEXT, in_json, list_of, object_schema
 
-_VOICE: Final = object_schema({"id": TEXT, "name": TEXT})
-_LIST: Final = object_schema({"object": {"const": "list"}, "model": TEXT, "voices": list_of(_VOICE)})
+_NAMED: Final = object_schema({"id": TEXT, "name": TEXT})
+_MODELS: Final = object_schema({"object": {"const": "list"}, "models": list_of(_NAMED)})
+_LIST: Final = object_schema({"object": {"const": "list"}, "model": TEXT, "voices": list_of(_NAMED)})
 _MODEL: Final = {
     "name": "model",
     "in": "query",
@@ -31,7 +32,17 @@ def audio_paths(refusals: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": [_MODEL],
         "responses": {"200": described, **without_body},
     }
+    models = {
+        "tags": ["models"],
+        "summary": "List the models that speak, in the shape that Open WebUI reads",
+        "operationId": "speaking_models",
+        "responses": {
+            "200": {"description": "The models", "content": in_json(_MODELS)},
+            **without_body,
+        },
+    }
     return {
+        MODELS: {"get": models},
         VOICES: {"get": voices},
         TRANSCRIPTIONS: {"post": _transcript("transcription", "Transcribe sound", refusals)},
         TRANSLATIONS: {"post": _transcript("translation", "Translate sound to English text", refusals)},

@@ -1,4 +1,4 @@
-"""``POST /v1/audio/speech``, as bytes or as events, and ``GET /v1/audio/voices``."""
+"""``POST /v1/audio/speech``, as bytes or as events, ``GET /v1/audio/voices``, and ``GET /v1/audio/models``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelhost.exchange.requests import SpeechRequest
 from modelhost.exchange.sse import encode_event
 from modelhost.http.endpoint import Endpoint, caller_of
 from modelhost.http.exchange import OPENAI, Exchange
-from modelhost.http.openai.audio.paths import SPEECH, VOICES
+from modelhost.http.openai.audio.paths import MODELS, SPEECH, VOICES
 
 if TYPE_CHECKING:
     from modelhost.chat.speech import Spoken
@@ -70,6 +70,21 @@ class VoicesEndpoint(Endpoint):
             await exchange.answer_json({"object": "list", "model": voices.model, "voices": named})
 
 
+class SpeakingModelsEndpoint(Endpoint):
+    """Lists the models that speak, in the shape in which Open WebUI reads them; loads none."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, "speaking_models")
+
+    async def work(self, exchange: Exchange, scope: Scope) -> None:
+        named = [{"id": model.name, "name": model.name} for model in self.host.models if model.can_do("speech")]
+        await exchange.answer_json({"object": "list", "models": named})
+
+
 def speech_endpoints(host: Host) -> dict[tuple[str, str], ASGIApp]:
     """Return the endpoints, by method and path."""
-    return {("POST", SPEECH): SpeechEndpoint(host), ("GET", VOICES): VoicesEndpoint(host)}
+    return {
+        ("POST", SPEECH): SpeechEndpoint(host),
+        ("GET", VOICES): VoicesEndpoint(host),
+        ("GET", MODELS): SpeakingModelsEndpoint(host),
+    }
