@@ -57,7 +57,7 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
         raise invalid(f'language: the model does not know "{language}"; it knows {known}.', param="language")
     if request["translates"] and not model.model.is_multilingual:
         raise invalid("model: it knows English only, so it cannot translate.", param="model")
-    _check_prompt(model, asked.get("prompt"))
+    _check_prompt(model, request.get("prompt"))
 
     def job(emit: Emit) -> None:
         samples = decode(data, container=request["container"], max_minutes=config["max_minutes"])
