@@ -13,25 +13,27 @@ from typing import Any
 
 from modelhost.errors import ModelhostError, QueueTimeout, WorkerCrashed, WorkerStartFailed
 from modelhost.models.files.memory_pools import MODELS
-from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.planner import BurstLimits
-from modelhost.models.residency.record import NEVER, ModelPolicy, Phase, Ticket
-from modelhost.models.residency.reports import (
+from modelhost.models.residency.effects import (
     Effect,
     Fetch,
-    FilesChanged,
-    FilesFound,
     Grant,
     Load,
-    LoadCorrected,
-    Loaded,
-    LoadFailed,
-    MemoryMeasured,
     ModelRemoved,
     Refuse,
     ReloadFinished,
     StateChanged,
     Stop,
+)
+from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.planner import BurstLimits
+from modelhost.models.residency.record import NEVER, ModelPolicy, Phase, Ticket
+from modelhost.models.residency.reports import (
+    FilesChanged,
+    FilesFound,
+    LoadCorrected,
+    Loaded,
+    LoadFailed,
+    MemoryMeasured,
     WorkerLost,
     WorkerStopped,
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from modelhost import errors
 from modelhost.errors import ModelhostError, SetupError, Unavailable
 from modelhost.http.errors import STATUS
-from modelhost.mcp_servers.errors import ADVICE
+from modelhost.operations.advice import ADVICE
 from tools.reference.tables import table
 
 EXAMPLE_ERROR: Final[Mapping[str, Any]] = {

@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "tools": ("tools.commands", "Show and call the tools of MCP servers, of a running host or of a file."),
     "sessions": ("state:sessions_app", "Show, delete, export and import the sessions of a running host."),
     "state": ("state:state_app", "Save, restore and clear the state of a running host."),
-    "audit": ("monitor:audit_app", "List audit log entries."),
+    "audit": ("state:audit_app", "List audit log entries."),
     "stats": ("monitor:stats_app", "Show the performance of the host and of its models over a window of time."),
     "gpus": ("monitor:gpus_app", "Show what the GPUs are doing: load, memory, temperature, power."),
     "alerts": ("monitor:alerts_app", "List active alerts and their history."),

@@ -1,12 +1,11 @@
-"""Commands that show what a running host measures and records: stats, gpus, alerts and audit."""
+"""Commands that show what a running host measures: stats, gpus and alerts."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,7 +13,6 @@ from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.operation_commands import operation_command, print_result, result_command, single_command
 from modelhost.cli.running_host import RunningHost
-from modelhost.operations.audit import GET_AUDIT, AuditList
 from modelhost.operations.machine_stats import GET_GPU_STATS, GpuList
 from modelhost.operations.metric_groups import Distribution, ModelMetrics
 from modelhost.operations.monitor import GET_ALERTS, GET_METRICS, AlertList, AlertReport, MetricParameters, MetricReport
@@ -186,33 +184,4 @@ def _print_alerts(title: str, listed: Sequence[AlertReport]) -> None:
 
 alerts_app = single_command(
     "alerts", GET_ALERTS, result_command(GET_ALERTS, print_alerts), ("", "--limit 20", "--rule worker-exits", "--json")
-)
-
-
-def print_audit(found: AuditList) -> None:
-    """Print a row for each entry of the audit log on standard output."""
-    if not found.entries:
-        console.note("nothing that matches is in the audit log")
-        return
-    headings = ("At", "Who", "By", "Operation", "Outcome", "ms", "Arguments")
-    rows = [
-        (
-            *(console.local_time(entry.at), entry.actor, entry.face, entry.operation, entry.outcome),
-            f"{entry.duration_ms:,.1f}",
-            " ".join(f"{name}={_as_text(value)}" for name, value in entry.arguments.items()),
-        )
-        for entry in found.entries
-    ]
-    console.print_rows(headings, rows, right=("ms",), fold=[name for name in headings if name != "ms"])
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-audit_app = single_command(
-    "audit",
-    GET_AUDIT,
-    result_command(GET_AUDIT, print_audit),
-    ("", "--actor anna --limit 20", "--operation unload-model --outcome model_busy", "--json"),
 )

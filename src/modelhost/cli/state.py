@@ -1,4 +1,4 @@
-"""Commands for what a running host keeps: ``modelhost sessions`` and ``modelhost state``."""
+"""Commands for what a running host keeps: ``modelhost sessions``, ``modelhost state`` and ``modelhost audit``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ import typer
 
 from modelhost import json_text
 from modelhost.cli import console
-from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result, result_command
+from modelhost.cli.operation_commands import (
+    Command,
+    add_commands,
+    operation_command,
+    print_result,
+    result_command,
+    single_command,
+)
 from modelhost.cli.running_host import Key, RunningHost, Url, running_host
 from modelhost.config.paths import broken_link, expand_home
 from modelhost.errors import ConfigError
 from modelhost.operations import sessions as operations
 from modelhost.operations import state
+from modelhost.operations.audit import GET_AUDIT, AuditList
 from modelhost.plurals import counted
 
 STANDARD: Final = "-"
@@ -243,3 +251,32 @@ state_app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Save, restore and clear the state of a running host."
 )
 add_commands(state_app, "state", STATE_COMMANDS)
+
+
+def print_audit(found: AuditList) -> None:
+    """Print a row for each entry of the audit log on standard output."""
+    if not found.entries:
+        console.note("nothing that matches is in the audit log")
+        return
+    headings = ("At", "Who", "By", "Operation", "Outcome", "ms", "Arguments")
+    rows = [
+        (
+            *(console.local_time(entry.at), entry.actor, entry.face, entry.operation, entry.outcome),
+            f"{entry.duration_ms:,.1f}",
+            " ".join(f"{name}={_as_text(value)}" for name, value in entry.arguments.items()),
+        )
+        for entry in found.entries
+    ]
+    console.print_rows(headings, rows, right=("ms",), fold=[name for name in headings if name != "ms"])
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+audit_app = single_command(
+    "audit",
+    GET_AUDIT,
+    result_command(GET_AUDIT, print_audit),
+    ("", "--actor anna --limit 20", "--operation unload-model --outcome model_busy", "--json"),
+)

@@ -1,4 +1,4 @@
-"""HTTP connections to a running host: streamed answers with their events, and errors as the host raised them.
+"""HTTP connections to a running host: its address, streamed answers with their events, errors as the host raised them.
 
 The implementation is that of remote workers, which imports and connects within a few milliseconds.
 """

@@ -1,4 +1,7 @@
-"""The types of values in settings and requests: sizes of memory, booleans, literals, ids of sessions, paths, hosts."""
+"""The types of values in settings and requests.
+
+Sizes of memory, booleans, literals, ids of sessions, paths, hosts, and the levels of the history of metrics.
+"""
 
 from __future__ import annotations
 
@@ -173,9 +176,9 @@ HttpUrl = Annotated[str, AfterValidator(http_url)]
 HostName = Annotated[str, AfterValidator(host_name)]
 
 
-_PART: Final = re.compile(r"(\d+)([smhd])/(\d+)([smhd])", re.ASCII)
-LONGEST_SECONDS: Final = 3650 * 86_400
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LEVEL: Final = re.compile(r"(\d+)([smhd])/(\d+)([smhd])", re.ASCII)
+LONGEST_KEPT_SECONDS: Final = 3650 * 86_400
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,14 +198,14 @@ def parse_levels(text: str) -> tuple[MetricLevel, ...]:
     """
     levels: list[MetricLevel] = []
     for part in text.replace(" ", "").split(","):
-        found = _PART.fullmatch(part)
+        found = _LEVEL.fullmatch(part)
         if found is None:
             raise ValueError(f'expected intervals and how long they are kept, such as 1s/10m,1m/7d, not "{part}"')
-        step, keep = int(found[1]) * _SECONDS[found[2]], int(found[3]) * _SECONDS[found[4]]
+        step, keep = int(found[1]) * _UNIT_SECONDS[found[2]], int(found[3]) * _UNIT_SECONDS[found[4]]
         if step < 1 or keep < 2 * step:
             raise ValueError(f"{part} keeps fewer than two intervals")
-        if keep > LONGEST_SECONDS:
-            raise ValueError(f"{part} is kept for longer than {LONGEST_SECONDS // 86_400} days")
+        if keep > LONGEST_KEPT_SECONDS:
+            raise ValueError(f"{part} is kept for longer than {LONGEST_KEPT_SECONDS // 86_400} days")
         if levels and keep < levels[-1].keep:
             raise ValueError(f"{part} is kept for a shorter time than the level before it")
         if levels and (step <= levels[-1].step or step % levels[-1].step):

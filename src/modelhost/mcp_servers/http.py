@@ -1,4 +1,4 @@
-"""The servers over streamable HTTP, for both protocol eras, as an ASGI application.
+"""The servers over streamable HTTP, for both protocol eras, as an ASGI application with the open sessions of clients.
 
 Clients that perform the handshake have a session with an id; after a restart of the host old ids get 404, and clients
 repeat the handshake. The modern era, and requests without any of it (:mod:`modelhost.mcp_servers.plain`), need none.

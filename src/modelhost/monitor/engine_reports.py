@@ -124,7 +124,7 @@ def _both(first: float | None, second: float | None) -> tuple[float, float] | No
 
 
 def slot_usage(slots: object) -> float | None:
-    """Return the share of the places in all slots that hold a token; ``None`` if that cannot be told."""
+    """Return the share of the places in all slots that hold a token; ``None`` if that is unknown."""
     if not isinstance(slots, list) or not all(isinstance(slot, Mapping) and slot.get("n_ctx") for slot in slots):
         return None
     places = sum(int(slot["n_ctx"]) for slot in slots)

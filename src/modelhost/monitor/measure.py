@@ -1,4 +1,4 @@
-"""What one request is measured with, from its arrival to its last byte, by whoever works on it.
+"""What one request is measured with, from its arrival to its last byte, by whoever works on it; and its record.
 
 The door, or the host for calls from Python, begins it; the turns of the model, the queue and the tool loop add to it
 through the context, in which tasks of the request run, too. Times are seconds of :func:`time.perf_counter`.

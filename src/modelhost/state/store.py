@@ -11,11 +11,12 @@ from modelhost.config.directories import data_directory, database_place
 from modelhost.config.settings import Settings
 from modelhost.state.audit import AuditLog
 from modelhost.state.conversations import ConversationStore
+from modelhost.state.decisions import DecisionStore
 from modelhost.state.history.alerts import AlertHistory
 from modelhost.state.history.database import HistoryDatabase
 from modelhost.state.history.metrics import MetricStore
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.responses import DecisionStore, ResponseStore
+from modelhost.state.responses import ResponseStore
 from modelhost.state.retention import ResponseLimits, Retention
 from modelhost.state.sessions import Limits, SessionStore
 from modelhost.state.snapshots import SnapshotStore

@@ -164,10 +164,10 @@ _ITEM_DONE: Final = "response.output_item.done"
 
 
 class ResponseSnapshot:
-    """The response, kept up with its events; unfinished items have what was told of them."""
+    """The response, kept up with its events; unfinished items have what the events so far hold of them."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        """Take the response as it begins. Its output is told by the events."""
+        """Take the response as it begins. Its output comes with the events."""
         self._body = {**body, "output": []}
         self._items: dict[int, Item] = {}
 

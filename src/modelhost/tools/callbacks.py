@@ -184,6 +184,8 @@ DEPTH_META_KEY: Final = "modelhost/depth"
 
 
 class CallAttempt:
+    """One attempt at a call: whether it was sent, whom it belongs to, and how long it may still take."""
+
     def __init__(self, server: str, tool: str, context: CallContext, *, is_retry: bool = False) -> None:
         self.server = server
         self.tool = tool

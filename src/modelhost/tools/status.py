@@ -1,4 +1,4 @@
-"""What is told of MCP servers: their state, events of its changes, their resources and prompts."""
+"""What clients get to know of MCP servers: their state, events of its changes, their resources and prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``tool_choice``, enforced by the tools that the engine gets rather than left to it; and calls from forced JSON."""
+"""``tool_choice``, enforced by the tools that the engine gets rather than left to it; and calls from forced JSON.
+
+So is ``parallel_tool_calls: false``, where the engine writes several calls nevertheless.
+"""
 
 from __future__ import annotations
 

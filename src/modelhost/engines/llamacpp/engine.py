@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, Ready
+from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,
     ProgressEvents,
@@ -43,17 +44,14 @@ from modelhost.engines.llamacpp.options import (
     OPTIONS,
     REFUSED,
     SPINS,
-    ScaledAdapters,
     allowed_cpus,
     batch_size,
-    cache_ram_mib,
     checked_options,
     gpu_variables,
     gpus_used,
     makes_embeddings,
     micro_batch_size,
     pinned_cpus,
-    scales_at_load,
     split_mode,
 )
 from modelhost.engines.llamacpp.params import FIELD_HANDLERS, accepted

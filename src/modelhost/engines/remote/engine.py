@@ -14,7 +14,8 @@ from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, RemoteTarget
 from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
 from modelhost.engines.options import check_options
-from modelhost.engines.remote.dialects import DIALECTS, error_from
+from modelhost.engines.remote.dialects import DIALECTS
+from modelhost.engines.remote.errors import error_from
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 

@@ -73,7 +73,7 @@ class Csm:
     def _until_end(self, codes: Any) -> Any:
         """Return the frames before the one that ends the audio; raises ErrorResponse if there is none of either.
 
-        It is told by all codebooks but the last, as the library does that ends the loop.
+        That frame has the token of the end in all codebooks but the last, by which the library ends its loop too.
         """
         ends = (codes[:, :-1] == self._model.config.codebook_eos_token_id).all(-1).nonzero()
         if not ends.numel():

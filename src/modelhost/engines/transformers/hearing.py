@@ -120,38 +120,38 @@ class Whisper:
         """Return the job for ``raw``, and the media type of its answer.
 
         Raises:
-            ErrorResponse: the model cannot do what is asked.
+            ErrorResponse: the model cannot do what the request wants.
         """
-        asked, data = read_request(raw)
-        self._check(asked)
-        prompt = self._prompt_ids(asked["prompt"]) if asked.get("prompt") else None
+        request, data = read_request(raw)
+        self._check(request)
+        prompt = self._prompt_ids(request["prompt"]) if request.get("prompt") else None
 
         def job(emit: Emit) -> None:
             decoding = import_decoder()
-            samples = decoding.decode(data, container=asked["container"], max_minutes=self._max_minutes)
+            samples = decoding.decode(data, container=request["container"], max_minutes=self._max_minutes)
             with self._torch.inference_mode():
-                self._transcribe(samples, decoding.SAMPLE_RATE, {**asked, "prompt_ids": prompt}, emit)
+                self._transcribe(samples, decoding.SAMPLE_RATE, {**request, "prompt_ids": prompt}, emit)
 
         return job, EVENTS
 
-    def _transcribe(self, samples: Any, rate: int, asked: Mapping[str, Any], emit: Emit) -> None:
-        language = asked.get("language") or self._language_of(samples[: WINDOW_SECONDS * rate], rate)
+    def _transcribe(self, samples: Any, rate: int, request: Mapping[str, Any], emit: Emit) -> None:
+        language = request.get("language") or self._language_of(samples[: WINDOW_SECONDS * rate], rate)
         if not emit(event("info", duration=samples.size / rate, language=language)):
             return
-        for number, segment in enumerate(self._segments(samples, rate, {**asked, "language": language}, emit)):
+        for number, segment in enumerate(self._segments(samples, rate, {**request, "language": language}, emit)):
             if not emit(event("segment", id=number, **segment)):
                 return
         emit(event("done"))
 
-    def _check(self, asked: Mapping[str, Any]) -> None:
+    def _check(self, request: Mapping[str, Any]) -> None:
         known = set(self._languages.values()) or {ENGLISH}
-        if (language := asked.get("language")) is not None and language not in known:
+        if (language := request.get("language")) is not None and language not in known:
             names = ", ".join(sorted(known))
             raise invalid(f'language: the model does not know "{language}"; it knows {names}.', param="language")
-        if asked["translates"] and not self._languages:
+        if request["translates"] and not self._languages:
             raise invalid("model: it knows English only, so it cannot translate.", param="model")
         for field, param in (("word_timestamps", "timestamp_granularities"), ("vad", "chunking_strategy")):
-            if asked[field]:
+            if request[field]:
                 message = f"{param}: Whisper on transformers cannot do that; on faster-whisper it can."
                 raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param=param))
 
@@ -180,29 +180,29 @@ class Whisper:
         features = self._features(samples, sampling_rate=rate, return_tensors="pt").input_features
         return features.to(self._model.device, self._model.dtype)
 
-    def _segments(self, samples: Any, rate: int, asked: Mapping[str, Any], emit: Emit) -> Iterator[dict[str, Any]]:
+    def _segments(self, samples: Any, rate: int, request: Mapping[str, Any], emit: Emit) -> Iterator[dict[str, Any]]:
         """Yield the segments of ``samples``, window by window, as long as ``emit`` returns true."""
         at = 0.0
         while (first := round(at * rate)) < samples.size and emit(b""):
             window = samples[first : first + WINDOW_SECONDS * rate]
             seconds = window.size / rate
-            tokens = self._written(self._spectrogram(window, rate), asked, emit)
+            tokens = self._written(self._spectrogram(window, rate), request, emit)
             read = read_window(tokens, end=self._end, first_time=self._first_time, seconds=seconds)
             for segment in read.segments:
-                yield self._as_event(segment, at, asked)
+                yield self._as_event(segment, at, request)
             at += read.seconds
 
-    def _written(self, features: Any, asked: Mapping[str, Any], emit: Emit) -> list[int]:
+    def _written(self, features: Any, request: Mapping[str, Any], emit: Emit) -> list[int]:
         """Return the tokens for one window, those of the client's prompt left out."""
-        options: dict[str, Any] = {"temperature": asked["temperature"], "do_sample": asked["temperature"] > 0}
+        options: dict[str, Any] = {"temperature": request["temperature"], "do_sample": request["temperature"] > 0}
         if self._languages:
-            options |= {"language": asked["language"], "task": "translate" if asked["translates"] else "transcribe"}
+            options |= {"language": request["language"], "task": "translate" if request["translates"] else "transcribe"}
         written = self._model.generate(
             features,
             return_timestamps=True,
             force_unique_generate_call=True,  # windows go on here, where a client that has left is noticed
             stopping_criteria=[self._cancelled(emit)],
-            prompt_ids=asked["prompt_ids"],
+            prompt_ids=request["prompt_ids"],
             **options,
         )
         tokens: list[int] = written[0].tolist()
@@ -218,14 +218,14 @@ class Whisper:
 
         return has_left
 
-    def _as_event(self, segment: Segment, offset: float, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _as_event(self, segment: Segment, offset: float, request: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "seek": round(offset * 100),
             "start": round(offset + segment.start, 2),
             "end": round(offset + segment.end, 2),
             "text": self._tokenizer.decode(list(segment.tokens)),
             "tokens": list(segment.tokens),
-            "temperature": asked["temperature"],
+            "temperature": request["temperature"],
             "avg_logprob": 0.0,
             "compression_ratio": 0.0,
             "no_speech_prob": 0.0,

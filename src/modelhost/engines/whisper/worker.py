@@ -50,25 +50,25 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
     Raises:
         ErrorResponse: the model does not know the language.
     """
-    asked, data = read_request(raw)
-    language = asked.get("language")
+    request, data = read_request(raw)
+    language = request.get("language")
     if language is not None and language not in model.supported_languages:
         known = ", ".join(model.supported_languages)
         raise invalid(f'language: the model does not know "{language}"; it knows {known}.', param="language")
-    if asked["translates"] and not model.model.is_multilingual:
+    if request["translates"] and not model.model.is_multilingual:
         raise invalid("model: it knows English only, so it cannot translate.", param="model")
-    _check_prompt(model, asked.get("prompt"))
+    _check_prompt(model, request.get("prompt"))
 
     def job(emit: Emit) -> None:
-        samples = decode(data, container=asked["container"], max_minutes=config["max_minutes"])
+        samples = decode(data, container=request["container"], max_minutes=config["max_minutes"])
         segments, info = model.transcribe(
             samples,
             language=language,
-            task="translate" if asked["translates"] else "transcribe",
-            temperature=asked["temperature"],  # one: retries with others take minutes where speech repeats
-            initial_prompt=asked.get("prompt"),
-            word_timestamps=asked["word_timestamps"],
-            vad_filter=asked["vad"],
+            task="translate" if request["translates"] else "transcribe",
+            temperature=request["temperature"],  # one: retries with others take minutes where speech repeats
+            initial_prompt=request.get("prompt"),
+            word_timestamps=request["word_timestamps"],
+            vad_filter=request["vad"],
         )
         seconds = samples.size / SAMPLE_RATE
         if emit(event("info", duration=seconds, language=info.language)):

@@ -1,7 +1,8 @@
 """The thread that runs the model: it accepts requests, runs several in one batch, and emits their events.
 
 The model is used in this one thread only. Between two steps of the batch, at most ``chunk_tokens`` of new prompts are
-processed, so that a long prompt does not delay the answers that are being generated.
+processed, so that a long prompt does not delay the answers that are being generated. Caches of finished conversations
+are kept for requests that begin with the same tokens, which have the same keys and values.
 """
 
 from __future__ import annotations

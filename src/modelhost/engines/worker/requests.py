@@ -1,4 +1,4 @@
-"""Requests to a worker: the prompt in tokens, sampling, and the constraints of the answer."""
+"""Requests to a worker: the prompt in tokens, sampling, the constraints of the answer; a model's own defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life cycle of a worker around a library: load, announce, serve.
+"""The life cycle of a worker around a library: load, announce, serve; and what it reports of itself.
 
 The library is loaded and used in one thread, since some keep state per thread; the main thread serves HTTP.
 """

@@ -1,4 +1,4 @@
-"""``POST /v1/messages`` and ``POST /v1/messages/count_tokens``, as Anthropic defines them."""
+"""``POST /v1/messages`` and ``POST /v1/messages/count_tokens``, as Anthropic defines them; signatures of thinking."""
 
 from __future__ import annotations
 

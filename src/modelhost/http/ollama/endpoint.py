@@ -132,7 +132,7 @@ class GenerationEndpoint(OllamaEndpoint):
     async def note_thinking(self, given: bodies.ChatRequest | bodies.GenerateRequest, model: HostedModel) -> None:
         """Note that ``think`` has no effect, if the chat wants thinking, and the template of the model has none.
 
-        What is no chat, or its engine cannot be told, is noted where that is known.
+        What is no chat, or cannot be passed on to its engine, is noted where that is known.
         """
         is_text = isinstance(given, bodies.GenerateRequest) and (given.raw or given.suffix)
         if not given.think or is_text or TEMPLATE not in model.engine.fields("chat"):

@@ -1,4 +1,7 @@
-"""The POST endpoints: a small ASGI application for each task, since they are the hot path."""
+"""The POST endpoints: a small ASGI application for each task, since they are the hot path.
+
+Besides, the answers with fields of other servers: ``/infill``, ``/tokenize`` and ``/detokenize`` of llama.cpp and vLLM.
+"""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ from modelhost.http.responses.output_items import (
     CustomCallItem,
     FunctionCallItem,
     HostCallItem,
+    ItemEvent,
     MessageItem,
     OutputItem,
     ReasoningItem,
-    Told,
     approval_request,
     listed_tools,
 )
@@ -170,7 +170,7 @@ class ResponseEvents:
             yield from self._end_writing()
             self._writing = MessageItem(len(self._output))
             yield from self._begin_item(self._writing)
-        yield from self._told(self._writing.write(kind, text, list(logprobs)))
+        yield from self._numbered(self._writing.write(kind, text, list(logprobs)))
 
     def _reason(self, text: str) -> Iterator[Event]:
         if not isinstance(self._writing, ReasoningItem):
@@ -178,7 +178,7 @@ class ResponseEvents:
             is_summary = self._parsed.is_summarised
             self._writing = ReasoningItem(len(self._output), self._seal, is_summary=is_summary)
             yield from self._begin_item(self._writing)
-        yield from self._told(self._writing.write(text))
+        yield from self._numbered(self._writing.write(text))
 
     def _call(
         self, event: ToolCallPiece | CustomCallPiece, kind: type[FunctionCallItem | CustomCallItem], text: str
@@ -193,7 +193,7 @@ class ResponseEvents:
         else:
             call.name += event.name or ""  # as engines may write it in pieces
         if text and call.index in self._open:  # else white space behind the JSON of a call that is complete
-            yield from self._told(call.write(text))
+            yield from self._numbered(call.write(text))
 
     def _end_complete_calls(self) -> Iterator[Event]:
         for call in self._calls.values():
@@ -230,29 +230,29 @@ class ResponseEvents:
     def _host_call_id(self, event: CallStarted | ApprovalNeeded) -> HostCallId:
         return host_call_id(self._turns.setdefault(event.turn, new_turn()), event.id)
 
-    def _add_whole(self, told: Iterable[Told]) -> Iterator[Event]:
+    def _add_whole(self, events: Iterable[ItemEvent]) -> Iterator[Event]:
         """Yield the events of an item that is complete at once."""
         self._output.append(None)
-        for name, fields in told:
-            if name == "output_item.done":
-                self._output[fields["output_index"]] = fields["item"]
-            yield self._event(f"response.{name}", **fields)
+        for kind, payload in events:
+            if kind == "output_item.done":
+                self._output[payload["output_index"]] = payload["item"]
+            yield self._event(f"response.{kind}", **payload)
 
     # Items.
 
     def _begin_item(self, item: OutputItem) -> Iterator[Event]:
         self._output.append(None)
         self._open[item.index] = item
-        yield from self._told(item.begin())
+        yield from self._numbered(item.begin())
 
     def _end_item(
-        self, item: OutputItem, told: Iterable[Told] | None = None, status: str = COMPLETED
+        self, item: OutputItem, events: Iterable[ItemEvent] | None = None, status: str = COMPLETED
     ) -> Iterator[Event]:
-        for name, fields in item.end(status) if told is None else told:
-            if name == "output_item.done":
-                self._output[item.index] = fields["item"]
+        for kind, payload in item.end(status) if events is None else events:
+            if kind == "output_item.done":
+                self._output[item.index] = payload["item"]
                 del self._open[item.index]
-            yield self._event(f"response.{name}", **fields)
+            yield self._event(f"response.{kind}", **payload)
 
     def _end_writing(self, status: str = COMPLETED) -> Iterator[Event]:
         if (written := self._writing) is not None:
@@ -288,9 +288,9 @@ class ResponseEvents:
             return MAX_OUTPUT_TOKENS
         return REASONS_OF_DETAILS.get(finish.details.kind, finish.details.kind)
 
-    def _told(self, told: Iterable[Told]) -> Iterator[Event]:
-        for name, fields in told:
-            yield self._event(f"response.{name}", **fields)
+    def _numbered(self, events: Iterable[ItemEvent]) -> Iterator[Event]:
+        for kind, payload in events:
+            yield self._event(f"response.{kind}", **payload)
 
     def _event(self, name: str, /, **fields: Any) -> Event:
         number = self._sequence

@@ -43,10 +43,10 @@ class _Sealed(Lenient):
 
 def summarizing(conversation: ChatRequest) -> ChatRequest:
     """Return the request for a summary; its prompt begins as that of the conversation did."""
-    asked = Message(role="user", content=INSTRUCTION)
+    instruction = Message(role="user", content=INSTRUCTION)
     return replace(
         conversation,
-        messages=(*conversation.messages, asked),
+        messages=(*conversation.messages, instruction),
         tool_choice="none",
         sampling=replace(conversation.sampling, max_tokens=MOST_SUMMARY_TOKENS),
         is_streamed=False,

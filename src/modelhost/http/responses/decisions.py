@@ -15,7 +15,8 @@ from modelhost.background import log_failures
 from modelhost.errors import DatabaseUnavailable, InvalidRequest
 from modelhost.http.responses.items import APPROVAL, Item, kind_of, settled_call_id
 from modelhost.logs import get_logger
-from modelhost.state.responses import DecisionStore, ResponseStore
+from modelhost.state.decisions import DecisionStore
+from modelhost.state.responses import ResponseStore
 
 Release = Callable[[], None]
 Key = tuple[str, str]

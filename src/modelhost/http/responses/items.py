@@ -1,4 +1,4 @@
-"""Items: what the input and the output of a response consist of, as OpenAI's JSON.
+"""Items: what the input and the output of a response consist of, as OpenAI's JSON; and the query of a page of them.
 
 An item that is stored, sent to a client or received from one has the same form, with an id. The ids of calls that the
 host made also tell which of them belong to one turn of the model, and the id that the model's prompt has for the call:

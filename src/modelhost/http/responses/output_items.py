@@ -17,8 +17,8 @@ from modelhost.exchange.events import ApprovalNeeded, CallFinished, CallStarted,
 from modelhost.http.responses.items import PREFIXES, Event, HostCallId, Item, new_id, text_part
 
 Part = dict[str, Any]
-Told = tuple[str, Item]
-"""The type of an event behind ``response.``, and its fields."""
+ItemEvent = tuple[str, Item]
+"""An event of an item: its type behind ``response.``, and its payload without the number."""
 
 IN_PROGRESS: Final = "in_progress"
 COMPLETED: Final = "completed"
@@ -43,10 +43,10 @@ class OutputItem(ABC):
     def item(self, status: str) -> Item:
         """Return the item as it is now."""
 
-    def begin(self) -> Iterator[Told]:
+    def begin(self) -> Iterator[ItemEvent]:
         yield "output_item.added", {"output_index": self.index, "item": self.item(IN_PROGRESS)}
 
-    def end(self, status: str = COMPLETED) -> Iterator[Told]:
+    def end(self, status: str = COMPLETED) -> Iterator[ItemEvent]:
         yield "output_item.done", {"output_index": self.index, "item": self.item(status)}
 
 
@@ -69,7 +69,7 @@ class MessageItem(OutputItem):
         parts = [*self._parts[:-1], self._open_part()] if self._parts else []
         return {"id": self.id, "type": self.kind, "status": status, "role": "assistant", "content": parts}
 
-    def write(self, kind: str, text: str, logprobs: Sequence[Item] = ()) -> Iterator[Told]:
+    def write(self, kind: str, text: str, logprobs: Sequence[Item] = ()) -> Iterator[ItemEvent]:
         """Yield the events of a piece of text; ``kind`` is ``output_text`` or ``refusal``."""
         if not self._parts or self._parts[-1]["type"] != kind:
             yield from self._end_part()
@@ -96,7 +96,7 @@ class MessageItem(OutputItem):
         delta["sequence_number"], delta["delta"] = number, text
         return delta
 
-    def end(self, status: str = COMPLETED) -> Iterator[Told]:
+    def end(self, status: str = COMPLETED) -> Iterator[ItemEvent]:
         yield from self._end_part()
         yield from super().end(status)
 
@@ -106,7 +106,7 @@ class MessageItem(OutputItem):
             return {**part, "refusal": text}
         return {**part, "text": text, "logprobs": self._logprobs}
 
-    def _end_part(self) -> Iterator[Told]:
+    def _end_part(self) -> Iterator[ItemEvent]:
         if not self._parts:
             return
         part = self._parts[-1] = self._open_part()
@@ -138,13 +138,13 @@ class ReasoningItem(OutputItem):
         made["encrypted_content"] = self._seal("".join(self._texts)) if self._seal and self._texts else None
         return made
 
-    def write(self, text: str) -> Iterator[Told]:
+    def write(self, text: str) -> Iterator[ItemEvent]:
         if not self._texts:
             yield f"{self._part_name}.added", {**self._place, "part": self._part()}
         self._texts.append(text)
         yield f"{self._name}.delta", {**self._place, "delta": text}
 
-    def end(self, status: str = COMPLETED) -> Iterator[Told]:
+    def end(self, status: str = COMPLETED) -> Iterator[ItemEvent]:
         if self._texts:
             part = self._part()
             yield f"{self._name}.done", {**self._place, "text": part["text"]}
@@ -176,12 +176,12 @@ class CallItem(OutputItem):
         known = {"id": self.id, "type": self.kind, "status": status, "call_id": self.call_id, "name": self.name}
         return {**known, self.field: self.written}
 
-    def write(self, text: str) -> Iterator[Told]:
+    def write(self, text: str) -> Iterator[ItemEvent]:
         """Yield the event of a piece of what the tool is called with."""
         self.written += text
         yield f"{self.event}.delta", {**self.at, "delta": text}
 
-    def end(self, status: str = COMPLETED) -> Iterator[Told]:
+    def end(self, status: str = COMPLETED) -> Iterator[ItemEvent]:
         yield f"{self.event}.done", {**self.at, self.field: self.written}
         yield from super().end(status)
 
@@ -233,7 +233,7 @@ class HostCallItem(OutputItem):
         is_over = self._item["status"] != IN_PROGRESS
         return {**self._item, "status": self._item["status"] if is_over else status}
 
-    def begin(self) -> Iterator[Told]:
+    def begin(self) -> Iterator[ItemEvent]:
         arguments = self._item["arguments"]
         added = {**self._item, "arguments": ""}
         yield "output_item.added", {"output_index": self.index, "item": added}
@@ -241,7 +241,7 @@ class HostCallItem(OutputItem):
         yield "mcp_call_arguments.delta", {**self.at, "delta": arguments}
         yield "mcp_call_arguments.done", {**self.at, "arguments": arguments}
 
-    def finish(self, result: CallFinished | None) -> Iterator[Told]:
+    def finish(self, result: CallFinished | None) -> Iterator[ItemEvent]:
         """Yield the events with which the call is over; without a ``result`` it was cancelled."""
         text = "The call was cancelled." if result is None else result.text
         if result is not None and not result.is_error:
@@ -254,7 +254,7 @@ class HostCallItem(OutputItem):
         yield from super().end(self._item["status"])
 
 
-def listed_tools(index: int, event: ToolsListed) -> Iterator[Told]:
+def listed_tools(index: int, event: ToolsListed) -> Iterator[ItemEvent]:
     item: Item = {
         "id": new_id(PREFIXES["mcp_list_tools"]),
         "type": "mcp_list_tools",
@@ -277,7 +277,7 @@ def _listed(tool: ListedTool) -> Item:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def approval_request(index: int, call_id: HostCallId, event: ApprovalNeeded) -> Iterator[Told]:
+def approval_request(index: int, call_id: HostCallId, event: ApprovalNeeded) -> Iterator[ItemEvent]:
     kind = "mcp_approval_request"
     known: Mapping[str, Any] = {"server_label": event.server, "name": event.tool, "arguments": event.written}
     item = {"id": call_id.written(kind), "type": kind, **known}

@@ -127,7 +127,7 @@ class Responses:
         settle = None
         if run.is_stored:
             _check(run)
-            await self._state.open()  # a database that cannot be used is told of before the answer
+            await self._state.open()  # a database that cannot be used is an error before the answer
             settle = partial(self._stored, run)
         events = response_events(self.host, run.parsed, run.response, run.delivery, settle)
         return self._decided_once(run, events) if run.parsed.decided else events

@@ -1,4 +1,7 @@
-"""A model directory as Hugging Face's libraries write it: ``config.json``, a tokenizer, and ``*.safetensors``."""
+"""A model directory as Hugging Face's libraries write it: ``config.json``, a tokenizer, and ``*.safetensors``.
+
+Of weights only the headers are read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The cache of the hub on this machine, in huggingface_hub's layout, so that every tool shares one copy of the weights.
+"""The cache of the hub on this machine, in huggingface_hub's layout, so that every tool shares one copy of the weights;
+and from a hub id to the files in it, downloaded if they are not there.
 
 Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Beside it is the listing of each commit from
 which a file was chosen (``modelhost/COMMIT.json``), so that the same reference finds the same file offline.

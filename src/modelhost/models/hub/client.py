@@ -2,234 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, hf_hub_url, hf_raise_for_status, set_client_factory
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, hf_hub_url, set_client_factory
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoSibling
+
+# Both are public as huggingface_hub.utils.X, but exported there only in a way that type checkers do not follow.
 from huggingface_hub.utils._fixes import WeakFileLock
 from huggingface_hub.utils._headers import build_hf_headers
+
+# Not exported, though a factory needs it: it sees to HF_HUB_OFFLINE and to the ids of requests.
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from modelhost.config import network
-from modelhost.config.network import check_network, through
-from modelhost.errors import ConfigError, DownloadFailed
+from modelhost.errors import DownloadFailed
 from modelhost.models.hub.cache import RepositoryCache, read_index
+from modelhost.models.hub.errors import require_usable_network, translated_errors
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, FileProgress, OnFormat
 from modelhost.models.hub.references import HubReference
 from modelhost.models.hub.repository_files import HubFile, choose_files, format_of, index_of
-
-MAX_FRUITLESS_ATTEMPTS = 5
-CHUNK_BYTES = 1 << 20
-_TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_WRONG_RANGE = 416
-
-
-def fetch(  # noqa: PLR0913 (all are facts of one transfer)
-    url: str,
-    file: HubFile,
-    destination: Path,
-    *,
-    headers: Mapping[str, str],
-    on_bytes: Callable[[int], None],
-    retry_wait_seconds: float,
-) -> None:
-    """Transfer ``file`` to ``destination``: resumed where an earlier attempt ended, and verified before it is used.
-
-    ``on_bytes`` is called with the bytes that are there, earlier ones too. huggingface_hub 2 deletes what a download
-    has brought when it fails, so that one of 20 GB that breaks would begin again in a new process.
-
-    Raises:
-        DownloadFailed: no space, or the content is not what the hub says it is.
-        httpx2.TransportError, HfHubHTTPError: after the last attempt.
-    """
-    partial = _partial(destination)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    if partial.exists() and partial.stat().st_size > file.size_bytes:
-        partial.unlink()
-    require_space(file.size_bytes - _size(partial), partial.parent, what=file.name)
-    fruitless = 0
-    while _size(partial) < file.size_bytes or not partial.exists():
-        before = _size(partial)
-        try:
-            _append(url, partial, headers, on_bytes)
-        except (httpx2.TransportError, HfHubHTTPError) as error:
-            fruitless = 0 if _size(partial) > before else fruitless + 1
-            if fruitless >= MAX_FRUITLESS_ATTEMPTS or not _is_transient(error):
-                raise
-            time.sleep(retry_wait_seconds * 2**fruitless)
-            on_bytes(_size(partial))  # gives it the chance to end the download although nothing arrives
-    _verify(file, partial)
-    partial.replace(destination)
-
-
-def _append(url: str, partial: Path, headers: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
-    done = _size(partial)
-    request_headers = {**headers, "Accept-Encoding": "identity"}
-    if done:
-        request_headers["Range"] = f"bytes={done}-"
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with get_session().stream("GET", url, headers=request_headers, timeout=timeout) as response:
-        if response.status_code == _WRONG_RANGE:
-            partial.unlink(missing_ok=True)
-        hf_raise_for_status(response)
-        if response.status_code != httpx2.codes.PARTIAL_CONTENT:
-            done = 0
-        with partial.open("ab" if done else "wb") as output:
-            on_bytes(done)
-            for chunk in response.iter_bytes(CHUNK_BYTES):
-                output.write(chunk)
-                done += len(chunk)
-                on_bytes(done)
-
-
-def _is_transient(error: httpx2.TransportError | HfHubHTTPError) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _TRANSIENT_STATUS
-    return not isinstance(error, (httpx2.ProxyError, httpx2.UnsupportedProtocol))
-
-
-def missing_bytes(file: HubFile, destination: Path) -> int:
-    """Return how much of ``file`` still has to be transferred to ``destination``."""
-    return max(0, file.size_bytes - max(_size(destination), _size(_partial(destination))))
-
-
-def require_space(need: int, folder: Path, *, what: str) -> None:
-    """Check that ``need`` bytes more fit on the disk of ``folder``; raises DownloadFailed."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if need > free:
-        raise DownloadFailed(
-            f"{what} needs {need / 1e9:.1f} GB more and {folder} has {free / 1e9:.1f} GB free: make room, "
-            "choose a smaller quantization, or set HF_HOME to another disk",
-            need_bytes=need,
-            free_bytes=free,
-        )
-
-
-def _partial(destination: Path) -> Path:
-    return destination.with_name(f"{destination.name}.modelhost.incomplete")
-
-
-def _verify(file: HubFile, partial: Path) -> None:
-    size = _size(partial)
-    if size == file.size_bytes and (file.sha256 is None or _sha256(partial) == file.sha256):
-        return
-    partial.unlink()
-    raise DownloadFailed(
-        f"{file.name} arrived damaged (its size or SHA-256 is not what the hub says) and was deleted: try again",
-        file=file.name,
-    )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for chunk in _chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-@contextmanager
-def translated_errors(reference: HubReference, endpoint: str) -> Iterator[None]:
-    """Raise what goes wrong inside as :class:`DownloadFailed`."""
-    try:
-        yield
-    except HfHubHTTPError as error:
-        raise _failed(reference, _refused(reference, endpoint, error), error.response.status_code) from error
-    except HFValidationError as error:
-        raise _failed(reference, f"is not a name that the hub can have: write `org/name` ({error})") from error
-    except OfflineModeIsEnabled as error:
-        reason = "is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset it, or give a local file"
-        raise _failed(reference, reason) from error
-    except httpx2.HTTPError as error:
-        reason = (
-            f"could not be downloaded from {endpoint}{through(endpoint)} ({error or type(error).__name__}): check the "
-            "network (HTTPS_PROXY, HF_ENDPOINT) and try again; what has arrived is kept"
-        )
-        raise _failed(reference, reason) from error
-    except OSError as error:
-        raise _failed(reference, _disk_reason(error)) from error
-    except ImportError as error:  # of what a proxy needs
-        raise _failed(reference, f"could not be downloaded: {error} Or unset ALL_PROXY and HTTPS_PROXY") from error
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"cannot be had: {endpoint} does not answer as a hub ({error}): check HF_ENDPOINT and the proxy"
-        raise _failed(reference, reason) from error
-
-
-def require_usable_network(endpoint: str, reference: HubReference) -> None:
-    """Check that the proxy and certificates of the environment, if any, can be used for ``endpoint``.
-
-    Raises:
-        DownloadFailed: they cannot.
-    """
-    try:
-        check_network(endpoint)
-    except ConfigError as error:
-        raise _failed(reference, f"could not be downloaded: {error.message}") from error
-
-
-def _failed(reference: HubReference, reason: str, status: int | None = None) -> DownloadFailed:
-    return DownloadFailed(f"{reference} {reason}", repository=reference.repository, status=status)
-
-
-def _refused(reference: HubReference, endpoint: str, error: HfHubHTTPError) -> str:
-    status = error.response.status_code
-    page = f"{endpoint}/{reference.repository}"
-    reason = (
-        f"could not be downloaded: {endpoint} answered{through(endpoint)} HTTP {status}; try again later, what has "
-        "arrived is kept"
-    )
-    if isinstance(error, GatedRepoError):
-        reason = f"is gated: accept its licence at {page} and set HF_TOKEN to a token of that account"
-    elif isinstance(error, RepositoryNotFoundError):
-        reason = f"is not on {endpoint}, or it is private: check its name, or set HF_TOKEN to a token that may read it"
-    elif isinstance(error, RevisionNotFoundError):
-        reason = f"has no revision {reference.revision!r}: look at {page}/branches"
-    elif isinstance(error, RemoteEntryNotFoundError):
-        reason = f"lost the file while it was being downloaded: look at {page}/tree/main"
-    elif status in {401, 403}:
-        reason = f"is private or gated (HTTP {status}): check its name, check HF_TOKEN, accept the licence at {page}"
-    elif status == 429:
-        reason = "was refused because of too many requests: wait a few minutes, or set HF_TOKEN"
-    return reason
-
-
-def _disk_reason(error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "does not fit on the disk: make room, or set HF_HOME to another disk; what has arrived is kept"
-    return f"could not be stored ({error}): check the folder, or set HF_HOME to one that can be written"
-
-
-# Both are public as huggingface_hub.utils.X, but exported there only in a way that type checkers do not follow.
-
+from modelhost.models.hub.transfer import fetch, missing_bytes, require_space
 
 LISTING_TIMEOUT_SECONDS = 30.0
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
@@ -364,8 +162,6 @@ def _ensure_blob(
             retry_wait_seconds=source.retry_wait_seconds,
         )
 
-
-# Not exported, though a factory needs it: it sees to HF_HUB_OFFLINE and to the ids of requests.
 
 LOOPBACK: Final[Mapping[str, None]] = {
     f"all://{host}": None for host in ("localhost", "*.localhost", "127.0.0.0/8", "[::1]", "0.0.0.0/32")

@@ -18,7 +18,8 @@ from modelhost.config.settings import Settings
 from modelhost.engines.installed import default_engine
 from modelhost.errors import InvalidRequest, ModelFileInvalid, ModelFileMissing
 from modelhost.exchange.messages import messages_of
-from modelhost.models.files.blobs import BlobStore, write_atomically
+from modelhost.models.files.blobs import BlobStore
+from modelhost.models.files.durable import write_atomically
 from modelhost.models.files.gguf import read_header, read_values
 from modelhost.models.files.media_encoder import ARCHITECTURE, read_media_encoder
 from modelhost.models.hub.references import parse_reference

@@ -1,4 +1,4 @@
-"""One model of the registry: from what the file says of it to the settings it runs with."""
+"""One model of the registry: from what the file says of it (candle-vllm's too) to the settings it runs with."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.files.memory_pools import Bytes
+from modelhost.models.residency.effects import Effect, Fetch, Grant, Load, Refuse, Stop
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.record import Ticket
-from modelhost.models.residency.reports import Effect, Fetch, Grant, Load, Refuse, Stop
 
 log = get_logger(__name__)
 

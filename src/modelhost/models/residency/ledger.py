@@ -1,7 +1,7 @@
 """The ledger: which requests wait for which model, what is loaded, and what has to happen next.
 
 All queue and lifecycle state of the host is in here. It has no clock, no task and no process: its methods take what
-happened and when, and return what has to be done (:mod:`~modelhost.models.residency.reports`). Each method
+happened and when, and return what has to be done (:mod:`~modelhost.models.residency.effects`). Each method
 leaves it consistent, so that its one owner, the scheduler, need not lock anything. What it guarantees:
 
 * a request is granted or refused exactly once, unless it is cancelled;
@@ -20,10 +20,23 @@ from msgspec.structs import replace
 
 from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency import refusals, reports
+from modelhost.models.residency import refusals
+from modelhost.models.residency.effects import (
+    Effect,
+    Fetch,
+    Grant,
+    Load,
+    ModelRemoved,
+    Refuse,
+    ReloadFinished,
+    StateChanged,
+    Stop,
+    StopReason,
+)
 from modelhost.models.residency.placement import Occupancy, place
 from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request
 from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
+from modelhost.models.residency.reports import Report, roll_back
 from modelhost.plurals import counted
 
 
@@ -35,7 +48,7 @@ class Ledger:
         self._records: dict[str, ModelRecord] = {}
         self.occupancy = Occupancy(budget, self._records)
         self._next_model: str | None = None
-        self._effects: list[reports.Effect] = []
+        self._effects: list[Effect] = []
         self._runs = count(1)
         self._is_uncontended = True
         """No model waits for memory, and the budget holds: the end of a request concerns its own model alone."""
@@ -71,7 +84,7 @@ class Ledger:
 
     # Models come, change and go.
 
-    def add(self, name: str, policy: ModelPolicy, need: Bytes | None = None) -> list[reports.Effect]:
+    def add(self, name: str, policy: ModelPolicy, need: Bytes | None = None) -> list[Effect]:
         """Add a model; ``need`` is unknown as long as its files are not here.
 
         Raises:
@@ -80,9 +93,9 @@ class Ledger:
         if name in self._records:
             raise ValueError(f"{name} is in the ledger already")
         self._records[name] = ModelRecord(name=name, policy=policy, need=need)
-        return [reports.StateChanged(name)]
+        return [StateChanged(name)]
 
-    def change(self, name: str, policy: ModelPolicy, now: float, *, is_outdated: bool) -> list[reports.Effect]:
+    def change(self, name: str, policy: ModelPolicy, now: float, *, is_outdated: bool) -> list[Effect]:
         """Change the policy of a model, or cancel its removal.
 
         ``is_outdated``: its worker has to be replaced, as soon as it is idle.
@@ -96,7 +109,7 @@ class Ledger:
             record.is_outdated = record.phase is not Phase.UNLOADED
         return self._advance(now)
 
-    def remove(self, name: str, now: float) -> list[reports.Effect]:
+    def remove(self, name: str, now: float) -> list[Effect]:
         """Remove a model when its last request is done; waiting requests are refused."""
         record = self._records[name]
         record.is_removed = True
@@ -123,15 +136,15 @@ class Ledger:
         record.last_used = now
         return True
 
-    def request(self, ticket: Ticket, now: float) -> list[reports.Effect]:
+    def request(self, ticket: Ticket, now: float) -> list[Effect]:
         """Queue ``ticket`` for its turn, which may come at once."""
         record = self._records[ticket.model]
         if record.is_removed:
-            return [reports.Refuse(ticket, refusals.removed(record.name))]
+            return [Refuse(ticket, refusals.removed(record.name))]
         if record.has_failed and now < record.retry_at:
-            return [reports.Refuse(ticket, refusals.failed(record, now))]
+            return [Refuse(ticket, refusals.failed(record, now))]
         if len(record.queue) >= record.policy.queue_size and not self._would_begin(record, now):
-            return [reports.Refuse(ticket, refusals.queue_full(record))]
+            return [Refuse(ticket, refusals.queue_full(record))]
         ticket.queued_at = now
         ticket.deadline = now + record.policy.wait_seconds
         record.queue.append(ticket)
@@ -141,7 +154,7 @@ class Ledger:
             ticket.position = 0
         return effects
 
-    def cancel(self, ticket: Ticket, now: float) -> list[reports.Effect]:
+    def cancel(self, ticket: Ticket, now: float) -> list[Effect]:
         """Cancel a ticket that waits or has been granted; one that was refused or is done is ignored."""
         record = self._records.get(ticket.model)
         if record is None:
@@ -152,7 +165,7 @@ class Ledger:
             record.queue.remove(ticket)
         return self._advance(now)
 
-    def release(self, ticket: Ticket, now: float) -> list[reports.Effect]:
+    def release(self, ticket: Ticket, now: float) -> list[Effect]:
         """End the turn of a granted ticket."""
         record = self._records.get(ticket.model)
         if record is None or ticket.run != record.run or not ticket.run or not record.in_flight:
@@ -170,7 +183,7 @@ class Ledger:
 
     # Requests of people and of the registry.
 
-    def request_load(self, name: str, now: float) -> list[reports.Effect]:
+    def request_load(self, name: str, now: float) -> list[Effect]:
         """Load a model without a waiting request; one that failed is retried now."""
         record = self._records[name]
         if record.phase is not Phase.READY and record.load_reason is not LoadReason.REQUESTED:
@@ -178,7 +191,7 @@ class Ledger:
         record.retry_at, record.has_failed = 0.0, False
         return self._advance(now)
 
-    def unload(self, name: str, now: float, *, force: bool) -> list[reports.Effect]:
+    def unload(self, name: str, now: float, *, force: bool) -> list[Effect]:
         """Stop the worker of a model, pinned or not.
 
         Raises:
@@ -199,7 +212,7 @@ class Ledger:
             self._stop(record, "forced" if force and record.in_flight else "asked", now)
         return self._advance(now)
 
-    def keep(self, name: str, seconds: float | None, now: float) -> list[reports.Effect]:
+    def keep(self, name: str, seconds: float | None, now: float) -> list[Effect]:
         """Unload the present worker of a model once it is idle for ``seconds`` from now; infinite: never for that.
 
         Until the worker ends, this takes the place of what the policy says; a pinned model stays. With ``None``, what
@@ -217,7 +230,7 @@ class Ledger:
         record = self._records[name]
         record.need, record.has_shrunk = need, False
 
-    def reload(self, name: str, need: Bytes | None, now: float, *, force: bool) -> list[reports.Effect]:
+    def reload(self, name: str, need: Bytes | None, now: float, *, force: bool) -> list[Effect]:
         """Load a model, loaded or not, with another configuration, with which it needs ``need``.
 
         Requests in flight finish first, or are ended by ``force``; waiting ones go on waiting. If it fails, the model
@@ -236,7 +249,7 @@ class Ledger:
             self._stop(record, "forced", now)
         return self._advance(now)
 
-    def refuse_waiting(self, error: Callable[[], ModelhostError]) -> list[reports.Effect]:
+    def refuse_waiting(self, error: Callable[[], ModelhostError]) -> list[Effect]:
         """Refuse all waiting requests: the host is being stopped."""
         for record in self._records.values():
             record.load_reason = None
@@ -245,7 +258,7 @@ class Ledger:
 
     # What happens to workers, and the time.
 
-    def report(self, name: str, run: int, report: reports.Report, now: float) -> list[reports.Effect]:
+    def report(self, name: str, run: int, report: Report, now: float) -> list[Effect]:
         """Apply a report of the worker, or of the search for files, that has the number ``run``."""
         record = self._records.get(name)
         if record is None or record.run != run or record.phase not in report.phases:
@@ -256,13 +269,13 @@ class Ledger:
         self._effects += effects
         return self._advance(now)
 
-    def tick(self, now: float) -> list[reports.Effect]:
+    def tick(self, now: float) -> list[Effect]:
         """Do what is due by now: end waits, unload idle models, retry failed ones."""
         return self._advance(now)
 
     # Inside.
 
-    def _advance(self, now: float) -> list[reports.Effect]:
+    def _advance(self, now: float) -> list[Effect]:
         self._forget_removed()
         records = [record for record in self._records.values() if not record.is_at_rest]
         for record in records:
@@ -273,11 +286,11 @@ class Ledger:
         self._timer = min((record.due() for record in records), default=NEVER)
         return self._take_effects(records)
 
-    def _take_effects(self, records: Iterable[ModelRecord]) -> list[reports.Effect]:
+    def _take_effects(self, records: Iterable[ModelRecord]) -> list[Effect]:
         for record in records:
             if record.announced != (announcement := record.announcement):
                 record.announced = announcement
-                self._effects.append(reports.StateChanged(record.name))
+                self._effects.append(StateChanged(record.name))
         effects, self._effects = self._effects, []
         return effects
 
@@ -286,16 +299,14 @@ class Ledger:
             record for record in self._records.values() if record.is_removed and record.phase is Phase.UNLOADED
         ]:
             del self._records[record.name]
-            self._effects.append(reports.ModelRemoved(record.name))
+            self._effects.append(ModelRemoved(record.name))
 
     def _expire(self, record: ModelRecord, now: float) -> None:
         if record.retry_at and now >= record.retry_at:
             record.retry_at = 0.0
         if record.queue:
             overdue = record.overdue(now)
-            self._effects += [
-                reports.Refuse(ticket, refusals.timed_out(record, ticket, place)) for place, ticket in overdue
-            ]
+            self._effects += [Refuse(ticket, refusals.timed_out(record, ticket, place)) for place, ticket in overdue]
             for _, ticket in overdue:
                 record.queue.remove(ticket)
 
@@ -307,7 +318,7 @@ class Ledger:
             record.last_used = now
             if record.burst is not None:
                 record.burst = replace(record.burst, begun=record.burst.begun + 1)
-            self._effects.append(reports.Grant(ticket))
+            self._effects.append(Grant(ticket))
 
     def _would_begin(self, record: ModelRecord, now: float) -> bool:
         return (
@@ -371,7 +382,7 @@ class Ledger:
             return self.occupancy.insufficient(record, shortage, record.need or {})
 
         if record.rollback is not None:
-            self._effects.append(reports.roll_back(record, error(), now))
+            self._effects.append(roll_back(record, error(), now))
             return
         record.load_reason, record.last_error = None, error()
         self._refuse_all(record, error)
@@ -381,25 +392,25 @@ class Ledger:
         record.load_reason = None
         if record.rollback is not None:
             record.restore()
-            self._effects.append(reports.ReloadFinished(record.name, error))
+            self._effects.append(ReloadFinished(record.name, error))
 
     def _refuse_all(self, record: ModelRecord, error: Callable[[], ModelhostError]) -> None:
-        self._effects += [reports.Refuse(ticket, error()) for ticket in record.take_queue()]
+        self._effects += [Refuse(ticket, error()) for ticket in record.take_queue()]
 
     def _fetch(self, record: ModelRecord, now: float) -> None:
         record.run, record.has_failed = next(self._runs), False
         record.enter(Phase.FETCHING, now)
-        self._effects.append(reports.Fetch(record.name, record.run))
+        self._effects.append(Fetch(record.name, record.run))
 
     def _start(self, record: ModelRecord, now: float) -> None:
         record.run, record.has_failed = next(self._runs), False
         record.has_worker, record.charge = True, record.need or {}
         record.enter(Phase.LOADING, now)
-        self._effects.append(reports.Load(record.name, record.run, record.has_shrunk))
+        self._effects.append(Load(record.name, record.run, record.has_shrunk))
 
-    def _stop(self, record: ModelRecord, reason: reports.StopReason, now: float) -> None:
+    def _stop(self, record: ModelRecord, reason: StopReason, now: float) -> None:
         if record.phase is Phase.READY:
             record.backoff.survived(now - record.began_at)
         record.enter(Phase.STOPPING, now)
         record.in_flight = 0
-        self._effects.append(reports.Stop(record.name, record.run, reason))
+        self._effects.append(Stop(record.name, record.run, reason))

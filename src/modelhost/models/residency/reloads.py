@@ -16,9 +16,9 @@ from modelhost.engines.load_config import NO_CHANGE, LoadConfig
 from modelhost.errors import InvalidRequest
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.residency import refusals
+from modelhost.models.residency.effects import Effect, ReloadFinished, Stop
 from modelhost.models.residency.hosted import Configuration, HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.reports import Effect, ReloadFinished, Stop
 from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.resolved import Resolved, within_limit
 

@@ -1,83 +1,22 @@
-"""The effects that the ledger decides on, and the reports of models' workers, each with what it changes of a record.
+"""What is reported to the ledger of a model's worker, and what each report changes in the model's record.
 
 A report concerns one run of a worker (or of the search for its files) and certain phases of the model; at any other
 time it is out of date, and the ledger ignores it. :meth:`apply` returns what has to be done at once, or ``None`` if the
-report changes nothing. Both are structs: each start of a host defines them anew, and dataclasses take longer.
+report changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from msgspec import Struct
 
 from modelhost.errors import ModelhostError
 from modelhost.models.files.memory_pools import Bytes, largest
 from modelhost.models.residency import refusals
-from modelhost.models.residency.record import LoadReason, ModelRecord, Phase, Ticket
-
-StopReason = Literal["evicted", "idle", "asked", "forced", "changed"]
-
-
-class Grant(Struct, frozen=True):
-    """The request has its turn now."""
-
-    ticket: Ticket
-
-
-class Refuse(Struct, frozen=True):
-    """The request is answered with an error."""
-
-    ticket: Ticket
-    error: ModelhostError
-
-
-class Fetch(Struct, frozen=True):
-    """Find the model's files and what they need; answered by :class:`FilesFound` or :class:`LoadFailed`."""
-
-    model: str
-    run: int
-
-
-class Load(Struct, frozen=True):
-    """Start a worker; answered by :class:`Loaded` or :class:`LoadFailed`. ``is_smaller``: with a smaller context."""
-
-    model: str
-    run: int
-    is_smaller: bool
-
-
-class Stop(Struct, frozen=True):
-    """End the worker; answered by :class:`WorkerStopped` when its memory is free."""
-
-    model: str
-    run: int
-    reason: StopReason
-
-
-class ReloadFinished(Struct, frozen=True):
-    """The attempt to load the model with another configuration is over; with an ``error`` it has the one before again.
-
-    ``has_failed``: it was tried, and did not work.
-    """
-
-    model: str
-    error: ModelhostError | None = None
-    has_failed: bool = False
-
-
-class StateChanged(Struct, frozen=True):
-    model: str
-
-
-class ModelRemoved(Struct, frozen=True):
-    """The model is gone for good."""
-
-    model: str
-
-
-Effect = Grant | Refuse | Fetch | Load | Stop | ReloadFinished | StateChanged | ModelRemoved
+from modelhost.models.residency.effects import Effect, Refuse, ReloadFinished
+from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
 
 
 class FilesFound(Struct, frozen=True):

@@ -23,6 +23,17 @@ from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals, reports
 from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges, NoRecorder, WorkerRecorder
 from modelhost.models.residency.decision_log import log_decision, log_wait
+from modelhost.models.residency.effects import (
+    Effect,
+    Fetch,
+    Grant,
+    Load,
+    ModelRemoved,
+    Refuse,
+    ReloadFinished,
+    StateChanged,
+    Stop,
+)
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.lease import Lease, OnQueued, waiting
 from modelhost.models.residency.ledger import Ledger
@@ -299,7 +310,7 @@ class Scheduler:
     def _now(self) -> float:
         return self._loop.time()
 
-    def _act(self, effects: Iterable[reports.Effect]) -> None:
+    def _act(self, effects: Iterable[Effect]) -> None:
         pending = deque(effects)
         while pending:
             effect = pending.popleft()
@@ -310,30 +321,30 @@ class Scheduler:
         else:
             self.changes.wake_all()
 
-    def _do(self, effect: reports.Effect) -> Iterable[reports.Effect]:
+    def _do(self, effect: Effect) -> Iterable[Effect]:
         log_decision(effect, self.ledger)
         match effect:
-            case reports.Grant(ticket):
+            case Grant(ticket):
                 return self._grant(ticket)
-            case reports.Refuse(ticket, error):
+            case Refuse(ticket, error):
                 self._refuse(ticket, error)
-            case reports.Fetch(name) | reports.Load(name):
+            case Fetch(name) | Load(name):
                 if not self._is_stopping:
                     self._start(self.models[name], effect)
-            case reports.Stop(name):
+            case Stop(name):
                 model = self.models[name]
                 self._reloads.stopping(model, effect)
                 self._supervisor.end(model, effect, model.detach_worker())
-            case reports.ReloadFinished(name):
+            case ReloadFinished(name):
                 self._settle(self.models[name], effect)
-            case reports.StateChanged(name):
+            case StateChanged(name):
                 self.changes.state_changed(self.models.get(name))
-            case reports.ModelRemoved(name):
+            case ModelRemoved(name):
                 del self.models[name]
                 self.changes.removed(name)
         return ()
 
-    def _grant(self, ticket: Ticket) -> Iterable[reports.Effect]:
+    def _grant(self, ticket: Ticket) -> Iterable[Effect]:
         if ticket.waiter.done():
             return self.ledger.cancel(ticket, self._now())
         ticket.waiter.set_result(self.models[ticket.model].worker)
@@ -343,15 +354,15 @@ class Scheduler:
         if not ticket.waiter.done():
             ticket.waiter.set_exception(error)
 
-    def _start(self, model: HostedModel, effect: reports.Fetch | reports.Load) -> None:
+    def _start(self, model: HostedModel, effect: Fetch | Load) -> None:
         model.progress = None
-        if isinstance(effect, reports.Fetch):
+        if isinstance(effect, Fetch):
             self._supervisor.find_files(model, effect.run)
             return
         is_checked, model.is_just_found = model.is_just_found, False
         self._supervisor.load(model, effect.run, is_smaller=effect.is_smaller, is_checked=is_checked)
 
-    def _settle(self, model: HostedModel, settled: reports.ReloadFinished) -> None:
+    def _settle(self, model: HostedModel, settled: ReloadFinished) -> None:
         self._reloads.settle(model, settled)
         if settled.error is not None and settled.has_failed:
             self.changes.reload_failed(model, settled.error.message)
@@ -409,7 +420,7 @@ class Scheduler:
         model.meters.set_memory({})
         self.report(model, run, reports.WorkerLost(error))
 
-    def worker_stopped(self, model: HostedModel, stop: reports.Stop, freed: Bytes | None) -> None:
+    def worker_stopped(self, model: HostedModel, stop: Stop, freed: Bytes | None) -> None:
         if freed is not None:
             model.memory = freed or model.memory
             model.meters.set_memory({})

@@ -16,9 +16,10 @@ from modelhost.background import cancel_and_wait, log_failures
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
+from modelhost.models.residency.effects import Stop
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.reports import FilesChanged, LoadFailed, Stop, WorkerUnfit
+from modelhost.models.residency.reports import FilesChanged, LoadFailed, WorkerUnfit
 from modelhost.models.resolve.configuration import ConfigurationContext, FindModel, find_configured
 from modelhost.models.resolve.finding import find, is_current
 from modelhost.models.resolve.resolved import Resolved, add_advice, limit_after

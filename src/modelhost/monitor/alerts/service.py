@@ -161,15 +161,15 @@ class Alerts:
         for name, rule in self.rules.items():
             changed += self._board.update(name, rule, await self._values(rule), now)
             await asyncio.sleep(0)  # with many models, each takes a moment
-        told = [alert for alert in changed if alert.state is not AlertState.PENDING]
+        reported = [alert for alert in changed if alert.state is not AlertState.PENDING]
         if self._changed is not None:
-            self._changed.update(alert.about for alert in told)
-        for alert in told:
+            self._changed.update(alert.about for alert in reported)
+        for alert in reported:
             _log(alert)
             self._events.publish(alert)
-        if told:
-            self._notifier.send(told)
-        self._store_later(told)
+        if reported:
+            self._notifier.send(reported)
+        self._store_later(reported)
 
     async def _take_up(self) -> None:
         """Go on with the alerts that fired when this host ended before, once the database is in use.

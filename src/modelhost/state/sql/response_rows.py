@@ -98,10 +98,10 @@ class ResponseRows(TableRows):
         if found is None:
             return False
         snapshot = stored.ResponseSnapshot(stored.decoded(found))
-        told = [stored.decoded(event) for event in self.events(response_id, after=-1)]
-        snapshot.add(told)
+        earlier = [stored.decoded(event) for event in self.events(response_id, after=-1)]
+        snapshot.add(earlier)
         body = stored.ended(snapshot.body, status, reason)
-        events = _written([stored.terminal_event(body, told[-1]["sequence_number"] + 1 if told else 0)])
+        events = _written([stored.terminal_event(body, earlier[-1]["sequence_number"] + 1 if earlier else 0)])
         written = json_text.encode(body)
         growth = len(written) - len(found) + _size(events)
         values = {"body": written, "status": status, "size_bytes": responses.c.size_bytes + growth, **_NOBODY}

@@ -10,7 +10,8 @@ import pytest
 
 from modelhost.errors import DatabaseUnavailable, InvalidRequest
 from modelhost.http.responses.decisions import Decisions
-from modelhost.state.responses import DecisionStore, ResponseStore
+from modelhost.state.decisions import DecisionStore
+from modelhost.state.responses import ResponseStore
 
 ONE: list[dict[str, Any]] = [{"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}]
 

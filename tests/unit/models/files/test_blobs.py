@@ -13,7 +13,8 @@ import pytest
 
 from modelhost.errors import DiskFull, InvalidRequest, RequestTooLarge
 from modelhost.models.files import blobs as blobs_module
-from modelhost.models.files.blobs import UNUSED_SECONDS, BlobStore, write_atomically
+from modelhost.models.files.blobs import UNUSED_SECONDS, BlobStore
+from modelhost.models.files.durable import write_atomically
 
 CONTENT = b"GGUF and more"
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

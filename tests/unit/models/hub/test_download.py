@@ -188,7 +188,7 @@ def test_full_disk_is_noticed_before_the_download(
     hub: HubServer, source: DownloadSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("modelhost.models.hub.client.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("modelhost.models.hub.transfer.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadFailed, match="make room"):
         download(REFERENCE, source=source)
     assert hub.bytes_served == 0
@@ -209,7 +209,7 @@ def test_parts_that_do_not_fit_together_are_noticed_before_the_first(
     parts = {f"m-{part:05}-of-00003.gguf": bytes([part]) * 400 for part in (1, 2, 3)}
     hub.repositories["org/parts"] = Repository(files=parts)
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("modelhost.models.hub.client.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("modelhost.models.hub.transfer.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadFailed, match=r"^The model \(3 files\) needs .*make room") as caught:
         download(HubReference(repository="org/parts"), source=source)
     assert caught.value.details == {"need_bytes": 1200, "free_bytes": 1000}

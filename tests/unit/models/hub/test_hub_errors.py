@@ -7,7 +7,7 @@ import json
 import pytest
 
 from modelhost.errors import DownloadFailed
-from modelhost.models.hub.client import translated_errors
+from modelhost.models.hub.errors import translated_errors
 from modelhost.models.hub.references import HubReference
 
 

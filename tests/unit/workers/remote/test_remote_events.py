@@ -15,7 +15,7 @@ from modelhost.errors import EngineError, ModelhostError
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.remote.worker import RemoteEvents
+from modelhost.workers.remote.events import RemoteEvents
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}

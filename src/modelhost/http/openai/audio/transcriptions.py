@@ -1,4 +1,4 @@
-"""``POST /v1/audio/transcriptions`` and ``POST /v1/audio/translations``."""
+"""``POST /v1/audio/transcriptions`` and ``POST /v1/audio/translations``, with their forms."""
 
 from __future__ import annotations
 

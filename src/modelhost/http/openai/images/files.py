@@ -14,7 +14,7 @@ from typing import Final
 
 from modelhost.errors import DiskFull, NotFound
 from modelhost.http.openai.images.paths import FILES
-from modelhost.models.files.blobs import write_atomically
+from modelhost.models.files.durable import write_atomically
 from modelhost.persistence.stored_key import StoredKey
 
 FOLDER: Final = "images"
