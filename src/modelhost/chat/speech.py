@@ -107,7 +107,7 @@ async def capable_model(collection: ModelCollection, task: Task, name: str | Non
     if found is None:
         if able:
             return able[0]
-        raise UnsupportedOperation(f"No model of this host can do {task}. Serve one beside: {INSTALL[task]}.")
+        raise UnsupportedOperation(f"No model of this host can do {task}. {_beside(task)}")
     if not found.can_do(task):
         raise UnsupportedOperation(f"{found.name} cannot do {task}. {_ways(able, task)}", model=found.name)
     return found
@@ -121,7 +121,11 @@ def _check_voice(request: SpeechRequest, voices: tuple[str, ...]) -> None:
 def _ways(able: list[HostedModel], task: Task) -> str:
     if able:
         return f"Models that can: {', '.join(model.name for model in able)}."
-    return f"No other model of this host can. Serve one beside: {INSTALL[task]}."
+    return f"No other model of this host can. {_beside(task)}"
+
+
+def _beside(task: Task) -> str:
+    return f"Serve a model that can beside; if its engine is not installed: {INSTALL[task]}."
 
 
 async def _parts_of(answer: WorkerAnswer) -> AsyncIterator[bytes]:

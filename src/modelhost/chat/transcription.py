@@ -94,7 +94,7 @@ class Transcribing:
                 info = await anext(events, None)
                 if info is None or info["event"] != "info":
                     raise _no_transcript(model.name, worker.process.name)
-                async with aclosing(_segments(events, model.name, worker.process.name)) as segments:
+                async with aclosing(_segments(events, info["duration"], model.name, worker.process.name)) as segments:
                     yield Heard(
                         model=model.name, seconds=info["duration"], language=info["language"], segments=segments
                     )
@@ -135,13 +135,23 @@ def _job(request: TranscriptionRequest, container: str) -> bytes:
 
 
 async def _segments(
-    events: AsyncGenerator[Mapping[str, Any], None], model: str, worker: str
+    events: AsyncGenerator[Mapping[str, Any], None], seconds: float, model: str, worker: str
 ) -> AsyncGenerator[Segment, None]:
     async for event in events:
         if event["event"] == "done":
             return
-        yield {name: value for name, value in event.items() if name != "event"}
+        yield within({name: value for name, value in event.items() if name != "event"}, seconds)
     raise _no_transcript(model, worker)
+
+
+def within(segment: Segment, seconds: float) -> Segment:
+    """Return ``segment`` with times in milliseconds, none beyond ``seconds``: models hear windows, not ends."""
+    words = [{**word, **_times(word, seconds)} for word in segment.get("words") or ()]
+    return {**segment, **_times(segment, seconds), **({"words": words} if words else {})}
+
+
+def _times(part: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    return {name: round(min(part[name], seconds), 3) for name in ("start", "end")}
 
 
 def _no_transcript(model: str, worker: str) -> EngineError:
