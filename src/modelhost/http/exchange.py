@@ -50,6 +50,9 @@ def _error_event(error: ModelhostError) -> bytes:
 
 OPENAI: Final = DoorFormat(error_answer=error_answer, error_block=_error_event, end=DONE_EVENT)
 
+FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+"""Content types of forms."""
+
 
 class Sending:
     """The ``send`` of an ASGI application whose answers all have certain headers."""
@@ -168,7 +171,7 @@ class Exchange:
         try:
             return orjson.loads(data.removeprefix(BOM_UTF8))  # as programs on Windows begin a text
         except orjson.JSONDecodeError as error:
-            raise InvalidJson(f"The body is not valid JSON: {error}.") from None
+            raise InvalidJson(f"The body is not valid JSON: {error}.{_about_form(self.content_type)}") from None
 
     async def body_parts(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, whatever its size; raises ClientDisconnected before its end."""
@@ -308,6 +311,13 @@ class Exchange:
             if self._keep_alive_task is None or self._keep_alive_task.done():  # otherwise the client does not read
                 self._keep_alive_task = self._loop.create_task(self.write(self._form.keep_alive))
         self._timer = self._loop.call_later(rest, self._tick)
+
+
+def _about_form(content_type: str) -> str:
+    """Return which forms are read; empty if the head names none."""
+    if not content_type.lower().startswith(FORMS):
+        return ""
+    return " Its content type is that of a form: forms are read as multipart/form-data, where they bring files."
 
 
 def _check_size(size: int, limit_bytes: int) -> None:

@@ -183,6 +183,12 @@ def test_the_oldest_images_make_room_on_the_disk(start_host: StartHost) -> None:
     assert code_of(large)[:2] == (507, "disk_full")
 
 
+def test_a_form_where_json_is_read_is_told_what_to_send(scripted_host: ServedHost) -> None:
+    answer = scripted_host.http.post(EDITS, data={"prompt": "a cat"})
+    assert code_of(answer)[:2] == (400, "invalid_json")
+    assert "multipart/form-data, where they bring files" in answer.json()["error"]["message"]
+
+
 def test_a_model_that_writes_makes_no_images(nano_host: ServedHost) -> None:
     answer = nano_host.http.post(GENERATIONS, json={"prompt": "a cat"})
     assert code_of(answer) == (400, "unsupported_operation", None)
