@@ -125,6 +125,23 @@ def check_size(size: tuple[int, int], can: Abilities) -> None:
         )
 
 
+def size_of_edit(image: tuple[int, int], can: Abilities) -> tuple[int, int]:
+    """Return the size of an edit for which no other is asked: that of the image, rounded down.
+
+    Raises:
+        ErrorResponse: the image is too small for the pipeline, or too large.
+    """
+    if min(image) < SMALLEST_SIDE:
+        raise invalid(
+            f"image: it has {image[0]}x{image[1]} pixels, and this model makes images from {SMALLEST_SIDE} on; give a "
+            f"size, such as {near(image, can)}.",
+            param="image",
+        )
+    width, height = (side // can.multiple * can.multiple for side in image)
+    check_size((width, height), can)
+    return width, height
+
+
 def near(size: tuple[int, int], can: Abilities) -> str:
     """Return a size that the pipeline makes, near to ``size`` and as far as possible of its shape."""
     scale = min(1.0, math.sqrt(can.max_pixels / max(1, size[0] * size[1])))

@@ -20,9 +20,9 @@ from modelhost.engines.diffusers.orders import (
     Order,
     abilities_of,
     check_prompts,
-    check_size,
     checked,
     refused,
+    size_of_edit,
 )
 from modelhost.engines.diffusers.pictures import encoded, fitted, fitted_mask, read_picture
 from modelhost.engines.media.jobs import Emit, Job
@@ -94,9 +94,7 @@ class Painter:
         image = read_picture(base64.b64decode(body["images"][0]), param="image", max_pixels=most)
         size = order.size
         if size is None:
-            multiple = self._can.multiple
-            size = image.width // multiple * multiple, image.height // multiple * multiple
-            check_size(size, self._can)
+            size = size_of_edit((image.width, image.height), self._can)
         mask = None
         if body.get("mask") is not None:
             drawn = read_picture(base64.b64decode(body["mask"]), param="mask", max_pixels=most)

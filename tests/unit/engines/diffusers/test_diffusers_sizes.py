@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from modelhost.engines.diffusers.orders import Abilities, check_size
+from modelhost.engines.diffusers.orders import Abilities, check_size, size_of_edit
 from modelhost.engines.worker.asgi import ErrorResponse
 
 ABILITIES = Abilities(
@@ -31,3 +31,16 @@ def test_a_refused_size_names_one_that_is_made(size: tuple[int, int]) -> None:
     width, height = named[-1]
     assert (int(width), int(height)) != size
     check_size((int(width), int(height)), ABILITIES)
+
+
+def test_an_edit_has_the_size_of_its_image_rounded_down() -> None:
+    assert size_of_edit((515, 71), ABILITIES) == (512, 64)
+
+
+def test_an_image_that_is_too_small_is_named_as_such() -> None:
+    with pytest.raises(ErrorResponse) as refused:
+        size_of_edit((1, 1), ABILITIES)
+    error = refused.value.body["error"]
+    assert error["param"] == "image"
+    assert "1x1 pixels" in error["message"]
+    assert "64x64" in error["message"]
