@@ -78,10 +78,19 @@ class World:
 
     # What a test does.
 
-    def add(self, name: str, need: Mapping[str, int] | None, *, is_known: bool = True, **policy: Any) -> None:
+    def add(
+        self,
+        name: str,
+        need: Mapping[str, int] | None,
+        *,
+        is_known: bool = True,
+        has_context: bool = True,
+        **policy: Any,
+    ) -> None:
         """Take a model in. ``is_known``: what it needs is known without a download."""
         self.needs[name] = need or {}
-        self.act(self.ledger.add(name, ModelPolicy(**policy), need if is_known else None))
+        known = need if is_known else None
+        self.act(self.ledger.add(name, ModelPolicy(**policy), known, has_context=has_context))
 
     def change(self, name: str, *, is_outdated: bool = False, **policy: Any) -> None:
         self.act(self.ledger.change(name, ModelPolicy(**policy), self.now, is_outdated=is_outdated))

@@ -107,12 +107,21 @@ class MediaEngine(Engine):
         error = payload.get("error") if isinstance(payload, dict) else None
         if not isinstance(error, dict):
             error = {"message": f"the engine answered {status} without saying why"}
+        if (refused := refusal_of(error)) is not None:
+            return refused
         message, kind = str(error.get("message", "")), str(error.get("type"))
-        if kind in REFUSALS:
-            return REFUSALS[kind](message, param=error.get("param"))
         return EngineError(
             f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=kind
         )
+
+
+def refusal_of(error: Mapping[str, Any]) -> ModelhostError | None:
+    """Return what a worker for sound or images has refused, with advice for its task; ``None``: it has failed."""
+    kind, param = REFUSALS.get(str(error.get("type"))), error.get("param")
+    if kind is None:
+        return None
+    advice = {"suggestion": f'Shorten "{param}".'} if kind is ContextLengthExceeded and param else {}
+    return kind(str(error.get("message", "")), param=param, **advice)
 
 
 def _context_length(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:

@@ -14,7 +14,7 @@ from modelhost.engines.base import Engine
 from modelhost.engines.installed import torch_uses_gpus
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.library_engine import LibraryEngine
-from modelhost.engines.media.engine import REFUSALS
+from modelhost.engines.media.engine import refusal_of
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import Task
 
@@ -46,9 +46,8 @@ class Transformers(LibraryEngine):
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         error = payload.get("error") if isinstance(payload, dict) else None
-        kind = str(error.get("type")) if isinstance(error, dict) else ""
-        if isinstance(error, dict) and kind in REFUSALS:
-            return REFUSALS[kind](str(error.get("message", "")), param=error.get("param"))
+        if isinstance(error, dict) and (refused := refusal_of(error)) is not None:
+            return refused
         return super().translate_error(status, payload, model=model, worker=worker)
 
     def finds_gpus(self, python: str, _options: Mapping[str, Any], _env: Mapping[str, str]) -> bool:

@@ -84,7 +84,9 @@ class Ledger:
 
     # Models come, change and go.
 
-    def add(self, name: str, policy: ModelPolicy, need: Bytes | None = None) -> list[Effect]:
+    def add(
+        self, name: str, policy: ModelPolicy, need: Bytes | None = None, *, has_context: bool = True
+    ) -> list[Effect]:
         """Add a model; ``need`` is unknown as long as its files are not here.
 
         Raises:
@@ -92,7 +94,7 @@ class Ledger:
         """
         if name in self._records:
             raise ValueError(f"{name} is in the ledger already")
-        self._records[name] = ModelRecord(name=name, policy=policy, need=need)
+        self._records[name] = ModelRecord(name=name, policy=policy, need=need, has_context=has_context)
         return [StateChanged(name)]
 
     def change(self, name: str, policy: ModelPolicy, now: float, *, is_outdated: bool) -> list[Effect]:

@@ -98,6 +98,8 @@ class ModelRecord:
     name: str
     policy: ModelPolicy
     need: Bytes | None = None
+    has_context: bool = True
+    """Whether it needs less with a smaller context, as far as is known."""
     phase: Phase = Phase.UNLOADED
     run: int = 0
     """The number of its worker or download, given once in the ledger; news of an earlier one is no news."""

@@ -46,8 +46,9 @@ def failed(record: ModelRecord, now: float) -> errors.ModelFailed:
     error = record.last_error
     reason = error.message if error else "The reason is unknown."
     of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
+    is_retried = not isinstance(error, errors.ModelFileInvalid)
     return errors.ModelFailed(
-        f"{record.name} could not be started and is tried again later. {reason}",
+        f"{record.name} could not be started{' and is tried again later' if is_retried else ''}. {reason}",
         retry_after_seconds=max(1, math.ceil(record.retry_at - now)),
         model=record.name,
         **of_cause,
@@ -91,7 +92,7 @@ def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, B
         way_out = "Unpin or remove one of them, or raise"
     else:
         why = "the budget is smaller than the model"
-        way_out = "Give it a smaller context, or raise"
+        way_out = "Give it a smaller context, or raise" if record.has_context else "Serve a smaller model, or raise"
     limit = " and ".join(dict.fromkeys(_limit(pool) for pool in plan.missing))
     need_mb = {pool: math.ceil(count / MB) for pool, count in need.items() if pool != MODELS}
     missing_mb = {pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS}

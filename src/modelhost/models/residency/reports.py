@@ -23,10 +23,11 @@ class FilesFound(Struct, frozen=True):
     """The files are here, and the model needs this much."""
 
     need: Bytes
+    has_context: bool = True
     phases: ClassVar = (Phase.FETCHING,)
 
     def apply(self, record: ModelRecord, now: float) -> Iterable[Effect]:
-        record.need = self.need
+        record.need, record.has_context = self.need, self.has_context
         record.enter(Phase.UNLOADED, now)
         return ()
 

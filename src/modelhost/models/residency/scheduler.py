@@ -88,7 +88,8 @@ class Scheduler:
         self.models[entry.name] = model
         self._name(model)
         need = resolved.charge if resolved else None
-        self._act(self.ledger.add(entry.name, model.policy, need))
+        has_context = resolved is None or resolved.has_context
+        self._act(self.ledger.add(entry.name, model.policy, need, has_context=has_context))
         self._keep_pinned(model)
         return model
 
@@ -387,7 +388,7 @@ class Scheduler:
     def files_found(self, model: HostedModel, run: int, found: ConfiguredModel) -> None:
         model.set_files(found)
         assert model.resolved is not None
-        self.report(model, run, reports.FilesFound(model.resolved.charge))
+        self.report(model, run, reports.FilesFound(model.resolved.charge, model.resolved.has_context))
 
     def layers_limited(self, model: HostedModel, run: int, limit: LayerLimit, error: ModelhostError) -> None:
         before = model.resolved

@@ -51,6 +51,11 @@ class Resolved:
         return {**self.need_bytes, MODELS: 0} if self.spec.urls else self.need_bytes
 
     @property
+    def has_context(self) -> bool:
+        """Whether it needs less memory with a smaller context."""
+        return self.spec.context_length is not None and self.spec.task in (None, "embeddings")
+
+    @property
     def is_fitted_to_gpus(self) -> bool:
         """Whether as much of it goes to the GPUs that the host sees as they have room for."""
         return self.offload is not None and self.offload.requested_layers is None and bool(self.offload.rooms)

@@ -133,6 +133,8 @@ def test_what_the_worker_refuses_has_a_code(kind: str, error: type[ModelhostErro
     payload = {"error": {"message": "no", "type": kind, "param": "prompt"}}
     found = DIFFUSERS.translate_error(400, payload, model="p", worker="p/1")
     assert (type(found), found.message) == (error, "no")
+    advice = 'Shorten "prompt".' if kind == "prompt_too_long" else None  # not about a context, which there is none of
+    assert found.details.get("suggestion") == advice
 
 
 def test_a_request_without_numbers_gets_those_of_the_pipeline_or_of_the_options() -> None:

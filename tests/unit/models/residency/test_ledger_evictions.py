@@ -74,6 +74,14 @@ def test_a_model_larger_than_the_budget_is_told_so() -> None:
     assert "the budget is smaller than the model" in error.message
 
 
+def test_a_model_without_a_context_is_not_told_to_have_a_smaller_one() -> None:
+    world = manual()
+    world.add("ant", gigabytes(12), has_context=False)
+    error = world.ask("ant").error
+    assert isinstance(error, InsufficientMemory)
+    assert error.details["suggestion"] == "Serve a smaller model, or raise --memory-budget."
+
+
 def test_pinned_models_that_take_all_places_are_told_by_the_limit_on_their_number() -> None:
     world = manual(**{MODELS: 1})
     world.add("ant", gigabytes(1), is_pinned=True)

@@ -6,7 +6,9 @@ import pytest
 
 from modelhost.errors import (
     ModelFailed,
+    ModelFileInvalid,
 )
+from modelhost.models.residency import refusals
 from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS
 from modelhost.models.residency.reports import LoadCorrected
 from modelhost.models.residency.status import State
@@ -120,6 +122,19 @@ def test_a_failed_model_refuses_at_once_until_it_is_time_to_try_again() -> None:
     assert state(world, "ant") is State.LOADING
     world.end_load("ant")
     assert (request.fate, world.ledger.record("ant").last_error) == (Fate.GRANTED, None)
+
+
+def test_files_that_cannot_be_used_are_not_said_to_be_tried_again() -> None:
+    world = manual()
+    world.add("ant", gigabytes(4))
+    world.ask("ant")
+    world.fail("ant")
+    record = world.ledger.record("ant")
+    assert "is tried again later. It did not start." in refusals.failed(record, world.now).message
+    record.last_error = ModelFileInvalid("The tensors are damaged.")
+    refused = refusals.failed(record, world.now)
+    assert refused.message == "ant could not be started. The tensors are damaged."
+    assert refused.details["cause"] == "model_file_invalid"
 
 
 def test_asking_for_a_failed_model_to_be_loaded_tries_it_now() -> None:
