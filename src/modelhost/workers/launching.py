@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from modelhost import lazy
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
+from modelhost.errors import ModelFileInvalid, ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.private_folder import new_socket_path, private_folder, remove_socket
@@ -52,8 +52,8 @@ async def launch_worker(
     the engine; the log says so.
 
     Raises:
-        WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left. The detail ``engine`` of the first
-            names the one that could not be started.
+        WorkerStartFailed, ModelFileInvalid, ConfigError, SystemLibraryMissing: nothing of it is left. The detail
+            ``engine`` of the first two names the one that could not be started.
     """
     start = partial(
         _launch, engine=engine, timeout_seconds=timeout_seconds, start_process=start_process, on_progress=on_progress
@@ -100,7 +100,7 @@ async def _launch(
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)
     except BaseException as error:
-        if isinstance(error, WorkerStartFailed):
+        if isinstance(error, (ModelFileInvalid, WorkerStartFailed)):
             error.details = {**error.details, "engine": engine.name}
         if "socket_path" in launch.config:
             remove_socket(launch.config["socket_path"])

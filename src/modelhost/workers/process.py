@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from modelhost.config import environment
 from modelhost.engines.launch import Launch, Ready
-from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
+from modelhost.errors import ModelFileInvalid, ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.workers import gpus, memory
 from modelhost.workers.child import Child
@@ -37,6 +37,7 @@ STDERR_LINES = 200  # kept for the message of a crash
 BUFFER_BYTES = 65536
 LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
 TAIL_LINES = 12
+TRACEBACK = "Traceback (most recent call last)"
 LAST_LINES_SECONDS = 1.0  # to read what an ended process wrote
 FATAL_SIGNAL_OFFSET = 128  # a shell's exit status for "ended by signal N" is this plus N
 
@@ -69,6 +70,7 @@ class WorkerProcess:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left. The detail
                 ``out_of_memory`` says whether it was for lack of memory; ``out_of_gpu_memory`` is set if that was a
                 GPU's.
+            ModelFileInvalid: the engine cannot load its files; the detail ``stderr`` has the engine's log.
             SystemLibraryMissing: a system library that the engine needs is missing.
         """
         worker = cls(
@@ -220,15 +222,26 @@ class WorkerProcess:
         message = str(event.get("message", ""))
         if event.get("code") == SystemLibraryMissing.code:
             return SystemLibraryMissing(message)
-        return self._start_failed(message, reason=str(event.get("code")))
+        if event.get("code") == ModelFileInvalid.code and not self._is_out_of_memory(message):
+            return ModelFileInvalid(
+                f"{self._model} cannot be loaded: {message.rstrip('.')}. Download or convert its files again, or "
+                "correct its engine options; the log has the engine's own lines.",
+                model=self._model,
+                stderr=self.stderr_tail(),
+            )
+        return self._start_failed(message, reason=str(event.get("code")), is_told=True)
 
-    def _start_failed(self, what: str, *, reason: str) -> WorkerStartFailed:
+    def _start_failed(self, what: str, *, reason: str, is_told: bool = False) -> WorkerStartFailed:
+        """``is_told``: the worker itself has said ``what`` is wrong."""
         tail = self.stderr_tail()
-        said = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
+        lines = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
+        # A traceback ends with what the worker has told; it is in the details and in the log.
+        is_traceback = is_told and any(line.startswith(TRACEBACK) for line in self._stderr)
+        said = "" if is_traceback else f" Its last lines:{lines}"
         is_out_of_memory = self._is_out_of_memory(what)
         of_gpu = is_out_of_memory and contains_any([*self._stderr, what], self._gpu_memory_phrases)
         return WorkerStartFailed(
-            f"The worker of {self._model} could not start: {what}. Its last lines:{said}",
+            f"The worker of {self._model} could not start: {what}.{said}",
             model=self._model,
             worker=self.name,
             reason=reason,

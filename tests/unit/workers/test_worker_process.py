@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from modelhost.engines.launch import Launch
-from modelhost.errors import SystemLibraryMissing, WorkerStartFailed
+from modelhost.errors import ModelFileInvalid, SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers import gpus
 from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
 from modelhost.workers.process_groups import is_group_gone, members
@@ -50,6 +51,51 @@ async def test_a_reported_failure_carries_its_reason_and_the_last_lines() -> Non
         await _start(script)
     assert failed.value.details["reason"] == "load_failed"
     assert failed.value.details["stderr"] == ["tensor 7 is wrong"]
+
+
+LOADING = """
+from modelhost.engines.media.starting import run
+from modelhost.engines.worker.process import read_config
+
+def load(config):
+    raise {error}
+
+run(read_config(), load)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("AttributeError('module diffusers has no\\n attribute Evil')", "Error: module diffusers has no attribute Evil. "),
+        ("RuntimeError('/src/onnx/core/model.cc:9 bad protobuf')", "RuntimeError: bad protobuf. "),
+        ("OSError('no file named model.safetensors')", "OSError: no file named model.safetensors. "),
+    ],
+)
+async def test_files_that_the_library_refuses_are_told_in_a_sentence(error: str, says: str) -> None:
+    with pytest.raises(ModelFileInvalid) as failed:
+        await _start(LOADING.format(error=error))
+    message = failed.value.message
+    assert says in message
+    assert "Download or convert its files again, or correct its engine options" in message
+    assert not [part for part in ("Traceback", str(Path(__file__).parents[3]), ".cc", "\n") if part in message]
+    assert any(line.startswith("Traceback") for line in failed.value.details["stderr"])
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks_memory"),
+    [
+        ("RuntimeError('CUDA error: device is busy')", False),
+        ("OSError(24, 'Too many open files')", False),
+        ("ModuleNotFoundError('no hibari')", False),
+        ("MemoryError()", True),
+    ],
+)
+async def test_a_start_that_may_succeed_later_is_no_fault_of_the_files(error: str, lacks_memory: bool) -> None:
+    with pytest.raises(WorkerStartFailed) as failed:
+        await _start(LOADING.format(error=error))
+    assert "Traceback" not in failed.value.message
+    assert (failed.value.details["reason"], failed.value.details["out_of_memory"]) == ("load_failed", lacks_memory)
 
 
 async def test_a_missing_library_is_an_error_of_its_own() -> None:

@@ -27,6 +27,7 @@ def load_pipeline(config: Mapping[str, Any]) -> Any:
 
     logging.disable_progress_bar()  # the log is no terminal
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # it warns of what this environment leaves out, at each start
     announce_progress(IMPORTED)
     torch.set_num_threads(config["threads"])
     path = Path(config["path"])
@@ -96,4 +97,7 @@ def _add_lora(pipeline: Any, given: Any) -> None:
         pipeline.load_lora_weights(
             str(path.parent), weight_name=path.name, adapter_name=names[-1], local_files_only=True, use_safetensors=True
         )
+        # The library passes over an adapter none of whose layers is in the pipeline.
+        if not any(names[-1] in adapters for adapters in pipeline.get_list_adapters().values()):
+            raise ValueError(f'the option "lora" names {file}, which is an adapter for another kind of model')
     pipeline.set_adapters(names, [float(weight) for weight in weights.values()])

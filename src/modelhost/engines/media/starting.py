@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelhost.engines.media.routes import MediaRoutes, Prepare
-from modelhost.engines.worker.process import announce_failed, announce_ready
+from modelhost.engines.worker.process import announce_load_error, announce_ready
 from modelhost.engines.worker.server import serve
 
 
@@ -30,9 +28,7 @@ def run(config: Mapping[str, Any], load: Callable[[Mapping[str, Any]], LoadedMed
     try:
         loaded = load(config)
     except BaseException as error:  # noqa: BLE001 (a library may raise anything when it loads)
-        traceback.print_exception(error)
-        announce_failed("load_failed", f"{type(error).__name__}: {error}")
-        sys.stderr.flush()
+        announce_load_error(error)
         os._exit(1)
 
     def announce(url: str) -> None:

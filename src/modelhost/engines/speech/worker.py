@@ -27,7 +27,7 @@ def _speaker(config: Mapping[str, Any]) -> Speaker:
             return Hibari(names=config["voices"], threads=config["threads"])
         except ModuleNotFoundError as error:
             way_out = "modelhost engines install speech --voice hibari"
-            raise ValueError(f"the voice hibari is not installed: {way_out}") from error
+            raise ModuleNotFoundError(f"the voice hibari is not installed: {way_out}") from error
     return SherpaVoices(Path(config["path"]), kind=config["kind"], names=config["voices"], threads=config["threads"])
 
 

@@ -50,12 +50,12 @@ def import_decoder() -> Any:
     """Return the module that decodes files.
 
     Raises:
-        ValueError: its library is not installed.
+        ModuleNotFoundError: its library is not installed.
     """
     try:
         from modelhost.engines.media import decoding  # noqa: PLC0415 (where it is missing, the error says so)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'modelhost[transformers]'") from error
+        raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'modelhost[transformers]'") from error
     return decoding
 
 

@@ -22,7 +22,7 @@ def load(config: Mapping[str, Any]) -> LoadedMedia:
     try:
         from modelhost.engines.media.speaking import loaded_speaker  # noqa: PLC0415 (as below)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'modelhost[transformers]'") from error
+        raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'modelhost[transformers]'") from error
     logging.disable_progress_bar()
     torch.set_num_threads(config["threads"])
     return loaded_speaker(speaker_of(config))

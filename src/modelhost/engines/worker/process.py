@@ -7,16 +7,31 @@ only the announcements below reach the host. Then :func:`watch_lifeline`, then t
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+UNUSABLE: Final = "model_file_invalid"
+"""The code of a failure that no retry mends (:class:`modelhost.errors.ModelFileInvalid`)."""
+OF_FILES: Final = (ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError, RuntimeError)
+"""What libraries raise for files that are damaged or that they do not know, besides errors of the system."""
+READERS: Final = frozenset({"safetensors", "safetensors_rust", "onnxruntime"})
+"""Libraries that read files and have errors of their own."""
+OF_MACHINE: Final = re.compile(r"cuda|cudnn|cublas|hip error|nccl|memory|alloc|thread", re.IGNORECASE)
+SOURCE: Final = re.compile(r"(?:[\w.+-]*/)+[\w.+-]+\.(?:py|pyx|c|cc|cpp|cu|h|hpp|rs)\b(?::\d+)?:?\s*")
+"""A place in the source of a library, as far as where it was built."""
+LONGEST_REPORT: Final = 10_000
+"""Characters of an error that are looked at; a library may list all tensors."""
+LONGEST_CAUSE: Final = 500
 
 _host: list[int] = []  # the descriptor that leads to the host, once read_config has moved it
 
@@ -124,6 +139,30 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
 def announce_failed(code: str, message: str) -> None:
     """Announce why the worker cannot start; the caller exits afterwards."""
     _announce({"event": "failed", "code": code, "message": message})
+
+
+def announce_load_error(error: BaseException) -> None:
+    """Announce what a library raised while it loaded the model, and write its traceback to the log.
+
+    The code is :data:`UNUSABLE` where it is for the files, otherwise ``load_failed``: another try may succeed.
+    """
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    announce_failed(UNUSABLE if _is_of_files(error) else "load_failed", cause_of(error))
+
+
+def cause_of(error: BaseException) -> str:
+    """Return ``error`` in one line, without places in the source of a library."""
+    said = SOURCE.sub("", " ".join(str(error)[:LONGEST_REPORT].split()))
+    cause = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return cause if len(cause) <= LONGEST_CAUSE else f"{cause[:LONGEST_CAUSE]}..."
+
+
+def _is_of_files(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.ENOENT)
+    is_of_reader = type(error).__module__.partition(".")[0] in READERS
+    return (is_of_reader or isinstance(error, OF_FILES)) and not OF_MACHINE.search(str(error))
 
 
 def _announce(event: dict[str, Any]) -> None:

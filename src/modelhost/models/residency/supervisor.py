@@ -161,7 +161,13 @@ class WorkerSupervisor:
                 return
             add_advice(resolved, error)
         is_out_of_memory = bool(error.details.get("out_of_memory"))
-        log.error("worker_start_failed", model=model.name, error=error.message, is_out_of_memory=is_out_of_memory)
+        log.error(
+            "worker_start_failed",
+            model=model.name,
+            error=error.message,
+            is_out_of_memory=is_out_of_memory,
+            stderr=error.details.get("stderr", []),
+        )
         self._scheduler.report(model, run, LoadFailed(error, is_out_of_memory))
 
     def _ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
