@@ -108,6 +108,15 @@ def engine_with_layout(names: Iterable[str]) -> str | None:
     return next((name for name, traits in TRAITS.items() if traits.recognises(found)), None)
 
 
+def incomplete_layout(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the engine that would read a directory with files of these ``names``, and the file that it lacks for that.
+
+    ``None`` if there is no such engine.
+    """
+    found = frozenset(names)
+    return next(((name, file) for name, traits in TRAITS.items() if (file := traits.lacks(found))), None)
+
+
 def engine_with_package(model: str | None, engine: str | None = None) -> str | None:
     """Return the engine for which ``model`` is the name of a package; ``None`` if it is none.
 

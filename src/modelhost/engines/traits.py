@@ -147,6 +147,8 @@ class EngineTraits:
     formats: frozenset[ModelFormat] = frozenset()
     recognises: Callable[[frozenset[str]], bool] = lambda _names: False
     """Whether a directory with files of these names is a model in a layout that only this engine reads."""
+    lacks: Callable[[frozenset[str]], str | None] = lambda _names: None
+    """Returns the file without which a directory with files of these names is no such model, though it has the rest."""
     kinds: Mapping[str, Task] = field(default_factory=dict)
     """The task of models in safetensors that write no text, by their ``model_type`` or ``sentence_transformers``; no
     other engine serves these."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from modelhost.config.paths import expand_home, why_missing
 from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS
-from modelhost.engines.installed import engine_with_layout, engine_with_package, reads_only, serves
+from modelhost.engines.installed import engine_with_layout, engine_with_package, incomplete_layout, reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.files import model_files
 from modelhost.models.files.gguf import GgufHeader, read_header
@@ -140,9 +140,16 @@ def _package_owner(model: str | None, engine: str | None) -> str | None:
 def _at(path: Path, engine: str | None) -> Located:
     if not path.is_dir():
         return _file(path)
-    owner = engine_with_layout(file.name for file in path.iterdir())
+    names = {file.name for file in path.iterdir()}
+    owner = engine_with_layout(names)
     if owner is not None and engine in (None, owner):
         return Located(kind="layout", name=path.name, path=path, engine=owner)
+    if owner is not None and not is_hf_directory(names) and not _servable_in(path):
+        raise ModelFileInvalid(
+            f"{path} is for the engine {owner}, which reads {TRAITS[owner].reads}; {engine} does not read it: leave "
+            "engine out",
+            path=str(path),
+        )
     return _located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
 
 
@@ -181,6 +188,13 @@ def _located_directory(path: Path) -> Located:
     names = {file.name for file in path.iterdir()}
     if is_hf_directory(names):
         return Located(kind="safetensors", name=path.name, path=path, directory=read_hf_directory(path))
+    if (incomplete := incomplete_layout(names)) is not None:
+        owner, file = incomplete
+        raise ModelFileInvalid(
+            f"{path} lacks {file}, without which {owner} cannot read it: download the directory again, with all of its "
+            "files",
+            path=str(path),
+        )
     if "config.json" in names and any(name.endswith(model_files.WEIGHTS_SUFFIXES) for name in names):
         raise ModelFileInvalid(f"{path}: {model_files.PICKLED}", path=str(path))
     raise ModelFileInvalid(

@@ -223,5 +223,21 @@ def test_a_voice_is_found_by_its_files_and_a_packaged_one_by_its_name(tmp_path: 
 def test_a_voice_is_not_for_another_engine(tmp_path: Path) -> None:
     for name in ("tokens.txt", "voice.onnx"):
         (tmp_path / name).touch()
-    with pytest.raises(ModelFileInvalid, match="no GGUF file and no safetensors"):
-        locate(str(tmp_path), engine="llamacpp")
+    for engine in ("llamacpp", "diffusers"):
+        with pytest.raises(ModelFileInvalid, match=rf"is for the engine speech, .*; {engine} does not read it"):
+            locate(str(tmp_path), engine=engine)
+
+
+@pytest.mark.parametrize("engine", [None, "whisper"])
+def test_a_whisper_model_without_its_vocabulary_is_told_what_it_lacks(engine: str | None, tmp_path: Path) -> None:
+    for name in ("config.json", "model.bin"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelFileInvalid, match=r"lacks vocabulary\.json, without which whisper cannot read it"):
+        locate(str(tmp_path), engine=engine)
+
+
+def test_a_directory_that_two_engines_read_is_for_the_one_that_is_named(tmp_path: Path) -> None:
+    for name in ("tokens.txt", "voice.onnx"):
+        (tmp_path / name).touch()
+    path = write_model(tmp_path / "tiny.gguf")
+    assert locate(str(tmp_path), engine="llamacpp").path == path
