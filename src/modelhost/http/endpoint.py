@@ -49,6 +49,8 @@ class Endpoint:
 
     is_of_openai: ClassVar[bool] = False
     """Whether it is an API of OpenAI, or beside these: the setting ``require_model`` is about it."""
+    is_for_active_model: ClassVar[bool] = True
+    """Whether a request that names no model is one for the active model."""
 
     def __init__(self, host: Host, operation: str, form: DoorFormat = OPENAI) -> None:
         """``operation`` is its name in logs and metrics."""
@@ -62,7 +64,8 @@ class Endpoint:
         exchange = Exchange(scope, receive, send, keep_alive_seconds=interval, form=self._form)
         request = measure.begin(self.host.monitor)
         status, code = await exchange.settle(self.work(exchange, scope))
-        model = model_label(self.host, exchange.model)
+        is_for_none = exchange.model is None and not self.is_for_active_model
+        model = "" if is_for_none else model_label(self.host, exchange.model)
         seconds = time.perf_counter() - request.began
         note_request(
             "request",

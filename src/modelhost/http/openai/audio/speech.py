@@ -29,6 +29,7 @@ class SpeechEndpoint(Endpoint):
     """Speaks a text."""
 
     is_of_openai = True
+    is_for_active_model = False
 
     def __init__(self, host: Host) -> None:
         super().__init__(host, "speech", SPEECH_EVENTS)
@@ -57,6 +58,8 @@ async def _write_events(exchange: Exchange, spoken: Spoken) -> None:
 class VoicesEndpoint(Endpoint):
     """Lists the voices of a model."""
 
+    is_for_active_model = False
+
     def __init__(self, host: Host) -> None:
         super().__init__(host, "voices")
 
@@ -72,6 +75,8 @@ class VoicesEndpoint(Endpoint):
 
 class SpeakingModelsEndpoint(Endpoint):
     """Lists the models that speak, in the shape in which Open WebUI reads them; loads none."""
+
+    is_for_active_model = False
 
     def __init__(self, host: Host) -> None:
         super().__init__(host, "speaking_models")

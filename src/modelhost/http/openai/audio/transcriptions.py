@@ -63,6 +63,8 @@ TRANSCRIPT_EVENTS: Final = replace(OPENAI, end=END)
 class TranscriptEndpoint(Endpoint):
     """Transcribes a file, or translates it to English."""
 
+    is_for_active_model = False
+
     def __init__(self, host: Host, operation: str) -> None:
         super().__init__(host, operation, TRANSCRIPT_EVENTS)
         self._translates = operation == "translation"
