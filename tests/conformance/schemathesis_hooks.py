@@ -65,7 +65,7 @@ RIGHT_REFUSALS: Final = (
             ("invalid_request", "it is missing"),
             ("invalid_request", "edit one image at a time"),
             ("invalid_request", "a stream has b64_json only"),
-            ("invalid_request", "they are sent in a stream only"),
+            ("invalid_request", "sent in a stream only"),
             ("invalid_request", "png loses nothing"),
             ("invalid_request", "images whose sides are multiples of"),
         )

@@ -64,7 +64,12 @@ def test_the_same_seed_gives_the_same_pixels_and_each_image_has_the_next_seed(pa
 
 def test_steps_and_partial_images_are_streamed(painter: ServedHost) -> None:
     with painter.client().images.generate(
-        model="painter", prompt="a cat", size="64x64", stream=True, partial_images=2, extra_body={"steps": 4, "seed": 3}
+        model="painter",
+        prompt="a cat",
+        size="64x64",
+        stream=True,
+        partial_images=2,
+        extra_body={"steps": 4, "seed": 3, "progress": True},
     ) as stream:
         events = list(stream)
     kinds = [event.type.removeprefix("image_generation.") for event in events]
@@ -211,8 +216,15 @@ def test_a_pipeline_of_another_kind_is_refused_when_it_is_loaded(
         ServedHost(model=str(tmp_path / "other"), data_dir=data_dir)
 
 
+def test_an_adapter_for_another_kind_of_model_is_named(pipelines: Path, data_dir: str) -> None:
+    lora = {"lora": str(pipelines / "pytorch_lora_weights.safetensors")}
+    with pytest.raises(ServeFailed, match="is an adapter for another kind of model") as failed:
+        ServedHost(model=str(pipelines / "flux"), data_dir=data_dir, engine_options=lora)
+    assert "Download or convert its files again, or correct its engine options" in failed.value.stderr
+
+
 def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHost) -> None:
-    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True}
+    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True, "progress": True}
     with send_post(diffusion.url, GENERATIONS, body) as connection:
         read_until(connection, b'"step":2')
     eventually(lambda: diffusion.metric("modelhost_requests_in_flight") == 0)
@@ -221,13 +233,14 @@ def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHos
 
 def test_after_a_crash_in_the_middle_the_next_request_gets_its_image(diffusion: ServedHost) -> None:
     (expected,) = made(diffusion)
-    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True}
+    body = {**SMALL, "size": "512x512", "steps": 150, "stream": True, "progress": True}
     with send_post(diffusion.url, GENERATIONS, body) as connection:
         read_until(connection, b'"step":2')
         (worker,) = diffusion.worker_pids()
         os.kill(worker, signal.SIGKILL)
         assert b"worker_crashed" in read_until(connection, b"worker_crashed")
     assert made(diffusion) == [expected]
+    assert "torchvision" not in diffusion.stderr  # the last lines of the worker are about the crash
 
 
 def test_memory_is_back_after_an_unload(diffusion: ServedHost) -> None:

@@ -121,5 +121,5 @@ class SoundClient(HostClient, Protocol):
         """Return images; cancelling ends the work within a step.
 
         ``body`` is a request of ``/v1/images/generations``, or of ``/v1/images/edits`` if it has an ``image``, in
-        base64; without ``stream`` and ``response_format``. ``on_progress`` gets each step.
+        base64; without ``stream``, ``progress`` and ``response_format``. ``on_progress`` gets each step.
         """

@@ -184,9 +184,10 @@ class RemoteClient:
 
     async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
         path = EDITS_PATH if "image" in body else GENERATIONS_PATH
+        asked = {**body, "stream": True, "progress": on_progress is not ignore_progress}
         pictures: list[Picture] = []
         async with (
-            self._connections.answer("POST", path, {**body, "stream": True}) as answer,
+            self._connections.answer("POST", path, asked) as answer,
             aclosing(_events(answer)) as events,
         ):
             async for event in events:

@@ -34,6 +34,7 @@ const events = await streamed(await client.images.generate({ ...asked, stream: t
 const partial = events.filter((event) => event.type === "image_generation.partial_image");
 assert.deepEqual(partial.map((event) => [event.partial_image_index, shown(event)]), [[0, "one"], [1, "one two"]]);
 assert.equal(events.at(-1).type, "image_generation.completed");
+assert.equal(events.length, 3);
 assert.equal(shown(events.at(-1)), "one two three");
 
 const edits = await streamed(await client.images.edit({ ...asked, image: await file("a.png"), stream: true }));

@@ -110,6 +110,7 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("translation", "POST /v1/audio/translations", form("/echo one two"), headers=FORM),
     one("images", IMAGES, {"prompt": "/echo one two", "n": 2, "seed": 1, "size": "64x128", "output_format": "webp"}),
     one("image as events", IMAGES, {"prompt": "/echo one two", "seed": 1, "stream": True, "partial_images": 1}),
+    one("image with its steps", IMAGES, {"prompt": "/echo one two", "seed": 1, "stream": True, "progress": True}),
     one("image of a size that there is not", IMAGES, {"prompt": "one", "size": "63x64"}),
     one("image with a field that there is not", IMAGES, {"prompt": "one", "sharpness": 1}),
     one("image edited", EDITS, {"prompt": "/echo one", "image": PNG, "strength": 0.5, "seed": 1}),

@@ -81,16 +81,32 @@ def test_openai_s_client_gets_images_and_edits(scripted_host: ServedHost) -> Non
     assert code_of(refused) == (400, "unsupported_operation", None)
 
 
-def test_openai_s_client_gets_steps_and_partial_images_in_a_stream(scripted_host: ServedHost) -> None:
+def test_openai_s_client_gets_an_image_with_each_event_of_a_stream(scripted_host: ServedHost) -> None:
     images = scripted_host.client().images
     with images.generate(model="scripted", prompt=PROMPT, stream=True, partial_images=2) as stream:
-        events = list(stream)
-    assert [event.type.removeprefix("image_generation.") for event in events] == [
-        *("progress", "progress", "partial_image", "progress", "partial_image", "progress", "completed")
+        events = [(event.type.removeprefix("image_generation."), base64.b64decode(event.b64_json)) for event in stream]
+    assert events == [
+        ("partial_image", PNG + b"one"),
+        ("partial_image", PNG + b"one two"),
+        ("completed", PNG + b"one two three"),
     ]
-    assert base64.b64decode(events[2].b64_json) == PNG + b"one"
-    with images.edit(model="scripted", prompt=PROMPT, image=PNG, stream=True) as stream:
-        assert [event.type for event in stream][-1] == "image_edit.completed"
+    with images.edit(model="scripted", prompt=PROMPT, image=PNG, stream=True, partial_images=1) as stream:
+        assert [(event.type, bool(event.b64_json)) for event in stream] == [
+            ("image_edit.partial_image", True),
+            ("image_edit.completed", True),
+        ]
+
+
+def test_steps_are_told_on_request(scripted_host: ServedHost) -> None:
+    events = events_of(post(scripted_host, stream=True, progress=True, partial_images=1).text)
+    assert [event["type"].removeprefix("image_generation.") for event in events if event["type"][-5:] != "image"] == [
+        *("progress",) * 4,
+        "completed",
+    ]
+    assert [(event["step"], event["steps"]) for event in events if "step" in event] == [(n, 3) for n in range(4)]
+    form = {"prompt": PROMPT, "model": "scripted", "stream": "true", "progress": "true"}
+    edited = scripted_host.http.post(EDITS, files={"image": PNG}, data=form)
+    assert events_of(edited.text)[0]["type"] == "image_edit.progress"
 
 
 def test_each_of_several_streamed_images_is_sent_when_it_is_there(scripted_host: ServedHost) -> None:
@@ -125,6 +141,7 @@ def test_edits_may_be_json(scripted_host: ServedHost) -> None:
         (GENERATIONS, {"output_compression": 50}, "invalid_request", "output_compression"),
         (GENERATIONS, {"background": "transparent"}, "unsupported_parameter", "background"),
         (GENERATIONS, {"partial_images": 1}, "invalid_request", "partial_images"),
+        (GENERATIONS, {"progress": True}, "invalid_request", "progress"),
         (GENERATIONS, {"stream": True, "response_format": "url"}, "invalid_request", "response_format"),
         (GENERATIONS, {"strength": 0.5}, "unsupported_parameter", "strength"),
         (EDITS, {}, "invalid_request", "image"),
@@ -197,8 +214,20 @@ def test_a_model_that_writes_makes_no_images(nano_host: ServedHost) -> None:
     assert code_of(answer) == (400, "unsupported_operation", None)
 
 
+def test_the_log_of_a_request_without_a_model_names_none(nano_host: ServedHost) -> None:
+    refused = nano_host.http.post(GENERATIONS, json={"prompt": "a cat"})
+    missing = nano_host.http.get("/v1/images/files/none.png")
+    ids = {answer.headers["x-request-id"] for answer in (refused, missing)}
+
+    def logged() -> list[tuple[str, str]]:
+        lines = [line for line in nano_host.log_events("request") if line.get("request_id") in ids]
+        return [(line["operation"], line["model"]) for line in lines]
+
+    eventually(lambda: logged() == [("images", ""), ("image_file", "")])
+
+
 def test_a_client_that_leaves_stops_the_work(scripted_host: ServedHost) -> None:
-    body = {"prompt": "/hang 2 /echo one two three", "stream": True}
+    body = {"prompt": "/hang 2 /echo one two three", "stream": True, "progress": True}
     cancelled = scripted_host.metric("modelhost_cancelled_total")
     with closing(send_post(scripted_host.url, GENERATIONS, body)) as connection:
         read_until(connection, b'"step":2')

@@ -18,6 +18,7 @@ from modelhost.errors import InvalidImage, InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ImageRequest
 
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+SWITCHES: Final = frozenset({"stream", "progress"})
 NUMBERS: Final = frozenset({"n", "seed", "steps", "partial_images", "output_compression", "guidance", "strength"})
 MEDIA: Final = frozenset({"image", "images", "mask"})
 WITHOUT_EFFECT: Final = ("quality", "style", "moderation", "input_fidelity")
@@ -53,6 +54,9 @@ class ImageGenerationRequest(BaseModel):
     stream: bool | None = None
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = Field(
         default=None, description="For `stream`: how many unfinished images are sent."
+    )
+    progress: bool | None = Field(
+        default=None, description="For `stream`: an event before the first step of an image and after each one."
     )
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(
         default=None, description="The same seed gives the same images. Default: random; the answer names it."
@@ -139,6 +143,8 @@ def _check_together(form: ImageGenerationRequest) -> None:
         raise InvalidRequest("response_format: a stream has b64_json only.", param="response_format")
     if form.partial_images and not form.stream:
         raise InvalidRequest("partial_images: they are sent in a stream only; add stream.", param="partial_images")
+    if form.progress and not form.stream:
+        raise InvalidRequest("progress: it is sent in a stream only; add stream.", param="progress")
     if form.output_compression not in (None, 100) and (form.output_format or "png") == "png":
         raise InvalidRequest("output_compression: png loses nothing; take jpeg or webp.", param="output_compression")
 
@@ -195,7 +201,7 @@ def keyword_request(prompt: str, parameters: Mapping[str, Any]) -> ImageRequest:
     Raises as :func:`parsed_edit` does.
     """
     fields: dict[str, Any] = {"prompt": prompt, **parameters}
-    for name in ("stream", "response_format"):
+    for name in ("stream", "progress", "response_format"):
         if name in fields:
             raise UnsupportedParameter(f"{name}: this returns the files themselves; leave it out.", param=name)
     for name, own in (("format", "output_format"), ("compression", "output_compression")):
@@ -243,7 +249,7 @@ def fields_of_form(given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    if name == "stream":
+    if name in SWITCHES:
         return FLAGS.get(text.lower(), text)
     if name in NUMBERS:
         for kind in (int, float):

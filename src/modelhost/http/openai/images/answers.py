@@ -45,7 +45,7 @@ class ImageAnswer:
         }
 
     def progress(self, event: ImageStep) -> bytes:
-        """Return the event that so many steps are done, an extension."""
+        """Return the event that so many steps are done, an extension for clients that ask for it."""
         fields = {"image_index": event.index, "step": event.step, "steps": event.steps}
         return encode_event({"type": f"{self.operation}.progress", **fields})
 

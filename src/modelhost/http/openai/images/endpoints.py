@@ -44,6 +44,7 @@ class ImagesEndpoint(Endpoint):
 
     events = "image_generation"
     is_of_openai = True
+    is_for_active_model = False
 
     def __init__(self, host: Host, operation: str, files: ImageFiles) -> None:
         super().__init__(host, operation, IMAGE_EVENTS)
@@ -61,7 +62,7 @@ class ImagesEndpoint(Endpoint):
             answer = ImageAnswer(operation=self.events, form=request.format, started=painted.started, count=request.n)
             if form.stream:
                 async with exchange.event_stream():
-                    await _write_events(exchange, painted, answer)
+                    await _write_events(exchange, painted, answer, has_progress=form.progress is True)
                 return
             images = [event async for event in painted.events if isinstance(event, FinishedImage)]
         if form.response_format == "url":
@@ -96,12 +97,16 @@ class EditsEndpoint(ImagesEndpoint):
 class VariationsEndpoint(Endpoint):
     """Refuses variations, which only one model of OpenAI's ever made."""
 
+    is_for_active_model = False
+
     async def work(self, exchange: Exchange, scope: Scope) -> None:
         raise UnsupportedOperation(f"Variations are not supported; {EDITS} makes an image like another, with a prompt.")
 
 
 class FilesEndpoint(Endpoint):
     """Sends an image that an answer named by URL."""
+
+    is_for_active_model = False
 
     def __init__(self, host: Host, files: ImageFiles) -> None:
         super().__init__(host, "image_file")
@@ -122,10 +127,11 @@ class FilesEndpoint(Endpoint):
         await exchange.answer(200, image, headers)
 
 
-async def _write_events(exchange: Exchange, painted: Painted, answer: ImageAnswer) -> None:
+async def _write_events(exchange: Exchange, painted: Painted, answer: ImageAnswer, *, has_progress: bool) -> None:
     async for event in painted.events:
         if isinstance(event, ImageStep):
-            await exchange.write(answer.progress(event))
+            if has_progress:  # clients of OpenAI's API take what is not completed for an unfinished image
+                await exchange.write(answer.progress(event))
         elif isinstance(event, FinishedImage):
             await exchange.write(answer.completed(event))
         else:
