@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelhost.engines.media.refusals import AUDIO_TOO_LONG, INVALID_AUDIO
+from modelhost.engines.media.stated_lengths import SECONDS_LESS, stated_seconds
 from modelhost.engines.worker.asgi import ErrorResponse, error_body
 
 SAMPLE_RATE: Final = 16_000
@@ -24,7 +25,7 @@ def decode(data: bytes, *, container: str, max_minutes: int) -> NDArray[np.float
     files.
 
     Raises:
-        ErrorResponse: it is damaged, has no sound, or is longer than ``max_minutes``.
+        ErrorResponse: it is damaged, shorter than its header says, has no sound, or is longer than ``max_minutes``.
     """
     most = max_minutes * SECONDS_A_MINUTE * SAMPLE_RATE
     parts: list[NDArray[np.int16]] = []
@@ -47,6 +48,9 @@ def decode(data: bytes, *, container: str, max_minutes: int) -> NDArray[np.float
             raise _invalid("it is damaged") from error
     if not count:
         raise _invalid("it has no sound")
+    stated, there = stated_seconds(data, container), count / SAMPLE_RATE
+    if stated is not None and there < stated - SECONDS_LESS:
+        raise _invalid(f"it is damaged: {there:.1f} s of its {stated:.1f} s can be read; send the whole file")
     return np.concatenate(parts).astype(np.float32) / LARGEST
 
 
