@@ -67,7 +67,10 @@ run(read_config(), load)
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        ("AttributeError('module diffusers has no\\n attribute Evil')", "Error: module diffusers has no attribute Evil. "),
+        (
+            "AttributeError('module diffusers has no\\n attribute Evil')",
+            "Error: module diffusers has no attribute Evil. ",
+        ),
         ("RuntimeError('/src/onnx/core/model.cc:9 bad protobuf')", "RuntimeError: bad protobuf. "),
         ("OSError('no file named model.safetensors')", "OSError: no file named model.safetensors. "),
     ],

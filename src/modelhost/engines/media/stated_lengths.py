@@ -16,14 +16,14 @@ STREAM_BYTES: Final = 0x7FFF0000
 """Sizes from here on stand in the headers of streams, whose writers did not know the length: 0x7FFFFFFF or 0xFFFFFFFF,
 some less their header."""
 UNCOMPRESSED: Final = frozenset({1, 3, 0xFFFE})
-"""Codings of a WAV of which as many bytes are as many seconds: integers, floats, and those with more in their header."""
+"""Codings of a WAV of which as many bytes are as many seconds: integers, floats, those with more in their header."""
 FLAC: Final = b"fLaC"
 STREAM_INFO: Final = slice(18, 26)
 """Of a FLAC: the sampling rate, in 20 bits, and the number of samples, in the last 36; 0 in streams."""
 
 
 def stated_seconds(data: bytes, container: str) -> float | None:
-    """Return the length by the header of a WAV in PCM or a FLAC; ``None`` for others, for streams, and if it is damaged."""
+    """Return the length by the header of a WAV in PCM or a FLAC; ``None`` for others, for streams, if it is damaged."""
     try:
         if container == "wav":
             return _of_wav(data)
