@@ -223,6 +223,26 @@ def test_an_adapter_for_another_kind_of_model_is_named(pipelines: Path, data_dir
     assert "Download or convert its files again, or correct its engine options" in failed.value.stderr
 
 
+def test_a_request_for_files_that_cannot_be_loaded_gets_a_code_and_no_traceback(
+    pipelines: Path, data_dir: str, tmp_path: Path
+) -> None:
+    shutil.copytree(pipelines / "stable-diffusion", tmp_path / "broken")
+    unet = tmp_path / "broken" / "unet" / "config.json"
+    unet.write_text(json.dumps({**json.loads(unet.read_text()), "mid_block_type": "NoSuchBlock"}))
+    registry = write_registry(
+        tmp_path / "models.yaml", nano("nano"), {"name": "painter", "local_path": str(tmp_path / "broken")}
+    )
+    with ServedHost(models_config=registry, data_dir=data_dir) as host:
+        loaded = host.http.post("/v1/models/load", json={"model_id": "painter", "wait": True})
+        asked = host.http.post(GENERATIONS, json={**SMALL, "model": "painter"})
+        logged = host.log_events("worker_start_failed")
+    codes = [answer.json()["error"]["code"] for answer in (loaded, asked)]
+    assert codes == ["model_file_invalid", "model_failed"], loaded.text
+    assert "NoSuchBlock" in asked.text
+    assert not [said for said in ("Traceback", "tried again") if said in asked.text]
+    assert any("NoSuchBlock" in line for line in logged[-1]["stderr"])
+
+
 def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHost) -> None:
     body = {**SMALL, "size": "512x512", "steps": 150, "stream": True, "progress": True}
     with send_post(diffusion.url, GENERATIONS, body) as connection:
