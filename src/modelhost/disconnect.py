@@ -33,6 +33,7 @@ class cancel_on_disconnect:  # noqa: N801 (used like a function made by contextl
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watcher.cancel()
+        del self._watcher  # which refers to this object: memory of requests would be freed by the collector only
         if self._is_disconnected and isinstance(error, asyncio.CancelledError):
             self._work.uncancel()
             raise ClientDisconnected from None

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from modelhost import lazy
-from modelhost.chat.audio_files import with_lengths
 from modelhost.errors import InvalidRequest, UnsupportedParameter
+from modelhost.exchange.audio_files import with_lengths
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import FinishedImage
 from modelhost.exchange.requests import ImageRequest, SpeechRequest, TranscriptionRequest

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from modelhost.chat.audio_files import container_of
 from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.client.host_client import Body, Picture, Transcript
 from modelhost.errors import ModelhostError, ModelNotFound
+from modelhost.exchange.audio_files import container_of
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelhost import json_text
-from modelhost.chat.audio_files import container_of
 from modelhost.chat.media import hearing as hear
 from modelhost.chat.speech import capable_model
 from modelhost.chat.turn import check_can
 from modelhost.errors import EngineError
+from modelhost.exchange.audio_files import container_of
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
 from modelhost.exchange.requests import ChatRequest, TranscriptionRequest

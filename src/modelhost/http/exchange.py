@@ -104,7 +104,8 @@ class Exchange:
         self._keep_alive_task: asyncio.Task[None] | None = None
         self._byte_type: bytes | None = None  # of an answer in bytes
         self._has_ended = False  # an answer in bytes
-        self._last_block = b""
+        self._end = b""  # of what was sent; a whole block would be kept until the collector frees this
+        self._end_bytes = len(form.end)
         self.has_begun = False
         self._was_queued = False
         self.headers: Headers = []
@@ -208,7 +209,7 @@ class Exchange:
             return self._form.error_answer(error)[0], error.code
         except ClientDisconnected:
             # Many clients close the connection at the last event, before the end of the response.
-            is_complete = self._byte_type is None and self._last_block.endswith(self._form.end)
+            is_complete = self._byte_type is None and self._end == self._form.end
             return 200 if is_complete or self._has_ended else CLIENT_DISCONNECTED_STATUS, None
         except asyncio.CancelledError:
             # The server cancels what is left after its shutdown timeout, and waits for this.
@@ -270,7 +271,7 @@ class Exchange:
             await self._begin_stream()
         self._sent_at = self._now()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        self._last_block = block
+        self._end = block[-self._end_bytes :]
 
     async def write_all(self, blocks: AsyncIterator[bytes]) -> None:
         """Send each of ``blocks`` like :meth:`write`, whose coroutine costs nearly as much as a token does."""
@@ -279,7 +280,7 @@ class Exchange:
                 await self._begin_stream()
             self._sent_at = self._now()
             await self._send({"type": "http.response.body", "body": block, "more_body": True})
-            self._last_block = block
+            self._end = block[-self._end_bytes :]
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error`` as an answer, or as the last event of a stream that has begun."""

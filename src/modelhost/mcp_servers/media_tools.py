@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 import mcp_types as types
 from pydantic import AliasChoices, Field
 
-from modelhost.chat.audio_files import with_lengths
 from modelhost.client.host_client import HostClient, SoundClient
 from modelhost.engines import TRAITS
 from modelhost.engines.installed import can_do
 from modelhost.errors import InvalidAudio, InvalidRequest, ModelhostError, RequestTooLarge
+from modelhost.exchange.audio_files import with_lengths
 from modelhost.exchange.tasks import Task
 from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome

@@ -8,10 +8,10 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from modelhost.chat.audio_files import container_of
 from modelhost.chat.images import media_in
 from modelhost.chat.media.audio_lengths import CONTAINERS, seconds_of
 from modelhost.errors import InvalidAudio, InvalidRequest, RequestTooLarge, UnsupportedOperation
+from modelhost.exchange.audio_files import container_of
 from modelhost.exchange.media_kinds import AUDIO
 from modelhost.exchange.messages import MediaPart, Message
 from modelhost.workers.worker import Worker

@@ -10,10 +10,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from modelhost.chat.audio_files import container_of
 from modelhost.chat.images import content_with_images
 from modelhost.chat.media.audio_lengths import CONTAINERS
 from modelhost.errors import InvalidAudio
+from modelhost.exchange.audio_files import container_of
 from modelhost.exchange.media_kinds import AUDIO
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.tools.outcome import ToolOutcome, ToolSound

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
-from modelhost.chat.audio_files import with_lengths
 from modelhost.cli import console
 from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
 from modelhost.client.host_client import Transcript
+from modelhost.exchange.audio_files import with_lengths
 from modelhost.http.openai.audio.rendering import rendered_text
 
 SPEAK_EXAMPLES: Final = (

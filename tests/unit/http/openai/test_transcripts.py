@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.audio_files import container_of
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.chat.transcription import Heard, Segment
 from modelhost.errors import InvalidAudio, InvalidRequest, UnsupportedParameter
+from modelhost.exchange.audio_files import container_of
 from modelhost.http.openai.audio.rendering import rendered_text, verbose_json, whole_json
 
 SEGMENTS: list[Segment] = [

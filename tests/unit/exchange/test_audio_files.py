@@ -7,7 +7,7 @@ import wave
 
 import pytest
 
-from modelhost.chat.audio_files import with_lengths
+from modelhost.exchange.audio_files import with_lengths
 
 UNKNOWN = b"\xff" * 4
 
