@@ -60,11 +60,10 @@ def place(module: Any, name: str, device: Any, value: Any = None, **_: Any) -> N
     """
     path, _, name = name.rpartition(".")
     owner = module.get_submodule(path)
-    moved = getattr(owner, name).to(device) if value is None else value.clone()
-    if name in owner._parameters:
-        owner._parameters[name] = torch.nn.Parameter(moved, requires_grad=False)
-    else:
-        owner._buffers[name] = moved
+    there = getattr(owner, name)
+    moved = there.to(device) if value is None else value.clone()
+    is_parameter = isinstance(there, torch.nn.Parameter)
+    setattr(owner, name, torch.nn.Parameter(moved, requires_grad=False) if is_parameter else moved)
 
 
 def loaded(config: dict[str, Any], offload: str) -> Painter:
