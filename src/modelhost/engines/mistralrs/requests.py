@@ -15,8 +15,8 @@ from modelhost.engines.special_tokens import THOUGHTS
 from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.tool_calls.forms import FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
+from modelhost.engines.worker.model_files import generation_config, sampling_defaults
 from modelhost.engines.worker.reader import ChatReader
-from modelhost.engines.worker.requests import generation_config, sampling_defaults
 from modelhost.engines.worker.template import ChatTemplate, require_form, thoughts_end
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 

@@ -37,7 +37,7 @@ def load(config: Mapping[str, Any]) -> Any:
     from mlx_lm.utils import load as load_model  # noqa: PLC0415
 
     from modelhost.engines.worker.library import Loaded, vocab_size  # noqa: PLC0415
-    from modelhost.engines.worker.requests import end_tokens, generation_config  # noqa: PLC0415
+    from modelhost.engines.worker.model_files import end_tokens, generation_config  # noqa: PLC0415
 
     directory = Path(config["path"])
     model, tokenizer = load_model(str(directory), adapter_path=config["adapter_path"])

@@ -39,7 +39,7 @@ def load(config: Mapping[str, Any]) -> Any:
     from transformers.utils import logging  # noqa: PLC0415
 
     from modelhost.engines.worker.library import Loaded, vocab_size  # noqa: PLC0415
-    from modelhost.engines.worker.requests import end_tokens, generation_config  # noqa: PLC0415
+    from modelhost.engines.worker.model_files import end_tokens, generation_config  # noqa: PLC0415
 
     logging.disable_progress_bar()
     torch.set_num_threads(config["threads"])

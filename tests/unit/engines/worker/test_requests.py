@@ -13,7 +13,8 @@ from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.engines.worker.grammars import GrammarConstraint
 from modelhost.engines.worker.library import Library, Loaded
-from modelhost.engines.worker.requests import GenerationRequest, RequestReader, end_tokens, generation_config
+from modelhost.engines.worker.model_files import end_tokens, generation_config
+from modelhost.engines.worker.requests import GenerationRequest, RequestReader
 from modelhost.engines.worker.text import Vocabulary
 from tests.support.base_models import BEGINNING, MESSAGES, PLAIN, base_directory
 from tests.support.nano_hf import nano_tokenizer, nano_vocabulary, tokenizer_of
