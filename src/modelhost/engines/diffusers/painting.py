@@ -26,13 +26,12 @@ from modelhost.engines.diffusers.orders import (
 )
 from modelhost.engines.diffusers.pictures import encoded, fitted, fitted_mask, read_picture
 from modelhost.engines.media.jobs import Emit, Job
-from modelhost.engines.media.refusals import NO_MEMORY
+from modelhost.engines.media.refusals import NO_MEMORY, is_out_of_memory
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 EVENTS: Final = "text/event-stream"
 STRENGTH: Final = 0.8
 """How much of an edited image is painted anew, unless the request says."""
-NO_MEMORY_WORDS: Final = ("out of memory", "defaultcpuallocator", "not enough memory")
 LARGEST_SEED: Final = 2**32
 
 
@@ -233,8 +232,7 @@ def _failure(error: Exception) -> ErrorResponse:
     """Return the answer for what went wrong in the library, whose words are in the log."""
     traceback.print_exception(error)
     sys.stderr.flush()
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY_WORDS):
+    if is_out_of_memory(error):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         way_out = "ask for a smaller image, or set the engine option tiling, or offload on a GPU"
