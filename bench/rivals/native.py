@@ -25,7 +25,7 @@ from bench.engines import bundled
 from bench.larger import KINDS, write_larger
 from bench.rivals import works
 from bench.rivals.profile import Profile, profile
-from bench.rivals.turns import measure_turns
+from bench.rivals.turns import WHEN_IDLE, compare, measure_turns
 from bench.rivals.works import CONTEXT, SLOTS, Build, OverHttp, Work, wait_for_model
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
@@ -38,6 +38,10 @@ WHEEL, BUILT, PACKAGED = "modelhost, its wheel", "modelhost, native build", "mod
 SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"
 OURS: Final = (WHEEL, BUILT, PACKAGED)
 NO_PROGRAM: Final = ("--engine-option", "server=")
+NO_EMBEDDINGS: Final = ("--engine-option", "embeddings=false")
+"""What chat models have by default, and ``llama-server``. This model has the vocabulary of the bundled one, which is so
+small that it makes embeddings as well, for which a whole prompt is one step of the engine.
+"""
 SAME_THREADS, DEFAULTS, BUSY = "as many threads each, idle", "defaults of each, idle", "defaults of each, busy"
 SETTINGS: Final = (SAME_THREADS, DEFAULTS, BUSY)
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
@@ -66,7 +70,7 @@ class NativeRow:
     """One of ``SETTINGS``."""
     speeds: Mapping[str, tuple[float, ...]]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
-    """Of works for which it is below ``ENOUGH``; of ``llama-server``, of those for which any other is. Not of turns."""
+    """Of works for which it is below ``ENOUGH``; of ``llama-server``, of those for which any other is. Idle only."""
     is_in_turns: bool = False
     """Whether it was measured as :mod:`bench.rivals.turns` does."""
 
@@ -141,8 +145,12 @@ def measure_native(effort: NativeEffort, machine: Machine, log: Path) -> Iterato
 
 
 def _rows_in_turns(found: Mapping[str, Build], kind: str, settings: str, turns: int) -> Iterator[NativeRow]:
-    for name, speeds in measure_turns(found, turns, is_busy=settings == BUSY).items():
-        yield NativeRow(build=name, kind=kind, settings=settings, speeds=speeds, is_in_turns=True)
+    rows = [
+        NativeRow(build=name, kind=kind, settings=settings, speeds=speeds, is_in_turns=True)
+        for name, speeds in measure_turns(found, turns, is_busy=settings == BUSY).items()
+    ]
+    for row in rows:
+        yield row if settings == BUSY else replace(row, profiles=_profiles(row, rows, found, WHEN_IDLE))
 
 
 def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> Sequence[NativeRow]:
@@ -158,17 +166,26 @@ def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> 
         NativeRow(build=name, kind=kind, settings=settings, speeds={what: tuple(seen) for what, seen in each.items()})
         for name, each in speeds.items()
     ]
-    return [replace(row, profiles=_profiles(row, rows, found)) for row in rows]
+    return [replace(row, profiles=_profiles(row, rows, found, WORKS)) for row in rows]
 
 
-def _profiles(row: NativeRow, rows: Sequence[NativeRow], found: Mapping[str, Build]) -> Mapping[str, Profile]:
+def _profiles(
+    row: NativeRow, rows: Sequence[NativeRow], found: Mapping[str, Build], works_done: Sequence[Work]
+) -> Mapping[str, Profile]:
     """Return the profiles of what ``row`` is too slow for, or of what it is compared with in those of others."""
     server = next((each for each in rows if each.build == SERVER), None)
     if server is None:
         return {}
     slow = [row] if row.build in OURS else [each for each in rows if each.build in OURS] if row is server else []
-    works_below = [work for work in WORKS if any(each.speed(work) < ENOUGH * server.speed(work) for each in slow)]
+    works_below = [work for work in works_done if any(ratio(each, server, work) < ENOUGH for each in slow)]
     return {work.name: profile(found[row.build], work) for work in works_below}
+
+
+def ratio(row: NativeRow, server: NativeRow, work: Work) -> float:
+    """Return the speed of ``row`` over that of ``server``: the figure of which a table gives the verdict."""
+    if row.is_in_turns:
+        return compare(row.speeds[work.name], server.speeds[work.name]).mean.value
+    return row.speed(work) / server.speed(work)
 
 
 def _does(build: str, work: Work) -> bool:
@@ -179,21 +196,22 @@ def _does(build: str, work: Work) -> bool:
 def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:
     """Return how the builds that there are start with ``model``: as many threads each, or by their defaults."""
     if settings != SAME_THREADS:
-        starts: dict[str, Start] = {WHEEL: _host(model, None, log, *NO_PROGRAM)}
+        starts: dict[str, Start] = {WHEEL: _host(model, None, log, *NO_EMBEDDINGS, *NO_PROGRAM)}
         if machine.built is not None:
-            starts[BUILT] = _host(model, machine.built, log)
+            starts[BUILT] = _host(model, machine.built, log, *NO_EMBEDDINGS)
         if machine.packaged is not None:
-            starts[PACKAGED] = _host(model, None, log)
+            starts[PACKAGED] = _host(model, None, log, *NO_EMBEDDINGS)
         if machine.server is not None:
             starts[SERVER] = _llama_server(machine.server, model, (), log)
         return starts
     threads = computing_cores()
     spec = partial(ModelSpec, name="larger", path=model, context_length=CONTEXT, slots=SLOTS, threads=threads)
-    starts = {WHEEL: _worker(spec(), log)}
+    options = {"embeddings": False}
+    starts = {WHEEL: _worker(spec(options=options), log)}
     if machine.built is not None:
-        starts[BUILT] = _worker(spec(python=str(python_of(LlamaCpp.name, machine.built))), log)
+        starts[BUILT] = _worker(spec(options=options, python=str(python_of(LlamaCpp.name, machine.built))), log)
     if machine.packaged is not None:
-        starts[PACKAGED] = _worker(spec(options={"server": machine.packaged}), log)
+        starts[PACKAGED] = _worker(spec(options={**options, "server": machine.packaged}), log)
     if machine.server is not None:
         arguments = ("--kv-unified", "--ctx-size", CONTEXT * SLOTS, "--parallel", SLOTS)
         threads_of_both = ("--threads", threads, "--threads-batch", threads)

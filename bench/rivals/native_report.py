@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench.rivals import turns
-from bench.rivals.native import BUSY, ENOUGH, OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow
+from bench.rivals.native import BUSY, ENOUGH, OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow, ratio
 from bench.rivals.turns import CERTAINTY, Comparison, Interval, compare
 from bench.rivals.works import Work
 from modelhost.engines.llamacpp.machine import BUILD_COMMAND
@@ -73,7 +73,7 @@ def _turns_table(settings: str, rows: Sequence[NativeRow]) -> Table:
         table.add_column(name, justify="right")
     least = _enough(settings)
     for kind in dict.fromkeys(row.kind for row in rows):
-        for work in turns.WORKS:
+        for work in (work for work in turns.WHEN_IDLE if work.name in rows[0].speeds):
             table.add_section()
             for row in (row for row in rows if row.kind == kind):
                 found = _compared(row, rows, work)
@@ -136,9 +136,10 @@ def _profiles(rows: Sequence[NativeRow]) -> list[str]:
         server = next((each for each in _of(rows, row.settings) if (each.build, each.kind) == (SERVER, row.kind)), None)
         if server is None or row is server:
             continue
-        for work in (work for work in WORKS if work.name in row.profiles):
+        done = turns.WHEN_IDLE if row.is_in_turns else WORKS
+        for work in (work for work in done if work.name in row.profiles):
             where = f"{row.settings}, {row.kind}, {work.name}"
-            factor = row.speed(work) / server.speed(work)
+            factor = ratio(row, server, work)
             notes.append(f"{where}: {row.build} has {factor:.2f} of {SERVER}: {row.profiles[work.name].line}")
             notes.append(f"{where}: {SERVER}: {server.profiles[work.name].line}")
     return notes

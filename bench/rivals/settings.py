@@ -52,6 +52,7 @@ VARIANTS: Final = (
     Variant(name="micro_batch_size 1024", options={"micro_batch_size": 1024}),
     Variant(name="batch_size 512", options={"batch_size": 512}),
     Variant(name="kv_cache_type q8_0", settings={"kv_cache_type": "q8_0"}),
+    Variant(name="embeddings false", options={"embeddings": False}),
     Variant(name="n_cache_reuse 256", options={"n_cache_reuse": 256}),
     Variant(name="speculation ngram-simple", options={"speculation": "ngram-simple"}),
     Variant(name="speculation ngram-mod", options={"speculation": "ngram-mod"}),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.rivals.works import ANSWER, ANSWERS, SHORT, Build, Work, other_work
+from bench.rivals.works import ANSWER, ANSWERS, LONG, SHORT, Build, Work, other_work
 
 TOKENS: Final = 32
 """Of an answer: long enough to be far from its prompt, and so short that there can be many turns."""
@@ -25,6 +25,8 @@ WORKS: Final = (
     replace(ANSWER, name=f"one answer of {TOKENS}", tokens=TOKENS),
     replace(ANSWERS, name=f"four answers of {TOKENS}", tokens=TOKENS),
 )
+WHEN_IDLE: Final = (*WORKS, LONG)
+"""Beside other work, a long prompt would take most of a turn."""
 DRAWS: Final = 2000
 CERTAINTY: Final = 0.95
 """The share of the draws within an interval."""
@@ -86,12 +88,14 @@ def _interval(figure: Callable[[Turns], float], turns: Turns, drawn: Sequence[Tu
 
 
 def measure_turns(
-    builds: Mapping[str, Build], turns: int, *, is_busy: bool, works: Sequence[Work] = WORKS
+    builds: Mapping[str, Build], turns: int, *, is_busy: bool, works: Sequence[Work] | None = None
 ) -> dict[str, dict[str, tuple[float, ...]]]:
     """Return the speeds of each build by work, of each turn: all tokens over all seconds of both runs.
 
-    All ``works`` are done in a turn, one after the other. If the machine ``is_busy``, it is so in each turn anew.
+    All ``works`` (``WORKS`` or ``WHEN_IDLE``) are done in a turn, one after the other. If the machine ``is_busy``, it
+    is so in each turn anew.
     """
+    works = works or (WORKS if is_busy else WHEN_IDLE)
     speeds: dict[str, dict[str, list[float]]] = {name: {work.name: [] for work in works} for name in builds}
     orders = random.Random(SEED)
     for _ in range(turns):

@@ -15,6 +15,7 @@ from bench.rivals import native, turns
 from bench.rivals.command import Rivals
 from bench.rivals.native import BUSY, DEFAULTS, SERVER, WHEEL, Machine, NativeEffort, NativeRow
 from bench.rivals.native_report import native_notes, native_tables
+from bench.rivals.profile import Profile
 from bench.rivals.turns import Interval, compare, measure_turns
 from bench.rivals.works import ANSWER, ANSWERS, Work
 
@@ -110,6 +111,31 @@ def test_a_busy_machine_is_measured_in_turns_and_an_idle_one_if_turns_are_given(
     found = measured(NativeEffort(rounds=1, turns=2, kinds=["Q4_0"], settings=both))
     assert found == {DEFAULTS: (True, 2), BUSY: (True, 2)}
     assert jobs == [False, False, True, True]
+
+
+def test_idle_turns_have_a_long_prompt_and_a_profile_of_each_work_that_is_too_slow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seconds = {WHEEL: {turns.LONG.name: 1.1}, SERVER: {}}
+    monkeypatch.setattr(turns, "other_work", lambda **_: nullcontext())
+    monkeypatch.setattr(
+        native,
+        "builds",
+        lambda *_: {name: nullcontext(lambda work, of=of: of.get(work.name, 1.0)) for name, of in seconds.items()},
+    )
+    monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
+    monkeypatch.setattr(native, "profile", lambda build, work: Profile(seconds=build(work), tokens=work.tokens))
+    machine = Machine(built=None, server=None, has_python=False)
+    effort = NativeEffort(rounds=1, turns=2, kinds=["Q4_0"], settings=[DEFAULTS, BUSY])
+    rows = list(native.measure_native(effort, machine, tmp_path / "log"))
+    assert {(row.build, row.settings): set(row.profiles) for row in rows} == {
+        (WHEEL, DEFAULTS): {turns.LONG.name},
+        (SERVER, DEFAULTS): {turns.LONG.name},
+        (WHEEL, BUSY): set(),
+        (SERVER, BUSY): set(),
+    }
+    assert [turns.LONG.name in row.speeds for row in rows] == [True, True, False, False]
+    assert any("prompt of 1,500: modelhost, its wheel has 0.91 of llama-server" in note for note in native_notes(rows))
 
 
 def test_a_table_of_turns_has_both_figures_with_their_intervals_and_a_verdict() -> None:
