@@ -166,6 +166,10 @@ def test_a_form_is_checked_like_json(scripted_host: ServedHost) -> None:
         return scripted_host.http.post(EDITS, files=files, data={"prompt": PROMPT, **data})
 
     assert decoded(sent({"image": PNG}, n="1", strength="1", stream="false")) == [PNG + b"one two three"]
+    long = sent({"image": PNG}, prompt="é" * 33_000)
+    assert code_of(long) == (400, "invalid_request", "prompt")
+    assert "32000 characters" in long.json()["error"]["message"]
+    assert sent({"image": PNG}, prompt=f"{PROMPT} {'é' * 31_000 + 'x' * 40}".replace("é", "€")).status_code == 200
     assert code_of(sent({"image": PNG}, n="many")) == (400, "invalid_request", "n")
     assert code_of(sent({"image": PNG}, sharpness="1")) == (400, "unsupported_parameter", "sharpness")
     assert code_of(sent({"picture": PNG})) == (400, "unsupported_parameter", "picture")
