@@ -6,8 +6,8 @@ have other voices. Its codec is a model of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.transformers.layout import CODEC, CODEC_FOLDERS, CONFIG, codec_in, codec_of
 
 SPEAKERS: Final = ("S1", "S2")
-HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def find_codec(folder: Path) -> Path:
@@ -26,14 +25,13 @@ def find_codec(folder: Path) -> Path:
     Raises:
         ValueError: it is not there.
     """
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (with transformers)
+    from transformers.utils import cached_file  # noqa: PLC0415 (slow; the lifeline is watched already)
 
     name = codec_of(folder) or CODEC
     if (found := codec_in(folder, name)) is not None:
         return found
-    cached = try_to_load_from_cache(name, CONFIG) if HUB_ID.fullmatch(name) else None
-    if isinstance(cached, str):
-        return Path(cached).parent
+    with suppress(OSError):  # it is not in the cache
+        return Path(cached_file(name, CONFIG, local_files_only=True)).parent
     raise ValueError(
         f"the codec of this Dia model, {name}, is missing: download it into {folder / CODEC_FOLDERS[0]} "
         "(config.json, model.safetensors)"
