@@ -9,10 +9,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.table import Table
 
 from bench import machine
 from bench.alternation import Alternation, alternating, pace_of
@@ -49,6 +51,68 @@ WIDTH = 150
 Found = TypeVar("Found")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that was measured; ``None`` and empty: what was left out."""
+
+    startups: Sequence[Startup]
+    rows: Sequence[Row]
+    first_use: FirstUse | None
+    turns: Sequence[Alternation]
+    engines: Sequence[EngineFigures]
+    doors: DoorCosts | None
+    rivals: Rivals
+    tools: ToolCosts | None
+    mcp: McpCosts | None
+    media: Sequence[MediaCost]
+    images: ImageCosts | None
+    state: Sequence[StateCost]
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the tables of what was measured, without that of the targets."""
+        yield from tables_of(self.rows)
+        yield from [first_use_table(self.first_use)] if self.first_use is not None else ()
+        yield from [alternation_table(self.turns)] if self.turns else ()
+        yield from map(engine_table, self.engines)
+        yield from [tools_table(self.tools)] if self.tools is not None else ()
+        yield from [doors_table(self.doors)] if self.doors is not None else ()
+        yield from [mcp_table(self.mcp)] if self.mcp is not None else ()
+        yield from [media_table(self.media)] if self.media else ()
+        yield from [images_table(self.images)] if self.images is not None else ()
+        yield from [state_table(self.state)] if self.state else ()
+        yield from self.rivals.tables
+
+    def targets(self) -> Table:
+        """Return the table of the targets, with what was found."""
+        others = [*models_checks(self.first_use, self.turns), *engine_checks(self.engines), *tools_checks(self.tools)]
+        others += [*mcp_checks(self.mcp), *doors_checks(self.doors), *media_checks(self.media)]
+        return targets_of(self.rows, self.startups, [*others, *images_checks(self.images)])
+
+    def notes(self) -> Iterator[str]:
+        """Yield the lines below the tables."""
+        yield from startup_lines(self.startups)
+        yield from notes_of(self.rows)
+        yield from models_notes(self.turns)
+        yield from engine_notes(self.engines)
+        yield from doors_notes(self.doors)
+        yield from self.rivals.notes
+
+    def json(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Return all of it, with ``about``, as it is written to a file."""
+        return {
+            **json_of(self.rows, self.startups, about),
+            **models_json(self.first_use, self.turns),
+            **tools_json(self.tools),
+            **engines_json(self.engines),
+            **mcp_json(self.mcp),
+            **doors_json(self.doors),
+            **media_json(self.media),
+            **state_json(self.state),
+            **self.rivals.json,
+            **images_json(self.images),
+        }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parser().parse_args(arguments)
@@ -60,12 +124,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{begun:%Y-%m-%dT%H%M%S}"
-    log = folder / f"{stem}.log"
+    log, result = folder / f"{stem}.log", folder / f"{stem}.json"
     if options.check:
         asked = CheckOptions(against=options.against, rounds=options.rounds, quick=options.quick, log=log)
-        sys.exit(check(asked, console, about, folder / f"{stem}.json"))
-    rounds = options.rounds or (1 if options.quick else 3)
+        sys.exit(check(asked, console, about, result))
     problems: list[str] = []
+    found = _measured(console, options, log, problems)
+    for table in (*found.tables(), found.targets()):
+        console.print(table)
+    for line in (*found.notes(), *problems):
+        console.print(line, highlight=False)
+    result.write_text(json.dumps(found.json(about | {"problems": problems}), indent=1))
+    console.print(f"written to {result}; what the processes said: {log}", highlight=False)
+
+
+def _measured(console: Console, options: argparse.Namespace, log: Path, problems: list[str]) -> Findings:
+    rounds = options.rounds or (1 if options.quick else 3)
     startups = list(_startups(options, log, rounds, problems))
     with load_generator() as generator:
         rows = _announced(console, _rows(generator, options, log, rounds, problems), _name_of_row)
@@ -74,43 +148,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engines = _announced(console, _engines(generator, options, log, rounds, problems), _name_of_engine)
         doors = _doors(generator, options, log, rounds, problems)
         proxies = measured_proxies(generator, options, log, rounds, problems)
-    rivals = Rivals(
-        proxies=proxies,
-        native=measured_native(options, log, rounds, problems),
-        settings=measured_settings(options, log, rounds, problems),
+    return Findings(
+        startups=startups,
+        rows=rows,
+        first_use=first_use,
+        turns=turns,
+        engines=engines,
+        doors=doors,
+        rivals=Rivals(
+            proxies=proxies,
+            native=measured_native(options, log, rounds, problems),
+            settings=measured_settings(options, log, rounds, problems),
+        ),
+        tools=_tools(options, log, problems),
+        mcp=_mcp(options, log, problems),
+        media=_media(options, log, problems),
+        images=_images(options, log, problems),
+        state=_state(options),
     )
-    costs = _tools(options, log, problems)
-    mcp = _mcp(options, log, problems)
-    media = _media(options, log, problems)
-    images = _images(options, log, problems)
-    kept = _state(options)
-    tables = [
-        *tables_of(rows),
-        *([first_use_table(first_use)] if first_use is not None else ()),
-        *([alternation_table(turns)] if turns else ()),
-        *(engine_table(engine) for engine in engines),
-        *([tools_table(costs)] if costs is not None else ()),
-        *([doors_table(doors)] if doors is not None else ()),
-        *([mcp_table(mcp)] if mcp is not None else ()),
-        *([media_table(media)] if media else ()),
-        *([images_table(images)] if images is not None else ()),
-        *([state_table(kept)] if kept else ()),
-        *rivals.tables,
-    ]
-    for table in tables:
-        console.print(table)
-    others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
-    others += [*doors_checks(doors), *media_checks(media), *images_checks(images)]
-    console.print(targets_of(rows, startups, others))
-    notes = (*models_notes(turns), *engine_notes(engines), *doors_notes(doors), *rivals.notes)
-    for line in (*startup_lines(startups), *notes_of(rows), *notes, *problems):
-        console.print(line, highlight=False)
-    result = folder / f"{stem}.json"
-    found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
-    found |= engines_json(engines) | mcp_json(mcp) | doors_json(doors) | media_json(media) | state_json(kept)
-    found |= rivals.json | images_json(images)
-    result.write_text(json.dumps(found, indent=1))
-    console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
 
 def _announced(console: Console, measured: Iterator[Found], name: Callable[[Found], str]) -> list[Found]:

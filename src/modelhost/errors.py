@@ -316,7 +316,10 @@ class WorkerStartFailed(WorkerError):
 
 
 class WorkerCrashed(WorkerError):
+    """The worker is gone. ``was_begun``: whether it may have worked on the request before."""
+
     code = "worker_crashed"
+    was_begun = True
 
 
 class EngineError(WorkerError):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -251,15 +252,17 @@ def test_a_client_that_leaves_frees_the_model_within_a_step(diffusion: ServedHos
     made(diffusion)
 
 
-def test_after_a_crash_in_the_middle_the_next_request_gets_its_image(diffusion: ServedHost) -> None:
+def test_after_a_crash_in_the_middle_the_request_that_waits_gets_its_image(diffusion: ServedHost) -> None:
     (expected,) = made(diffusion)
     body = {**SMALL, "size": "512x512", "steps": 150, "stream": True, "progress": True}
-    with send_post(diffusion.url, GENERATIONS, body) as connection:
+    with ThreadPoolExecutor(1) as beside, send_post(diffusion.url, GENERATIONS, body) as connection:
         read_until(connection, b'"step":2')
+        waiting = beside.submit(made, diffusion)
+        eventually(lambda: diffusion.metric("modelhost_requests_in_flight") == 2)
         (worker,) = diffusion.worker_pids()
         os.kill(worker, signal.SIGKILL)
         assert b"worker_crashed" in read_until(connection, b"worker_crashed")
-    assert made(diffusion) == [expected]
+        assert waiting.result() == [expected]
     assert "torchvision" not in diffusion.stderr  # the last lines of the worker are about the crash
 
 

@@ -76,6 +76,17 @@ def write_whisper(folder: Path) -> Path:
     return folder
 
 
+def without_tensors(folder: Path, prefix: str) -> Path:
+    """Take the tensors whose names begin with ``prefix`` out of the model in ``folder``; return that."""
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415 (as above)
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
 def write_voice(folder: Path, *, speakers: int = 2) -> Path:
     """Write a VITS voice that knows ``LETTERS``; what it says is noise."""
     import torch  # noqa: PLC0415 (as above)

@@ -9,19 +9,26 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.tiny_models import without_tensors
+
 CODES: Final = 8
 """Entries of a codebook."""
 CHANNELS: Final = 2
 FRAMES: Final = 24
 """Frames of audio that a voice makes at most, or tokens that become such."""
 RATE: Final = 8_000
+SMALL: Final = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
 DIA_TEXT: Final = 40
 """Tokens that a text may have, a byte each."""
+DIA_TOKENS: Final = {"eos_token_id": CODES, "pad_token_id": CODES + 1, "bos_token_id": CODES + 2}
+DELAYS: Final = [0, 2]
+"""Of the channels of a Dia, in frames."""
 BARK_TEXT: Final = 32
 PRESETS: Final = ("v2/en_speaker_0", "v2/en_speaker_1")
 SEMANTICS: Final = 20
 """Tokens that Bark makes of a text before it makes codes of them."""
 BARK_CODEBOOKS: Final = 4
+CSM_SPECIAL: Final = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
 CSM_CONTEXT: Final = 64
 """Tokens of a text, and frames, together."""
 
@@ -31,27 +38,32 @@ def write_dia(folder: Path, *, has_codec: bool = True, frames: int = FRAMES, end
 
     Without ``ends``, it speaks for all of its ``frames``.
     """
-    import torch  # noqa: PLC0415 (large; few tests need it)
-    from transformers import (  # noqa: PLC0415
-        DacConfig,
-        DacFeatureExtractor,
-        DacModel,
-        DiaConfig,
-        DiaForConditionalGeneration,
-        DiaTokenizer,
-        GenerationConfig,
+    from transformers import DacFeatureExtractor, DiaTokenizer  # noqa: PLC0415 (large; few tests need it)
+
+    _dia(frames, ends=ends).save_pretrained(folder)
+    DiaTokenizer().save_pretrained(folder)
+    DacFeatureExtractor(sampling_rate=RATE, hop_length=8).save_pretrained(folder)
+    if has_codec:
+        _dac().save_pretrained(folder / "dac")
+    codec = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "descript/dac_44khz"}
+    of_audio = {"delay_pattern": DELAYS, "generation": True, "sampling_rate": RATE, **DIA_TOKENS}
+    _write(
+        folder / "processor_config.json",
+        {"processor_class": "DiaProcessor", "audio_tokenizer": codec, "audio_kwargs": of_audio},
     )
+    return folder
+
+
+def _dia(frames: int, *, ends: bool) -> Any:
+    import torch  # noqa: PLC0415 (as above)
+    from transformers import DiaConfig, DiaForConditionalGeneration, GenerationConfig  # noqa: PLC0415
 
     torch.manual_seed(6)  # with these weights, some seeds end the audio early, and some not at all
-    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
-    tokens = {"eos_token_id": CODES, "pad_token_id": CODES + 1, "bos_token_id": CODES + 2}
-    encoder = {"hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": DIA_TEXT, **small}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, **SMALL}
     decoder = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
+        **sizes,
+        **DIA_TOKENS,
         "max_position_embeddings": frames + 8,
-        **small,
-        **tokens,
         "cross_num_attention_heads": 2,
         "cross_head_dim": 8,
         "cross_num_key_value_heads": 2,
@@ -60,47 +72,38 @@ def write_dia(folder: Path, *, has_codec: bool = True, frames: int = FRAMES, end
         "num_channels": CHANNELS,
         "initializer_range": 1.0,
     }
-    config = DiaConfig(encoder_config=encoder, decoder_config=decoder, delay_pattern=[0, 2], initializer_range=1.0)
+    config = DiaConfig(
+        encoder_config={**sizes, "max_position_embeddings": DIA_TEXT},
+        decoder_config=decoder,
+        delay_pattern=DELAYS,
+        initializer_range=1.0,
+    )
     model = DiaForConditionalGeneration(config)
-    starts = {"decoder_start_token_id": CODES + 2, **tokens}
     model.generation_config = GenerationConfig(
         do_sample=True,
         guidance_scale=3.0,
         top_k=4,
         max_length=frames,
         min_length=None if ends else frames,
-        **starts,
+        decoder_start_token_id=DIA_TOKENS["bos_token_id"],
+        **DIA_TOKENS,
     )
-    model.save_pretrained(folder)
-    DiaTokenizer().save_pretrained(folder)
-    extractor = DacFeatureExtractor(sampling_rate=RATE, hop_length=8)
-    extractor.save_pretrained(folder)
-    codec = DacModel(
-        DacConfig(
-            encoder_hidden_size=4,
-            downsampling_ratios=[2, 4],
-            decoder_hidden_size=16,
-            n_codebooks=CHANNELS,
-            codebook_size=CODES,
-            codebook_dim=4,
-            sampling_rate=RATE,
-        )
+    return model
+
+
+def _dac() -> Any:
+    from transformers import DacConfig, DacModel  # noqa: PLC0415 (as above)
+
+    config = DacConfig(
+        encoder_hidden_size=4,
+        downsampling_ratios=[2, 4],
+        decoder_hidden_size=16,
+        n_codebooks=CHANNELS,
+        codebook_size=CODES,
+        codebook_dim=4,
+        sampling_rate=RATE,
     )
-    if has_codec:
-        codec.save_pretrained(folder / "dac")
-    of_audio = {"delay_pattern": [0, 2], "generation": True, "sampling_rate": RATE, **tokens}
-    _write(
-        folder / "processor_config.json",
-        {
-            "processor_class": "DiaProcessor",
-            "audio_tokenizer": {
-                "audio_tokenizer_class": "DacModel",
-                "audio_tokenizer_name_or_path": "descript/dac_44khz",
-            },
-            "audio_kwargs": of_audio,
-        },
-    )
-    return folder
+    return DacModel(config)
 
 
 def write_bark(folder: Path, *, presets: tuple[str, ...] = PRESETS) -> Path:
@@ -202,45 +205,62 @@ def write_csm(folder: Path, *, has_codec: bool = True, context: int = CSM_CONTEX
     Without ``ends``, it speaks until its ``context`` is full.
     """
     import torch  # noqa: PLC0415 (as above)
-    from safetensors.torch import load_file, save_file  # noqa: PLC0415
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: PLC0415
-    from transformers import CsmConfig, CsmForConditionalGeneration, PreTrainedTokenizerFast  # noqa: PLC0415
+    from transformers import CsmConfig, CsmForConditionalGeneration  # noqa: PLC0415
 
     folder.mkdir(exist_ok=True)
-    special = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: place for place, word in enumerate([*alphabet, *special])}
-    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
-    tokenizer.add_special_tokens(list(special))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    ends = [(name, words[name]) for name in special[:2]]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{special[0]} $A {special[1]}", special_tokens=ends
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=special[0], eos_token=special[1], pad_token=special[2]
-    ).save_pretrained(folder)
+    words = _write_csm_tokenizer(folder)
     torch.manual_seed(0)
-    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "vocab_size": CODES + 3, "num_codebooks": CHANNELS}
-    config = CsmConfig(
-        text_vocab_size=len(words),
-        max_position_embeddings=context,
-        codebook_pad_token_id=CODES + 2,
-        codebook_eos_token_id=0,
-        bos_token_id=words[special[0]],
-        pad_token_id=words[special[2]],
-        audio_token_id=words[special[2]],
-        audio_eos_token_id=words[special[3]],
-        initializer_range=1.0,
-        depth_decoder_config={
+    model = CsmForConditionalGeneration(CsmConfig(**_csm_sizes(words, context)))
+    _fill_codebooks(model.codec_model)
+    model.generation_config.do_sample = True
+    model.generation_config.suppress_tokens = None if ends else [0]
+    model.depth_decoder.generation_config.do_sample = True
+    model.save_pretrained(folder)
+    return folder if has_codec else without_tensors(folder, "codec_model.")
+
+
+def _write_csm_tokenizer(folder: Path) -> dict[str, int]:
+    """Write a tokenizer of bytes; return its tokens with their numbers."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: PLC0415 (as above)
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {word: place for place, word in enumerate([*alphabet, *CSM_SPECIAL])}
+    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
+    tokenizer.add_special_tokens(list(CSM_SPECIAL))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    begin, end, pad, _ = CSM_SPECIAL
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(name, words[name]) for name in (begin, end)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=pad).save_pretrained(
+        folder
+    )
+    return words
+
+
+def _csm_sizes(words: dict[str, int], context: int) -> dict[str, Any]:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "vocab_size": CODES + 3, "num_codebooks": CHANNELS, **SMALL}
+    begin, _, audio, audio_end = CSM_SPECIAL
+    return {
+        **sizes,
+        "text_vocab_size": len(words),
+        "max_position_embeddings": context,
+        "codebook_pad_token_id": CODES + 2,
+        "codebook_eos_token_id": 0,
+        "bos_token_id": words[begin],
+        "pad_token_id": words[audio],
+        "audio_token_id": words[audio],
+        "audio_eos_token_id": words[audio_end],
+        "initializer_range": 1.0,
+        "depth_decoder_config": {
             **sizes,
-            **small,
             "backbone_hidden_size": 16,
             "max_position_embeddings": CHANNELS + 1,
             "initializer_range": 1.0,
         },
-        codec_config={
+        "codec_config": {
+            **SMALL,
             "model_type": "mimi",
             "sampling_rate": RATE,
             "frame_rate": RATE / 16,
@@ -254,22 +274,8 @@ def write_csm(folder: Path, *, has_codec: bool = True, context: int = CSM_CONTEX
             "upsampling_ratios": [4, 2],
             "intermediate_size": 32,
             "upsample_groups": 16,
-            **small,
         },
-        **sizes,
-        **small,
-    )
-    model = CsmForConditionalGeneration(config)
-    _fill_codebooks(model.codec_model)
-    model.generation_config.do_sample = True
-    model.generation_config.suppress_tokens = None if ends else [0]
-    model.depth_decoder.generation_config.do_sample = True
-    model.save_pretrained(folder)
-    if not has_codec:
-        weights = load_file(folder / "model.safetensors")
-        kept = {name: tensor for name, tensor in weights.items() if not name.startswith("codec_model.")}
-        save_file(kept, folder / "model.safetensors", {"format": "pt"})
-    return folder
+    }
 
 
 def _fill_codebooks(codec: Any) -> None:

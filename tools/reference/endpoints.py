@@ -14,9 +14,9 @@ from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.http.edge import OPEN_PATHS
-from modelhost.http.openai.audio.paths import SPEECH
 from modelhost.http.openai.generation import PATHS
 from modelhost.http.openapi import SUMMARIES
+from tools.reference.media import media_sections
 from tools.reference.operations import administration_sections, tool_sections
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
@@ -41,13 +41,13 @@ def endpoints_page() -> str:
         (f"`{method.upper()}`", f"`{path}`", summary, "no" if is_open else "yes")
         for method, path, summary, is_open in [*routes, *((*each, True) for each in UNDESCRIBED)]
     ]
-    sections = (_request_section(task, document, schemas) for task in SUMMARIES)
+    sections = (_request_section(task, document, schemas) for task in SUMMARIES if task in PATHS)
     return f"""# Endpoints
 
 "Key" shows whether a host with `--api-key` requires a key.
 
 {table(("Method", "Path", "What it does", "Key"), rows)}
-{"".join(sections)}
+{"".join(sections)}{media_sections(document)}
 ## Administration
 
 The commands of `modelhost models` do the same as the following endpoints. A parameter that is not listed is refused
@@ -67,7 +67,7 @@ message names the field to send instead.
 
 
 def _request_section(task: Task, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    path, *others = PATHS.get(task, (SPEECH,))
+    path, *others = PATHS[task]
     described = document["paths"][path]["post"]
     schema = schemas[described["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
     required = schema.get("required", [])

@@ -34,6 +34,8 @@ def _one_type(schema: Mapping[str, Any]) -> str:
 def _range(schema: Mapping[str, Any]) -> str:
     low = schema.get("minimum", schema.get("ge"))
     high = schema.get("maximum", schema.get("le"))
+    if (longest := schema.get("maxLength")) is not None:
+        return f", at most {longest} characters"
     above = schema.get("exclusiveMinimum")
     if above is not None:
         return f", more than {above}" if high is None else f", more than {above}, at most {high}"

@@ -9,7 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from modelhost.chat.turn import adapted, check_can
+from modelhost.chat.media.jobs import answered_job
+from modelhost.chat.turn import adapted
 from modelhost.errors import InvalidRequest, NothingToSpeak, UnsupportedOperation
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.requests import SpeechRequest
@@ -18,7 +19,7 @@ from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.lease import OnQueued
 from modelhost.workers.call_depth import CALL_DEPTH
-from modelhost.workers.worker import WorkerAnswer
+from modelhost.workers.worker import Worker, WorkerAnswer
 
 INSTALL: Final[Mapping[Task, str]] = {
     "speech": "modelhost engines install speech --voice hibari",
@@ -84,11 +85,12 @@ class Speaking:
         model = await capable_model(self._collection(), "speech", request.model)
         request = replace(request, model=model.name)
         body = adapted(model, "speech", request)
-        async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, "speech")
+
+        def check(worker: Worker) -> None:
             _check_voice(request, worker.ready.voices)
-            async with worker.send("speech", body) as answer:
-                yield Spoken(model=model.name, content_type=answer.content_type, parts=_parts_of(answer))
+
+        async with answered_job(self._collection(), model, "speech", body, on_queued, check) as (_, answer):
+            yield Spoken(model=model.name, content_type=answer.content_type, parts=_parts_of(answer))
 
 
 async def capable_model(collection: ModelCollection, task: Task, name: str | None) -> HostedModel:

@@ -9,8 +9,8 @@ from typing import Any
 
 from modelhost import json_text
 from modelhost.chat.media import hearing as hear
+from modelhost.chat.media.jobs import answered_job
 from modelhost.chat.speech import capable_model
-from modelhost.chat.turn import check_can
 from modelhost.errors import EngineError
 from modelhost.exchange.audio_files import container_of
 from modelhost.exchange.caller import NOBODY, Caller
@@ -85,19 +85,15 @@ class Transcribing:
             return
         model = await capable_model(self._collection(), "transcription", request.model)
         payload = Raw(content_type="application/octet-stream", data=_job(request, container))
-        async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, "transcription")
-            async with (
-                worker.send("transcription", payload) as answer,
-                aclosing(decoded_events(EventBlocks(answer), model=model.name, worker=worker.process.name)) as events,
-            ):
+        async with answered_job(self._collection(), model, "transcription", payload, on_queued) as (worker, answer):
+            name = worker.process.name
+            async with aclosing(decoded_events(EventBlocks(answer), model=model.name, worker=name)) as events:
                 info = await anext(events, None)
                 if info is None or info["event"] != "info":
-                    raise _no_transcript(model.name, worker.process.name)
-                async with aclosing(_segments(events, info["duration"], model.name, worker.process.name)) as segments:
-                    yield Heard(
-                        model=model.name, seconds=info["duration"], language=info["language"], segments=segments
-                    )
+                    raise _no_transcript(model.name, name)
+                seconds = info["duration"]
+                async with aclosing(_segments(events, seconds, model.name, name)) as segments:
+                    yield Heard(model=model.name, seconds=seconds, language=info["language"], segments=segments)
 
     async def _chat_model(self, name: str | None) -> HostedModel | None:
         """Return the chat model that transcribes: the one called ``name``, or one if no model was made for it."""

@@ -135,6 +135,8 @@ class Ready:
     """Whether they may contain sound; as above."""
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, by the names that requests use."""
+    reports_begin: bool = False
+    """Whether it sends 102 (Processing) when it begins a request, which may wait for others before."""
     features: tuple[str, ...] = ()
     """The features that its engine was built with, by the engine's names; empty if it does not report them."""
     guided: frozenset[Task] = frozenset()

@@ -12,6 +12,8 @@ from modelhost.engines.environments import Recipe
 from modelhost.exchange.tasks import Task
 
 ModelFormat = Literal["gguf", "safetensors"]
+DirectoryFormat = Literal["safetensors", "pipeline", "ctranslate2", "onnx"]
+"""The formats of models that are directories."""
 Source = Literal["files", "server", "script"]
 Machine = Literal["apple_silicon", "cuda", "other"]
 """Kinds of machines, as far as they matter to the choice of an engine; ``cuda`` has a GPU of NVIDIA's."""
@@ -147,6 +149,8 @@ class EngineTraits:
     formats: frozenset[ModelFormat] = frozenset()
     recognises: Callable[[frozenset[str]], bool] = lambda _names: False
     """Whether a directory with files of these names is a model in a layout that only this engine reads."""
+    layout: DirectoryFormat = "safetensors"
+    """The format of such directories."""
     lacks: Callable[[frozenset[str]], str | None] = lambda _names: None
     """Returns the file without which a directory with files of these names is no such model, though it has the rest."""
     kinds: Mapping[str, Task] = field(default_factory=dict)

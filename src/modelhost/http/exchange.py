@@ -269,8 +269,7 @@ class Exchange:
         """Send complete events, or bytes."""
         if not self.has_begun:
             await self._begin_stream()
-        self._sent_at = self._now()
-        await self._send({"type": "http.response.body", "body": block, "more_body": True})
+        await self._send(self._part(block))
         self._end = block[-self._end_bytes :]
 
     async def write_all(self, blocks: AsyncIterator[bytes]) -> None:
@@ -278,9 +277,13 @@ class Exchange:
         async for block in blocks:
             if not self.has_begun:
                 await self._begin_stream()
-            self._sent_at = self._now()
-            await self._send({"type": "http.response.body", "body": block, "more_body": True})
+            await self._send(self._part(block))
             self._end = block[-self._end_bytes :]
+
+    def _part(self, block: bytes) -> Message:
+        """Return what sends ``block``, which is being sent from now on."""
+        self._sent_at = self._now()
+        return {"type": "http.response.body", "body": block, "more_body": True}
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error`` as an answer, or as the last event of a stream that has begun."""

@@ -162,6 +162,12 @@ def turn_ended(running: RunningTurn | None, now: float, turn: Turn) -> None:
             request.workload.stop_following(running, request.tokens_out - before)
 
 
+def answered_by(model: str) -> None:
+    """Note which model answers a request that has no turns and no usage in tokens."""
+    if (measure := _CURRENT.get()) is not None:
+        measure.model = model
+
+
 def add_usage(model: str, usage: Mapping[str, Any] | None) -> None:
     if (measure := _CURRENT.get()) is not None:
         measure.model = model

@@ -49,7 +49,9 @@ class SessionStore:
 
     @asynccontextmanager
     async def hold(self, session_id: str) -> AsyncIterator[HeldSession]:
-        """Hold the session: no other task, process or host writes to it meanwhile. It need not exist yet.
+        """Hold the session: nobody else holds it meanwhile, in this process, in another one, on another host. It need
+        not exist yet. :meth:`put_all`, :meth:`delete` and :meth:`clear` do not wait for who holds it, whose messages
+        are added to what they leave.
 
         Tasks of this process get it in order. Among processes it is a lease in the database, renewed while it is held.
         The lease of a process on this machine that has ended is taken over at once, that of another machine when it

@@ -254,6 +254,7 @@ class _Answered:
         self._payload = payload
         self._task: Task | None = task
         self._explain_loss = explain_loss
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Connection:
         client = self._client
@@ -267,8 +268,14 @@ class _Answered:
                 self._leave()
                 raise
         except ConnectionBroken as error:
-            raise await self._explain_loss(error) from error
+            lost = await self._explain_loss(error)
+            if isinstance(lost, WorkerCrashed):
+                lost.was_begun = self._may_be_begun()
+            raise lost from error
         return connection
+
+    def _may_be_begun(self) -> bool:
+        return self._connection is not None and (self._connection.has_begun or not self._client.ready.reports_begin)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -287,6 +294,7 @@ class _Answered:
             raise self._client.refusal(connection.status, json_or_text(await connection.read_all()))
 
     def _leave(self) -> None:
+        assert self._connection is not None
         if self._task is not None:
             self._client.requests.remove([self._connection], asyncio.get_running_loop().time())
         self._connection.__exit__()

@@ -74,10 +74,15 @@ class Connection(asyncio.Protocol):
         self._is_left = True
         if self._transport is None or self._transport.is_closing():
             return
-        if self.last_received_at == -math.inf and self._error is None:
+        if not self.has_begun and self._error is None:
             self._transport.write_eof()
         else:
             self._transport.abort()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the worker has said that it works on the request, or has sent anything else."""
+        return self.last_received_at > -math.inf
 
     @property
     def is_closed(self) -> bool:
@@ -192,15 +197,16 @@ class Connection(asyncio.Protocol):
             self.content_type = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        self._has_head = True
+        if (status := self._parser.get_status_code()) >= OK:  # otherwise an interim answer
+            self.status = status
+            self._has_head = True
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
         self._unread_bytes += len(body)
 
     def on_message_complete(self) -> None:
-        self._is_complete = True
+        self._is_complete = self._has_head
 
 
 async def connect(url: str) -> Connection:

@@ -166,6 +166,10 @@ def test_a_form_is_checked_like_json(scripted_host: ServedHost) -> None:
         return scripted_host.http.post(EDITS, files=files, data={"prompt": PROMPT, **data})
 
     assert decoded(sent({"image": PNG}, n="1", strength="1", stream="false")) == [PNG + b"one two three"]
+    long = sent({"image": PNG}, prompt="é" * 33_000)
+    assert code_of(long) == (400, "invalid_request", "prompt")
+    assert "32000 characters" in long.json()["error"]["message"]
+    assert sent({"image": PNG}, prompt=f"{PROMPT} {'é' * 31_000 + 'x' * 40}".replace("é", "€")).status_code == 200
     assert code_of(sent({"image": PNG}, n="many")) == (400, "invalid_request", "n")
     assert code_of(sent({"image": PNG}, sharpness="1")) == (400, "unsupported_parameter", "sharpness")
     assert code_of(sent({"picture": PNG})) == (400, "unsupported_parameter", "picture")
@@ -245,6 +249,16 @@ def test_an_answer_without_all_of_its_images_is_an_error_of_the_engine(scripted_
     assert code_of(post(scripted_host, prompt="/malformed 1 /echo one two"))[:2] == (502, "engine_error")
 
 
+async def test_a_refused_request_for_images_in_python_is_recorded_for_no_model(tmp_path: Path) -> None:
+    from modelhost import Host  # noqa: PLC0415
+
+    async with Host(data_dir=str(tmp_path)) as host:
+        with pytest.raises(ModelhostError, match="No model of this host can do images"):
+            await host.images("a cat")
+        frame = (await host.monitor.window(60)).frame
+    assert [(name, cell.total("requests")) for name, cell in frame.items() if cell.total("requests")] == [("", 1)]
+
+
 async def test_the_host_makes_images_in_python_too(tmp_path: Path) -> None:
     from modelhost import Host  # noqa: PLC0415
     from modelhost.exchange.images import FinishedImage, ImageStep  # noqa: PLC0415
@@ -261,6 +275,7 @@ async def test_the_host_makes_images_in_python_too(tmp_path: Path) -> None:
             PNG + b"one two",
             PNG + b"one two 1",
         ]
+        assert set((await host.monitor.window(60)).frame) == {"scripted"}
         with pytest.raises(ModelhostError, match="no PNG, JPEG or WebP"):
             host.open_images(ImageRequest(prompt="a cat", image=b"GIF89a"))
         with pytest.raises(ModelhostError, match="size: it has to be WIDTHxHEIGHT"):

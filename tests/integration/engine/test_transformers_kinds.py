@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import yaml
 from tests.support.eventually import eventually
 from tests.support.media_files import wav
 from tests.support.raw_http import read_until, send_post
-from tests.support.serving import ServedHost
+from tests.support.serving import ServedHost, ServeFailed
 from tests.support.session_talk import post, refusal
-from tests.support.tiny_models import LIMIT, WIDTH, write_embedder, write_voice, write_whisper
+from tests.support.tiny_models import LIMIT, WIDTH, without_tensors, write_embedder, write_voice, write_whisper
 
 TRANSCRIPTIONS, SPEECH, EMBEDDINGS = "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/embeddings"
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
@@ -97,6 +98,21 @@ def test_the_voices_of_a_model_that_is_not_loaded_are_listed(registry: Path) -> 
     with ServedHost(models_config=str(registry)) as host:
         assert host.http.get("/v1/audio/voices", params={"model": "mouth"}).status_code == 200
         assert speak(host, "One.").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("write", "prefix", "part"),
+    [
+        (write_whisper, "model.decoder.layers.0.", "of its part decoder"),
+        (write_voice, "text_encoder.", "of its part text_encoder"),
+    ],
+)
+def test_a_model_whose_files_lack_tensors_is_refused(
+    write: Callable[[Path], Path], prefix: str, part: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    with pytest.raises(ServeFailed, match=part), ServedHost(model=str(without_tensors(tmp_path, prefix))):
+        pass
 
 
 # Whisper.
@@ -195,6 +211,22 @@ def test_a_client_that_leaves_stops_a_voice(voice: ServedHost) -> None:
         read_until(connection, b"\r\n\r\n")
     eventually(lambda: voice.metric("modelhost_requests_in_flight") == 0)
     eventually(lambda: voice.metric("modelhost_cancelled_total") == cancelled + 1)
+
+
+def test_a_request_that_waits_in_a_worker_that_is_killed_is_answered_by_the_next_one(voice: ServedHost) -> None:
+    body = {"input": "One two three. " * 250, "response_format": "pcm"}
+    (worker,) = voice.worker_pids()
+    with (
+        ThreadPoolExecutor(1) as beside,
+        closing(send_post(voice.url, SPEECH, body, small_buffer=True)) as unread,
+    ):
+        read_until(unread, b"\r\n\r\n")
+        waiting = beside.submit(speak, voice)
+        eventually(lambda: voice.metric("modelhost_requests_in_flight") == 2)
+        os.kill(worker, signal.SIGKILL)
+        answer = waiting.result()
+    assert (answer.status_code, len(answer.content) > 500) == (200, True), answer.text
+    assert voice.worker_pids() != [worker]
 
 
 def test_a_killed_worker_is_replaced_and_an_unloaded_one_gives_its_memory_back(voice: ServedHost) -> None:

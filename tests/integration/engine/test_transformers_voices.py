@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.hub import Repository, serve_hub
 from tests.support.raw_http import read_until, send_post
 from tests.support.serving import ServedHost, ServeFailed
 from tests.support.session_talk import post, refusal
@@ -132,6 +133,27 @@ def test_names_of_voices_are_an_option(tmp_path: Path) -> None:
         assert [each["id"] for each in host.http.get("/v1/audio/voices").json()["voices"]] == ["alloy", "nova"]
         tagged = {speak(host, f"[S2] {TEXT}", voice=name, seed=2).text for name in ("alloy", "nova")}
         assert len(tagged) == 1  # turns in the text say who speaks
+
+
+def repository(folder: Path) -> Repository:
+    """A repository of the hub with what is in ``folder``."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return Repository(files=files)
+
+
+@pytest.mark.parametrize("kind", ["dia", "bark"])
+def test_a_voice_from_the_hub_comes_with_all_that_it_needs(kind: str, tmp_path: Path) -> None:
+    written = WRITERS[kind](tmp_path / kind)
+    repositories = {f"org/{kind}": repository(written)}
+    if kind == "dia":
+        repositories["descript/dac_44khz"] = repository((written / "dac").rename(tmp_path / "dac"))
+        repositories["org/dia"] = repository(written)
+    with serve_hub(**repositories) as hub:
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+        with ServedHost(model=f"org/{kind}", environment=environment) as host:
+            names = [each["id"] for each in host.http.get("/v1/audio/voices").json()["voices"]]
+            assert names == (["S1", "S2"] if kind == "dia" else list(PRESETS))
+            good_seed(host)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,9 @@ from modelhost.errors import DatabaseUnavailable
 from modelhost.monitor.alerts.states import Alert, AlertState
 from modelhost.monitor.history import HistoryRows, StoredFrame
 from modelhost.state.history import plain_sqlite
+from modelhost.state.sql.rows import Rows
 from modelhost.state.store import StateStore
+from tests.support.eventually import eventually
 from tests.unit.state.conftest import MakeStore
 
 FRAME = StoredFrame(step=1, start=1_900_000_000, source="a", writer="w", content=b"\0\xff")
@@ -121,6 +124,38 @@ async def test_the_whole_database_takes_no_locks_from_the_open_file(tmp_path: Pa
     command = [sys.executable, "-c", reading, tmp_path / "modelhost.db"]
     await asyncio.to_thread(subprocess.run, command, check=True)
     assert (tmp_path / "modelhost.db-wal").exists()
+    await store.close()
+
+
+def history_threads() -> int:
+    """Return how many files are open without the whole database: each has a thread."""
+    return sum(thread.name.startswith("modelhost-history") for thread in threading.enumerate())
+
+
+async def test_the_file_is_closed_once_the_whole_database_is_open_and_the_locks_of_that_stay(tmp_path: Path) -> None:
+    store = StateStore(Settings(data_dir=str(tmp_path)))
+    await store.metrics.write(put(FRAME))
+    assert history_threads() == 1
+    await store.open()
+    is_writing, may_end = threading.Event(), threading.Event()
+
+    def hold(rows: Rows) -> None:
+        rows.statements.change("UPDATE metrics SET writer = :writer", [{"writer": "v"}])
+        is_writing.set()
+        may_end.wait(10)
+
+    writing = asyncio.create_task(store.database.write(hold))
+    await asyncio.to_thread(is_writing.wait, 10)
+    assert await store.metrics.read(starts) == [(FRAME.start, FRAME.content)]
+    await asyncio.to_thread(eventually, lambda: history_threads() == 0)
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    command = [sys.executable, "-c", script, tmp_path / "modelhost.db"]
+    other = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
+    assert "database is locked" in other.stderr
+    may_end.set()
+    await writing
+    await store.close()
+    assert await store.metrics.read(starts) == [(FRAME.start, FRAME.content)]
     await store.close()
 
 

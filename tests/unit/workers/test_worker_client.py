@@ -47,6 +47,30 @@ async def test_a_chat_gets_what_its_worker_needs_where_the_request_is_silent() -
     ]
 
 
+@pytest.mark.parametrize("reports_begin", [True, False])
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 102 Processing\r\n\r\n", STREAM_HEAD])
+async def test_a_lost_request_was_not_begun_if_a_worker_that_reports_that_had_not_done_so(
+    sent: bytes, reports_begin: bool
+) -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        process.die()
+
+    async with answering_worker(answer) as (worker, process):
+        process.ready = replace(process.ready, reports_begin=reports_begin)
+        with pytest.raises(WorkerCrashed) as crashed:
+            await worker.call("speech", {})
+    assert crashed.value.was_begun == bool(sent or not reports_begin)
+
+
+async def test_a_request_that_was_begun_is_answered_like_any_other() -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async with answering_worker(answer) as (worker, _):
+        assert await worker.call("speech", {}) == {}
+
+
 async def test_a_request_carries_the_workers_key() -> None:
     seen: list[bytes] = []
     async with answering_worker(whole_answer(200, b'{"fine": 1}'), seen) as (worker, _):

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from modelhost.chat.media.image_files import image_type
+from modelhost.chat.media.jobs import answered_job
 from modelhost.chat.speech import capable_model
-from modelhost.chat.turn import check_can
 from modelhost.errors import EngineError, InvalidImage
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.images import ImageEvent, ImageEvents, ImagesDone, ImagesStarted
@@ -73,14 +73,15 @@ class Painting:
         CALL_DEPTH.set(caller.depth)
         task: Task = "images" if request.image is None else "image_edits"
         model = await capable_model(self._collection(), task, request.model)
-        async with self._collection().lease(model, on_queued) as worker:
-            check_can(worker, task)
-            async with worker.send(task, _job(request)) as answer, aclosing(_events(worker, answer)) as events:
-                started = await anext(events, None)
-                if not isinstance(started, ImagesStarted):
-                    raise _no_images(worker)
-                async with aclosing(_images(worker, events)) as images:
-                    yield Painted(model=model.name, started=started, events=images)
+        async with (
+            answered_job(self._collection(), model, task, _job(request), on_queued) as (worker, answer),
+            aclosing(_events(worker, answer)) as events,
+        ):
+            started = await anext(events, None)
+            if not isinstance(started, ImagesStarted):
+                raise _no_images(worker)
+            async with aclosing(_images(worker, events)) as images:
+                yield Painted(model=model.name, started=started, events=images)
 
 
 def _job(request: ImageRequest) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
 from modelhost.models.resolve.engine_choice import engine_for_format
-from modelhost.models.resolve.inventory import FILE_NAME, Entry, read_inventory, smallest
+from modelhost.models.resolve.inventory import FILE_NAME, Entry, inspect, read_inventory, smallest
 from modelhost.models.resolve.locate import locate
 
 
@@ -106,15 +106,20 @@ def _registered_model(entry: ModelEntry) -> KnownModel:
                 engine_for_format("safetensors" if path.is_dir() else "gguf", entry.settings, what=entry.name)
         except SetupError as error:  # the download does not match the entry, or no engine here runs it
             why_not = error.message
-    size_bytes = path.stat().st_size if path is not None and path.is_file() else None
     return KnownModel(
         name=entry.name,
         source="registry",
         path=None if path is None else str(path),
-        size_bytes=size_bytes,
+        size_bytes=None if path is None else _size_bytes(path, data_directory(entry.settings)),
         details=model,
         why_not=why_not,
     )
+
+
+def _size_bytes(path: Path, data_dir: Path) -> int | None:
+    if path.is_dir():
+        return inspect(path, data_dir=data_dir).size_bytes or None
+    return path.stat().st_size
 
 
 def _inventoried() -> Iterator[KnownModel]:
@@ -127,19 +132,26 @@ def _inventoried() -> Iterator[KnownModel]:
             source="inventory",
             path=entry.path,
             size_bytes=entry.size_bytes,
-            details=" ".join(part for part in (entry.architecture, entry.quantization) if part),
+            details=_kind_of(entry),
             why_not=entry.why_not,
         )
 
 
+def _kind_of(entry: Entry) -> str:
+    return " ".join(part for part in (entry.architecture or entry.format, entry.quantization) if part)
+
+
 def _downloaded() -> Iterator[KnownModel]:
     for model in downloaded_models():
+        entry = inspect(model.path, data_dir=data_directory(host_settings())) if model.path.is_dir() else None
+        kind = model.path.name if entry is None else _kind_of(entry)
         yield KnownModel(
             name=model.repository,
             source="cache",
             path=str(model.path),
             size_bytes=model.size_bytes,
-            details=f"{model.path.name} ({model.revision[:12]})",
+            details=f"{kind} ({model.revision[:12]})",
+            why_not=None if entry is None else entry.why_not,
         )
 
 

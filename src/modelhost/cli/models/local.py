@@ -72,7 +72,7 @@ def pull(reference: str, revision: str | None) -> None:
         runs_it = partial(default_engine_for, settings=host_settings(), what=wanted.repository)
         path = download(wanted, display.downloading, refresh=not is_offline(), on_format=runs_it)
     found = inventory.inspect(path)
-    console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")
+    console.note(f"{wanted}: {found.quantization or found.format}, {found.size_bytes / 1e6:,.1f} MB")
     typer.echo(path)
 
 
@@ -150,8 +150,10 @@ def collect_facts(path: Path) -> dict[str, Any]:
         facts |= {key: value for key, value in header.items() if key not in {"name", "files", "head_count_kv"}}
         facts["head_count_kv"] = sorted(set(header["head_count_kv"]))
         facts["files"] = [str(file) for file in header["files"]]
-    for key in ("need_bytes", "estimate_context"):
-        del facts[key]
+    del facts["estimate_context"]
+    if first.estimate_context is None and first.is_usable:  # it has no context
+        return facts | {"need_bytes_by_context": {}}
+    del facts["need_bytes"]
     longest = first.context_length or CONTEXTS[1]
     contexts = sorted({context for context in CONTEXTS if context < longest} | {longest})
     entries = (inventory.inspect(path, context_length=context, data_dir=data_dir) for context in contexts)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 from PIL import Image
@@ -25,11 +24,11 @@ from modelhost.engines.diffusers.orders import (
     size_of_edit,
 )
 from modelhost.engines.diffusers.pictures import encoded, fitted, fitted_mask, read_picture
+from modelhost.engines.media.events import EVENTS, event
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.refusals import NO_MEMORY, is_out_of_memory
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
-EVENTS: Final = "text/event-stream"
 STRENGTH: Final = 0.8
 """How much of an edited image is painted anew, unless the request says."""
 LARGEST_SEED: Final = 2**32
@@ -224,7 +223,7 @@ class _Events:
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send an event; raises Left."""
-        if not self._emit(b"data: " + orjson.dumps({"event": kind, **fields}) + b"\n\n"):
+        if not self._emit(event(kind, **fields)):
             raise Left
 
 

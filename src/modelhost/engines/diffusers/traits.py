@@ -11,6 +11,7 @@ from modelhost.engines.traits import EngineTraits, GpuSupport, Installation
 TRAITS: Final = EngineTraits(
     name="diffusers",
     recognises=is_pipeline,
+    layout="pipeline",
     reads="pipelines for diffusers: Stable Diffusion, SDXL, SD3, Flux (safetensors)",
     can=("images", "image_edits"),
     installation=Installation(

@@ -22,9 +22,12 @@ class Jobs:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
 
-    async def stream(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """Yield what ``job`` emits, and raise what it raises. Closing the generator cancels it at its next part."""
-        bridge = _Bridge()
+    async def stream(self, job: Job, on_begin: Callable[[], None] | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield what ``job`` emits, and raise what it raises. Closing the generator cancels it at its next part.
+
+        The job begins once ``on_begin``, called in the event loop, has been called and what it wrote has been sent.
+        """
+        bridge = _Bridge(on_begin)
         future = self._pool.submit(bridge.run, job)
         try:
             while (part := await bridge.parts.get()) is not None:
@@ -38,8 +41,9 @@ class Jobs:
 class _Bridge:
     """Between the thread of a job and the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_begin: Callable[[], None] | None) -> None:
         self.parts: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._on_begin = on_begin
         self._loop = asyncio.get_running_loop()
         self._room = threading.Semaphore(BUFFERED)
         self._is_cancelled = False
@@ -54,9 +58,23 @@ class _Bridge:
     def run(self, job: Job) -> None:
         try:
             if not self._is_cancelled:
+                self._announce()
                 job(self._emit)
         finally:
             self._loop.call_soon_threadsafe(self.parts.put_nowait, None)
+
+    def _announce(self) -> None:
+        if self._on_begin is None:
+            return
+        is_announced = threading.Event()
+
+        def announce() -> None:
+            assert self._on_begin is not None
+            self._on_begin()
+            self._loop.call_soon(is_announced.set)  # in the next turn of the loop, which has written by then
+
+        self._loop.call_soon_threadsafe(announce)
+        is_announced.wait()
 
     def _emit(self, part: bytes) -> bool:
         if part and not self._is_cancelled:

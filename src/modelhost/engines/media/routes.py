@@ -11,9 +11,11 @@ from typing import Any
 from modelhost.engines.media.jobs import Job, Jobs
 from modelhost.engines.media.refusals import NO_MEMORY, is_out_of_memory
 from modelhost.engines.worker.asgi import (
+    PROCESSING,
     ErrorResponse,
     Receive,
     Routes,
+    Scope,
     Send,
     error_body,
     not_found,
@@ -33,12 +35,14 @@ class MediaRoutes(Routes):
         self._tasks = tasks
         self._jobs = Jobs()
 
-    async def route(self, method: str, path: str, receive: Receive, send: Send) -> None:
-        """Do the job of a path."""
-        if method != "POST" or path not in self._tasks:
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do the job of a path, of which the client is told when it begins."""
+        path = scope["path"]
+        if scope["method"] != "POST" or path not in self._tasks:
             raise not_found()
         job, content_type = self._tasks[path](await read_body(receive))
-        await while_connected(receive, _send(self._jobs.stream(job), content_type, send))
+        parts = self._jobs.stream(job, scope.get("state", {}).get(PROCESSING))
+        await while_connected(receive, _send(parts, content_type, send))
 
 
 async def _send(parts: AsyncGenerator[bytes, None], content_type: str, send: Send) -> None:

@@ -32,6 +32,13 @@ def run(config: Mapping[str, Any], load: Callable[[Mapping[str, Any]], LoadedMed
         os._exit(1)
 
     def announce(url: str) -> None:
-        announce_ready(url, slots=1, tasks=loaded.tasks, engine_version=loaded.version, voices=loaded.voices)
+        announce_ready(
+            url,
+            slots=1,
+            tasks=loaded.tasks,
+            engine_version=loaded.version,
+            voices=loaded.voices,
+            reports_begin=True,
+        )
 
     serve(MediaRoutes(config, dict(loaded.tasks.values())), config.get("socket_path"), announce)

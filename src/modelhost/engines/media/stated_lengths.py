@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from modelhost.exchange.mp3_frames import counted_seconds
+
 SECONDS_LESS: Final = 0.1
 """Decoders hold back, and writers round, less than this."""
 CHUNK_HEAD: Final = 8
@@ -23,8 +25,13 @@ STREAM_INFO: Final = slice(18, 26)
 
 
 def stated_seconds(data: bytes, container: str) -> float | None:
-    """Return the length by the header of a WAV in PCM or a FLAC; ``None`` for others, for streams, if it is damaged."""
+    """Return the length by the header of a WAV in PCM, a FLAC, or an MP3 whose first frame counts the others.
+
+    ``None`` for others, for streams, and if it is damaged.
+    """
     try:
+        if container == "mp3":
+            return counted_seconds(data)
         if container == "wav":
             return _of_wav(data)
         return _of_flac(data) if container == "flac" else None

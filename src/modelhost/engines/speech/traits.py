@@ -18,6 +18,7 @@ def is_voice(names: frozenset[str]) -> bool:
 TRAITS: Final = EngineTraits(
     name="speech",
     recognises=is_voice,
+    layout="onnx",
     packaged=(HIBARI,),
     reads="voices for sherpa-onnx (ONNX)",
     can=("speech",),

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from modelhost.engines.media.sentences import sentences_in
 from modelhost.engines.media.speaking import NOTHING_YET, Take
+from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.transformers.voices import (
     ClientLeft,
     Steps,
     check_speed,
     draw_from,
     library_version,
-    loaded,
     named_voices,
     refuse_long_audio,
     refuse_long_text,

@@ -10,18 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.media.speaking import NOTHING_YET, Take
-from modelhost.engines.transformers.voices import (
-    ClientLeft,
-    Steps,
-    check_speed,
-    draw_from,
-    library_version,
-    loaded,
-    named_voices,
-    refuse_long_audio,
-    refuse_long_text,
-    refuse_silence,
-)
+from modelhost.engines.transformers import voices
+from modelhost.engines.transformers.checkpoints import loaded
 
 SPEAKERS: Final = tuple(str(number) for number in range(10))
 """The files do not say how many the model knows."""
@@ -38,11 +28,11 @@ class Csm:
         self._torch = torch
         self._model = loaded(CsmForConditionalGeneration, config)
         self._tokenizer = AutoTokenizer.from_pretrained(config["path"], local_files_only=True)
-        self._voices = named_voices(config["voices"], SPEAKERS)
+        self._voices = voices.named_voices(config["voices"], SPEAKERS)
         codec = self._model.config.codec_config
         self.voices = tuple(self._voices)
         self.sample_rate = int(codec.sampling_rate)
-        self.version = library_version()
+        self.version = voices.library_version()
         self._frame_rate = float(codec.frame_rate)
 
     def speak(self, text: str, *, voice: str, speed: float, seed: int | None, take: Take) -> None:
@@ -51,19 +41,19 @@ class Csm:
         Raises:
             ErrorResponse: the text or its audio is too long, or there is a speed.
         """
-        check_speed(speed, "CSM")
+        voices.check_speed(speed, "CSM")
         prompt = f"[{self._voices[voice]}]{text}"
         inputs = self._tokenizer(prompt, return_tensors="pt", split_special_tokens=True).to(self._model.device)
         count, most = inputs["input_ids"].shape[1], self._model.config.max_position_embeddings
         if count >= most:
-            refuse_long_text(count, most - 1)
-        draw_from(seed)
-        steps = Steps(lambda: take(NOTHING_YET))
+            voices.refuse_long_text(count, most - 1)
+        voices.draw_from(seed)
+        steps = voices.Steps(lambda: take(NOTHING_YET))
         try:
             (codes,) = self._model.generate(
                 **inputs, max_new_tokens=most - count, streamer=steps, return_dict_in_generate=False
             )
-        except ClientLeft:
+        except voices.ClientLeft:
             return
         frames = self._until_end(codes)
         with self._torch.inference_mode():
@@ -77,7 +67,7 @@ class Csm:
         """
         ends = (codes[:, :-1] == self._model.config.codebook_eos_token_id).all(-1).nonzero()
         if not ends.numel():
-            refuse_long_audio(codes.shape[0] / self._frame_rate)
+            voices.refuse_long_audio(codes.shape[0] / self._frame_rate)
         if (end := int(ends[0])) == 0:
-            refuse_silence()
+            voices.refuse_silence()
         return codes[:end]

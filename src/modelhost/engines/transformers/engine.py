@@ -25,7 +25,7 @@ MODULES: Final[Mapping[Task, str]] = {
 }
 """The workers of models that write no text."""
 MEDIA_OPTIONS: Final[Mapping[str, Any]] = {
-    "max_minutes": 240,  # of models that transcribe: longer audio is refused before it is transcribed
+    "max_minutes": 240,  # of models that transcribe: whole minutes, from 1 on; longer audio is refused
     "voices": None,  # of models that speak: numbers of speakers by names of voices
 }
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelhost.engines.media.events import EVENTS, event
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
-from modelhost.engines.media.transcripts import EVENTS, PATH, event, read_request
+from modelhost.engines.media.transcripts import PATH, read_request
+from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
-from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 WINDOW_SECONDS: Final = 30
@@ -34,12 +35,9 @@ def load(config: Mapping[str, Any]) -> LoadedMedia:
     import_decoder()
     logging.disable_progress_bar()
     torch.set_num_threads(config["threads"])
-    device = device_of(torch, config["device"])
-    model = WhisperForConditionalGeneration.from_pretrained(
-        config["path"], dtype=dtype_of(torch, config["dtype"], device), local_files_only=True
-    )
+    model = loaded(WhisperForConditionalGeneration, config)
     processor = AutoProcessor.from_pretrained(config["path"], local_files_only=True)
-    whisper = Whisper(model.to(device).eval(), processor, max_minutes=config["max_minutes"])
+    whisper = Whisper(model, processor, max_minutes=config["max_minutes"])
     return LoadedMedia(
         tasks={"transcription": (PATH, whisper.prepare)},
         version=f"transformers {__version__}, torch {torch.__version__}",

@@ -7,8 +7,8 @@ from typing import Any
 
 from modelhost.engines.media.sentences import sentences_in
 from modelhost.engines.media.speaking import Take
+from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.transformers.voices import library_version, named_voices
-from modelhost.engines.worker.devices import device_of, dtype_of
 
 
 class Vits:
@@ -19,11 +19,7 @@ class Vits:
         import torch  # noqa: PLC0415 (slow; the lifeline is watched already)
         from transformers import VitsModel, VitsTokenizer  # noqa: PLC0415
 
-        device = device_of(torch, config["device"])
-        model = VitsModel.from_pretrained(
-            config["path"], dtype=dtype_of(torch, config["dtype"], device), local_files_only=True
-        )
-        self._torch, self._model = torch, model.to(device).eval()
+        self._torch, self._model = torch, (model := loaded(VitsModel, config))
         self._tokenizer = VitsTokenizer.from_pretrained(config["path"], local_files_only=True)
         self._rate = float(model.speaking_rate)
         count = max(1, int(model.config.num_speakers))

@@ -1,17 +1,12 @@
-"""What the models that speak on transformers have in common: loading, names of voices, steps, refusals."""
+"""What the models that speak on transformers have in common: names of voices, steps, refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from modelhost.engines.media.refusals import NOTHING_TO_SPEAK, PROMPT_TOO_LONG
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
-from modelhost.engines.worker.devices import device_of, dtype_of
-
-LISTED = 3
-"""Missing tensors that a message names."""
 
 
 class ClientLeft(Exception):
@@ -40,28 +35,6 @@ class Steps:
 
     def end(self) -> None:
         """Do nothing: whoever has called the model knows that it has ended."""
-
-
-def loaded(model_class: Any, config: Mapping[str, Any], folder: Path | None = None) -> Any:
-    """Return the model in ``folder`` (default: that of ``config``), ready to compute.
-
-    Raises:
-        ValueError: the files lack tensors; the library would fill them at random.
-    """
-    import torch  # noqa: PLC0415 (slow; the lifeline is watched already)
-
-    device = device_of(torch, config["device"])
-    place = Path(config["path"]) if folder is None else folder
-    dtype = dtype_of(torch, config["dtype"], device)
-    model, found = model_class.from_pretrained(place, dtype=dtype, local_files_only=True, output_loading_info=True)
-    if missing := sorted(found["missing_keys"]):
-        parts = ", ".join(sorted({name.partition(".")[0] for name in missing}))
-        named = ", ".join(missing[:LISTED])
-        raise ValueError(
-            f"the checkpoint lacks {len(missing)} tensors of its part {parts} ({named}): download it again, or take a "
-            "complete one"
-        )
-    return model.to(device).eval()
 
 
 def named_voices(names: Mapping[str, int] | None, own: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from modelhost.engines.media.engine import MediaEngine
 OPTIONS: Final[Mapping[str, Any]] = {
     "compute_type": "auto",  # int8, int8_float16, float16, float32 ...; auto: int8 on a CPU, float16 on a GPU
     "device": "auto",  # cpu, cuda
-    "max_minutes": 240,  # longer audio is refused before it is transcribed
+    "max_minutes": 240,  # whole minutes, from 1 on; longer audio is refused
 }
 DEVICES: Final = ("auto", "cpu", "cuda")
 COMPUTE_TYPES: Final = (

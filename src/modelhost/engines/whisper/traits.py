@@ -24,6 +24,7 @@ def lacks(names: frozenset[str]) -> str | None:
 TRAITS: Final = EngineTraits(
     name="whisper",
     recognises=is_whisper,
+    layout="ctranslate2",
     lacks=lacks,
     reads="Whisper for CTranslate2",
     can=("transcription",),

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.engines.media.decoding import SAMPLE_RATE, decode
+from modelhost.engines.media.events import EVENTS, event
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
-from modelhost.engines.media.transcripts import EVENTS, PATH, event, read_request
+from modelhost.engines.media.transcripts import PATH, read_request
 from modelhost.engines.worker.asgi import invalid
 from modelhost.engines.worker.process import read_config, watch_lifeline
 

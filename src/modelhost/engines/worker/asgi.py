@@ -23,6 +23,8 @@ EVENT_TYPE = [(b"content-type", b"text/event-stream")]
 METRICS_TYPE = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
 UNSUPPORTED = "unsupported_parameter"
 """The type of an error about a field that the library of a worker does not support."""
+PROCESSING = "modelhost.processing"
+"""In the ``state`` of a request's scope: a function that tells the client that the work on its request begins."""
 
 
 class ErrorResponse(Exception):
@@ -147,9 +149,9 @@ class Routes:
         elif method == "GET" and path == "/v1/models":
             await send_answer(send, 200, JSON_TYPE, orjson.dumps({"object": "list", "data": [self._model]}))
         else:
-            await self.route(method, path, receive, send)
+            await self.route(scope, receive, send)
 
-    async def route(self, method: str, path: str, receive: Receive, send: Send) -> None:
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what only this worker does; raises :class:`ErrorResponse`."""
         raise NotImplementedError
 
@@ -167,8 +169,9 @@ class WorkerRoutes(Routes):
         self._answering = answering
         self._metrics = metrics
 
-    async def route(self, method: str, path: str, receive: Receive, send: Send) -> None:
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for text or tokens, or for the metrics."""
+        method, path = scope["method"], scope["path"]
         if method == "GET" and path == "/metrics" and self._metrics is not None:
             await send_answer(send, 200, METRICS_TYPE, self._metrics().encode())
             return

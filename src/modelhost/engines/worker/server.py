@@ -10,8 +10,23 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modelhost.engines.worker.asgi import PROCESSING
 
 BACKLOG = 2048
+
+
+class _Protocol(HttpToolsProtocol):
+    """Has interim answers (RFC 2518, 10.1), for which ASGI has no message."""
+
+    def on_headers_complete(self) -> None:
+        self.scope["state"][PROCESSING] = self._say_processing
+        super().on_headers_complete()
+
+    def _say_processing(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +54,7 @@ def serve(app: Any, socket_path: str | None, on_listening: Callable[[str], None]
     settings = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         backlog=BACKLOG,

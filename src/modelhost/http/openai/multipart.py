@@ -14,7 +14,6 @@ from modelhost.http.exchange import Exchange
 
 FORM: Final = "multipart/form-data"
 MOST_FIELDS: Final = 32
-LONGEST_FIELD_BYTES: Final = 100_000
 
 
 class _InMemory(MultiPartParser):
@@ -53,7 +52,7 @@ async def read_parts(exchange: Exchange, limit_bytes: int, *, max_files: int) ->
         stream(),
         max_files=max_files,
         max_fields=MOST_FIELDS,
-        max_part_size=LONGEST_FIELD_BYTES,
+        max_part_size=limit_bytes,  # what a field may be long is checked with its name
     )
     try:
         form = await parser.parse()

@@ -13,16 +13,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from modelhost import lazy
 from modelhost.engines.diffusers.layout import INDEX
+from modelhost.engines.installed import engine_with_layout
+from modelhost.engines.transformers.layout import codec_in, codec_of
 from modelhost.errors import ConfigError, DownloadFailed, ModelFileMissing
-from modelhost.models.files.model_files import part_names, servable_models
+from modelhost.models.files.hf_directory import is_hf_directory
+from modelhost.models.files.model_files import SAFETENSORS, part_names, servable_models
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, parse_reference
 from modelhost.models.hub.repository_files import FORMATS, HubFile, choose_files, index_of, is_needed
@@ -38,7 +41,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadedModel:
-    """A GGUF model in the cache. ``path`` is the file to serve; ``size_bytes`` is that of all its parts."""
+    """A model in the cache. ``path`` is the file to serve or the directory; ``size_bytes`` is that of all its files."""
 
     repository: str
     revision: str
@@ -149,7 +152,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 
 
 def downloaded_models(cache_dir: Path | None = None) -> list[DownloadedModel]:
-    """Return the GGUF models in the cache, those of other tools too; each once, under the newest commit that has it."""
+    """Return the models in the cache, those of other tools too; each once, under the newest commit that has it."""
     root = cache_root(cache_dir)
     folders = sorted(root.glob(f"{_FOLDER_PREFIX}*--*")) if root.is_dir() else []
     return [model for folder in folders for model in _models_in(folder)]
@@ -200,19 +203,33 @@ def _models_in(folder: Path) -> Iterator[DownloadedModel]:
     snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
     known: set[tuple[str, ...]] = set()
     for snapshot in sorted(snapshots, key=lambda path: (path.name in revisions, path.stat().st_mtime), reverse=True):
+        revision = revisions.get(snapshot.name, snapshot.name)
         names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf")]
         for name in servable_models(names):
             parts = [snapshot / name]
             parts = [parts[0].with_name(part) for part in part_names(parts[0].name)]
-            blobs = tuple(str(part.resolve()) for part in parts)
-            if blobs not in known and all(part.is_file() for part in parts):
-                known.add(blobs)
-                yield DownloadedModel(
-                    repository=repository,
-                    revision=revisions.get(snapshot.name, snapshot.name),
-                    path=parts[0],
-                    size_bytes=sum(part.stat().st_size for part in parts),
-                )
+            yield from _model(repository, revision, parts[0], parts, known)
+        if _is_model(path.name for path in snapshot.iterdir()):
+            files = sorted(path for path in snapshot.rglob("*") if not path.is_dir())
+            yield from _model(repository, revision, snapshot, files, known)
+
+
+def _is_model(names: Iterable[str]) -> bool:
+    """Whether a directory with files of these ``names`` is a model."""
+    found = set(names)
+    return is_hf_directory(found) or engine_with_layout(found) is not None
+
+
+def _model(
+    repository: str, revision: str, path: Path, files: Sequence[Path], known: set[tuple[str, ...]]
+) -> Iterator[DownloadedModel]:
+    """Yield the model at ``path`` if all of its ``files`` are here and not ``known``, and note them."""
+    blobs = tuple(str(file.resolve()) for file in files)
+    if blobs in known or not all(file.is_file() for file in files):
+        return
+    known.add(blobs)
+    size_bytes = sum(file.stat().st_size for file in files)
+    yield DownloadedModel(repository=repository, revision=revision, path=path, size_bytes=size_bytes)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -239,7 +256,7 @@ def download(
     on_format: OnFormat | None = None,
 ) -> Path:
     """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
-    of one in safetensors, or of a pipeline, its directory.
+    of one in safetensors, or of a pipeline, its directory. The codec that a Dia needs is downloaded as well.
 
     Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` checks the hub
     for a newer commit of its branch.
@@ -251,13 +268,28 @@ def download(
     cached = None if refresh else cached_model(reference, source)
     if cached is not None:
         return cached
-    return served_path(lazy.hub_client.download_from_hub(reference, progress, source, on_format))
+    path = served_path(lazy.hub_client.download_from_hub(reference, progress, source, on_format))
+    if (codec := codec_reference(path)) is not None:
+        download(codec, progress, source=source, refresh=refresh)
+    return path
 
 
 def cached_model(reference: HubReference, source: DownloadSource | None = None) -> Path | None:
     """As :func:`download`, of what is in the cache already; ``None``: something is not. Raises as that does."""
     files = RepositoryCache(reference.repository, source.cache_dir if source else None).find(reference)
-    return served_path(files) if files else None
+    if not files:
+        return None
+    path, codec = served_path(files), codec_reference(served_path(files))
+    return path if codec is None or cached_model(codec, source) is not None else None
+
+
+def codec_reference(path: Path) -> HubReference | None:
+    """Return the codec that the model at ``path`` needs from the hub; ``None``: it needs none, or has it."""
+    name = codec_of(path) if path.is_dir() else None
+    if name is None or codec_in(path, name) is not None:
+        return None
+    reference = parse_reference(name)
+    return None if reference is None else replace(reference, wanted=SAFETENSORS)
 
 
 def served_path(files: Sequence[Path]) -> Path:

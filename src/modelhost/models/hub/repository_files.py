@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from modelhost.engines.diffusers.layout import INDEX as PIPELINE
+from modelhost.engines.transformers.layout import PRESET_FILES, VOICE_PRESETS
 from modelhost.errors import DownloadFailed
 from modelhost.models.files import model_files
 from modelhost.models.files.hf_directory import CONFIG, is_hf_directory
@@ -141,13 +142,15 @@ def _has_quantization(name: str, quantization: str) -> bool:
 
 
 def _directory_files(names: list[str], reference: HubReference) -> list[str]:
-    """Return the files of a model directory: configuration, tokenizer, weights; nothing in subfolders."""
+    """Return the files of a model directory: configuration, tokenizer, weights; of its subfolders the voices of a Bark
+    alone."""
     top = [name for name in names if "/" not in name]
     if is_hf_directory(set(top)):
         weights = [name for name in top if name.endswith(WEIGHTS)]
         of_model = [name for name in weights if name.startswith("model")] or weights
         beside = [name for name in top if name.endswith(BESIDE_WEIGHTS) and name != CONFIG]
-        return [CONFIG, *sorted(beside), *sorted(of_model)]
+        voices = [name for name in names if name.endswith(PRESET_FILES)] if VOICE_PRESETS in top else []
+        return [CONFIG, *sorted(beside), *sorted(voices), *sorted(of_model)]
     if models := model_files.servable_models(names):
         reason = f"has no safetensors, only GGUF: leave engine out, or name a file: {_list(models)}"
     elif any(name.endswith(model_files.WEIGHTS_SUFFIXES) for name in names):

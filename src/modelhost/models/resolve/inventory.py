@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from modelhost.config.directories import data_directory
 from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
-from modelhost.engines.installed import default_engine, is_installed, kind_of
+from modelhost.engines import TRAITS
+from modelhost.engines.installed import default_engine, engine_with_layout, how_to_install, is_installed, kind_of
+from modelhost.engines.traits import DirectoryFormat
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing, ModelhostError
-from modelhost.exchange.tasks import Task
 from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import need_bytes
@@ -25,16 +26,20 @@ from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_h
 from modelhost.models.files.media_encoder import encoder_beside
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.files.model_files import servable_models, stem
+from modelhost.models.files.pipeline import is_pipeline, read_pipeline
 from modelhost.models.registry.likely_engine import best_installed_engine
+from modelhost.models.resolve.companion_files import bytes_of
 from modelhost.models.resolve.engine_choice import no_engine_message
+from modelhost.models.resolve.own_layouts import layout_files, layout_need
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
 from modelhost.plurals import counted
 
-Capability = Literal["chat", "see", "embed", "rerank", "tools", "speak", "transcribe"]
-OF_TASKS: Final[Mapping[Task, Capability]] = {
+Capability = Literal["chat", "see", "embed", "rerank", "tools", "speak", "transcribe", "images"]
+OF_TASKS: Final[Mapping[str, Capability]] = {
     "embeddings": "embed",
     "speech": "speak",
     "transcription": "transcribe",
+    "images": "images",
 }
 
 
@@ -45,7 +50,7 @@ class Entry:
     name: str
     path: str
     """The file to serve (of a split model the first part), or the directory."""
-    format: Literal["gguf", "safetensors"]
+    format: DirectoryFormat | Literal["gguf"]
     size_bytes: int
     architecture: str | None = None
     parameters: int | None = None
@@ -113,6 +118,8 @@ def scan(
 def inspect(path: Path, *, context_length: int | None = None, data_dir: Path | None = None) -> Entry:
     """Return what the model at ``path`` says of itself; a damaged one is an entry that is not usable."""
     if path.is_dir():
+        if (owner := engine_with_layout(file.name for file in path.iterdir())) is not None:
+            return _layout_entry(path, owner, data_dir or data_directory(Settings()))
         return _directory_entry(path, context_length, data_dir or data_directory(Settings()))
     return _gguf_entry(path, context_length)
 
@@ -129,7 +136,7 @@ def smallest(inventory: Inventory) -> Entry:
 
 
 def _models_below(directory: Path, seen: set[tuple[int, int]], problems: list[str]) -> Iterator[Path]:
-    """Yield the model files and Hugging Face directories below ``directory`` that are not ``seen``, and note them."""
+    """Yield the model files and directories below ``directory`` that are not ``seen``, and note them."""
 
     def report(error: OSError) -> None:
         problems.append(f"{error.filename}: {error.strerror or error}")
@@ -142,6 +149,10 @@ def _models_below(directory: Path, seen: set[tuple[int, int]], problems: list[st
         seen.add(identity)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = [name for name in names if not name.startswith(".")]
+        if engine_with_layout(visible) is not None:
+            folders.clear()  # the components of a pipeline are directories of models, too
+            yield Path(folder)
+            continue
         for name in servable_models(visible):
             identity = _identity(Path(folder, name), problems)
             if identity is not None and identity not in seen:
@@ -246,8 +257,28 @@ def _why_not(model: HfModel, engine: str | None) -> str | None:
     return no_engine_message() if engine is None else None
 
 
-def _broken(path: Path, name: str, kind: Literal["gguf", "safetensors"], error: ModelhostError) -> Entry:
-    files = path.glob("*.safetensors") if path.is_dir() else [path]
+def _layout_entry(path: Path, owner: str, data_dir: Path) -> Entry:
+    kind, is_usable = TRAITS[owner].layout, is_installed(owner, data_dir)
+    try:
+        size_bytes, need = bytes_of(layout_files(path)), layout_need(path, owner, {})
+        architecture = read_pipeline(path).kind if is_pipeline(path) else None
+    except (ModelFileInvalid, ModelFileMissing) as error:
+        return _broken(path, path.name, kind, error)
+    return Entry(
+        name=path.name,
+        path=str(path),
+        format=kind,
+        size_bytes=size_bytes,
+        architecture=architecture,
+        capabilities=tuple(OF_TASKS[task] for task in TRAITS[owner].can if task in OF_TASKS),
+        need_bytes=need[RAM],
+        is_usable=is_usable,
+        why_not=None if is_usable else f"the engine {owner} is not installed: {how_to_install(owner)}",
+    )
+
+
+def _broken(path: Path, name: str, kind: DirectoryFormat | Literal["gguf"], error: ModelhostError) -> Entry:
+    files = path.rglob("*.safetensors") if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return Entry(name=name, path=str(path), format=kind, size_bytes=size, is_usable=False, why_not=error.message)
 

@@ -26,7 +26,7 @@ from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
-from modelhost.models.files.pipeline import is_pipeline, pipeline_need, read_pipeline
+from modelhost.models.files.pipeline import is_pipeline, read_pipeline
 from modelhost.models.hub.cache import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.repository_files import Format
@@ -43,6 +43,7 @@ from modelhost.models.resolve.companion_files import (
 )
 from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
 from modelhost.models.resolve.locate import Located, downloaded_directory, locate
+from modelhost.models.resolve.own_layouts import layout_files, layout_need
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
 from modelhost.plurals import counted
@@ -50,9 +51,6 @@ from modelhost.workers.machine import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """GGUF's names of number formats, in the words of everybody else."""
-
-LAYOUT_FACTOR: Final = 2
-"""Memory of a model in an engine's own layout before it is measured, as a multiple of its files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +267,7 @@ def _size_bytes(located: Located) -> int:
     if located.header is not None:
         return located.header.size_bytes
     if located.kind == "layout":
-        return 0 if located.path is None else bytes_of(_files_in(located.path))
+        return 0 if located.path is None else bytes_of(layout_files(located.path))
     return located.directory.weights.size_bytes if located.directory is not None else 0
 
 
@@ -284,11 +282,10 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
             gpus=gpus,
         )
         return Counter(need) + Counter(dict.fromkeys(need.keys() - {RAM} or {RAM}, bytes_of(files_of(spec.lora))))
-    if located.kind == "layout" and located.path is not None and is_pipeline(located.path):
-        process = TRAITS[engine].process_bytes
-        return pipeline_need(read_pipeline(located.path), process_bytes=process, options=spec.options, gpus=gpus)
+    if located.kind == "layout" and located.path is not None:
+        return layout_need(located.path, engine, spec.options, gpus)
     if located.kind == "layout":
-        return {RAM: TRAITS[engine].process_bytes + int(_size_bytes(located) * LAYOUT_FACTOR)}
+        return {RAM: TRAITS[engine].process_bytes}
     return {} if offload is None else offload.need(offload.layers())
 
 
@@ -315,12 +312,6 @@ def _own_files(located: Located) -> list[Path]:
         inner = read_pipeline(located.path).files if is_pipeline(located.path) else ()
         return [located.path, *located.path.iterdir(), *inner]
     return list(located.header.files) if located.header is not None else []
-
-
-def _files_in(directory: Path) -> list[Path]:
-    if is_pipeline(directory):
-        return list(read_pipeline(directory).files)
-    return [path for path in directory.iterdir() if path.is_file()]
 
 
 def _threads(wanted: int | None, *, has_every_core: bool) -> int:

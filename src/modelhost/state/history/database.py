@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 class HistoryDatabase:
-    """Uses ``database`` if it is open. Else a SQLite file is opened without SQLAlchemy, which takes 15 MB.
+    """Uses ``database`` if it is open. Else a SQLite file is opened without SQLAlchemy, which takes 15 MB; it is closed
+    at the first use after ``database`` has been opened.
 
     The methods raise :class:`modelhost.errors.DatabaseUnavailable` if the database cannot be used.
     """
@@ -57,7 +58,11 @@ class HistoryDatabase:
         """Return the file; ``None`` where the database is to be used."""
         place = self._database.place
         # Options of SQLite are SQLAlchemy's business, and so are migrations.
-        if self._database.is_open or not isinstance(place, SqliteFile) or place.options:
+        if self._database.is_open:
+            if self._plain is not None:
+                await self.close()  # SQLite sees to it that the locks of the other connections to the file stay
+            return None
+        if not isinstance(place, SqliteFile) or place.options:
             return None
         async with self._opening:
             if self._plain is None and not self._database.is_open:

@@ -73,7 +73,7 @@ class KeepAliveConnection(Connection):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._may_be_kept = self._is_framed and self._parser.should_keep_alive()
+        self._may_be_kept = self._is_complete and self._is_framed and self._parser.should_keep_alive()
 
 
 async def connect_to(

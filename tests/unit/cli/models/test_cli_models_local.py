@@ -193,6 +193,21 @@ def test_the_list_names_every_place(models: Path, capsys: pytest.CaptureFixture[
         assert main(["models", "show", name]) == 0
 
 
+def test_the_list_has_the_directories_of_the_cache_and_of_the_registry_with_kind_and_size(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (cache / "models--org--ears" / "snapshots" / ("a" * 40), tmp_path / "own"):
+        folder.mkdir(parents=True)
+        for file in ("model.bin", "config.json", "vocabulary.json"):
+            (folder / file).write_bytes(bytes(100))
+    (cache / "models--org--half" / "snapshots" / ("b" * 40)).mkdir(parents=True)
+    Path("models.yaml").write_text(f"models:\n  - name: mine\n    local_path: {tmp_path / 'own'}\n")
+    found = listed(capsys)
+    assert (found["org/ears"]["size_bytes"], found["mine"]["size_bytes"]) == (300, 300)
+    assert found["org/ears"]["details"] == "ctranslate2 (aaaaaaaaaaaa)"
+    assert "org/half" not in found
+
+
 @pytest.mark.usefixtures("hub")
 def test_a_model_of_the_registry_that_is_downloaded_has_its_path(capsys: pytest.CaptureFixture[str]) -> None:
     Path("models.yaml").write_text(f"models:\n  - name: mine\n    hf_id: {MODEL}\n")

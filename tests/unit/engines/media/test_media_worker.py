@@ -51,6 +51,29 @@ async def test_one_job_runs_at_a_time() -> None:
     assert most == 1
 
 
+async def test_a_job_is_announced_when_its_turn_has_come() -> None:
+    told: list[str] = []
+    goes_on = threading.Event()
+
+    def job(emit: Emit) -> None:
+        told.append("works")
+        emit(b"a")
+        goes_on.wait(SECONDS)
+
+    jobs = Jobs()
+    async with asyncio.timeout(SECONDS), aclosing(jobs.stream(job, lambda: told.append("first"))) as parts:
+        await anext(parts)
+        second = asyncio.create_task(collected(jobs.stream(job, lambda: told.append("second"))))
+        left = asyncio.create_task(collected(jobs.stream(job, lambda: told.append("third"))))
+        await asyncio.sleep(0)
+        left.cancel()
+        assert told == ["first", "works"]
+        goes_on.set()
+        assert await second == [b"a"]
+    assert told == ["first", "works", "second", "works"]
+    assert await collected(jobs.stream(job)) == [b"a"]
+
+
 async def test_a_client_that_leaves_ends_the_job_at_its_next_part_even_if_it_waits_for_room() -> None:
     has_ended = threading.Event()
 

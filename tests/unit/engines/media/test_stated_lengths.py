@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import wave
+from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from modelhost.engines.media.decoding import decode
+from modelhost.engines.media.ogg_pages import is_whole
 from modelhost.engines.media.stated_lengths import stated_seconds
 from modelhost.engines.worker.asgi import ErrorResponse
 
@@ -63,6 +70,104 @@ def test_a_file_that_is_cut_off_is_refused_with_what_there_is_of_it() -> None:
     error = refused.value.body["error"]
     assert (error["type"], error["param"]) == ("invalid_audio", "file")
     assert "1.0 s of its 4.0 s can be read" in error["message"]
+
+
+SECONDS = 4
+KINDS = ["mp3", "ipod", "mp4", "webm", "ogg", "flac", "adts"]
+"""By FFmpeg's names of what is written."""
+CONTAINERS = {"ipod": "mov", "mp4": "mov", "webm": "matroska", "adts": "aac"}
+CODECS = {"mp3": "libmp3lame", "webm": "libopus", "ogg": "libopus", "flac": "flac"}
+
+
+@pytest.fixture(scope="module")
+def hiss() -> NDArray[np.int16]:
+    return (np.random.default_rng(0).standard_normal(SECONDS * 24_000) * 3_000).astype("<i2")
+
+
+def written(samples: NDArray[np.int16], kind: str, path: Path) -> bytes:
+    """Return a file as tools write it who can go back to its header at the end."""
+    options = {"movflags": "faststart"} if kind == "mp4" else {}
+    codec = CODECS.get(kind, "aac")
+    with av.open(path, "w", format=kind, options=options) as output:
+        stream: Any = output.add_stream(codec, rate=48_000 if codec == "libopus" else 24_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate = 24_000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def problem_of(data: bytes, kind: str) -> str:
+    """Return why a file is refused; empty if it is read."""
+    try:
+        decode(data, container=CONTAINERS.get(kind, kind), max_minutes=1)
+    except ErrorResponse as refused:
+        error = refused.body["error"]
+        return f"{error['type']}: {error['message']}"
+    return ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_file_is_read_whole(kind: str, hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    data = written(hiss, kind, tmp_path / "sound")
+    for given in (data, data + b"TAG" + bytes(125)):
+        found = decode(given, container=CONTAINERS.get(kind, kind), max_minutes=1)
+        assert found.size / 16_000 == pytest.approx(SECONDS, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adts"])
+def test_a_file_that_is_cut_off_is_told_from_a_whole_one(kind: str, hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    data = written(hiss, kind, tmp_path / "sound")
+    for share in (0.3, 0.6, 0.9):
+        assert problem_of(data[: int(share * len(data))], kind).startswith("invalid_audio: file: it is damaged")
+
+
+def test_a_stream_says_no_length_and_is_read_as_far_as_it_goes(hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    data = written(hiss, "adts", tmp_path / "sound")
+    assert problem_of(data[: len(data) // 2], "adts") == ""
+
+
+@pytest.mark.parametrize("kind", ["mp3", "mp4", "ogg", "flac"])
+def test_a_file_without_a_part_in_its_middle_is_refused(kind: str, hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    data = written(hiss, kind, tmp_path / "sound")
+    middle, some = len(data) // 2, len(data) // 10
+    assert "damaged" in problem_of(data[:middle] + bytes(some) + data[middle + some :], kind)
+
+
+def test_an_ogg_file_is_whole_if_all_of_its_pages_are(hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    data = written(hiss, "ogg", tmp_path / "sound")
+    pages = [found.start() for found in re.finditer(b"OggS", data)]
+    assert len(pages) > 3
+    assert is_whole(data)
+    assert is_whole(data[: pages[-1]])  # a stream that was stored
+    assert not is_whole(data[: pages[-1] + 20])
+    assert not is_whole(data[: pages[2]] + data[pages[3] :])
+    for at in range(pages[1] + 30, len(data), 501):
+        assert not is_whole(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    assert is_whole(data + b"TAG")
+    assert not is_whole(data[: pages[-1]] + b"TAG")
+
+
+def test_a_file_that_says_it_is_too_long_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    long = written(np.zeros(65 * 24_000, np.int16), "mp4", tmp_path / "sound")
+    # what follows the header is not there, so that nothing can be decoded
+    heads = ((wav(70)[:100], "wav"), (flac(70 * RATE), "flac"), (long[: long.index(b"mdat") + 8], "mov"))
+    for data, container in heads:
+        with pytest.raises(ErrorResponse) as refused:
+            decode(data, container=container, max_minutes=1)
+        assert refused.value.body["error"]["type"] == "audio_too_long"
+        assert "longer than 1 minute;" in refused.value.body["error"]["message"]
+
+
+def test_sound_that_is_too_long_is_refused_whatever_its_header_says(hiss: NDArray[np.int16], tmp_path: Path) -> None:
+    long = np.tile(hiss, 17)
+    stream, file = written(long, "adts", tmp_path / "a"), bytearray(written(long, "mp4", tmp_path / "b"))
+    rate = file.index(b"mdhd") + 16
+    file[rate : rate + 4] = (1_000 * 24_000).to_bytes(4, "big")
+    for data, container in ((stream, "aac"), (bytes(file), "mov")):
+        with pytest.raises(ErrorResponse) as refused:
+            decode(data, container=container, max_minutes=1)
+        assert refused.value.status == 413
 
 
 def test_a_stream_that_was_stored_is_read_as_far_as_it_goes() -> None:

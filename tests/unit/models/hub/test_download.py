@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import close_session, try_to_load_from_cache
 
 from modelhost.errors import DownloadFailed, ShuttingDown
-from modelhost.models.hub.cache import download
+from modelhost.models.hub.cache import cached_model, download
 from modelhost.models.hub.progress import DownloadSource, FileProgress, StoppableProgress
 from modelhost.models.hub.references import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
@@ -176,6 +176,41 @@ def test_safetensors_repository_becomes_a_directory(hub: HubServer, source: Down
         path = download(HubReference(repository="org/hf"), source=source)
         found = {file.name: file.read_bytes() for file in path.iterdir()}
         assert found == {name: content for name, content in files.items() if name != "README.md"}
+
+
+DIA = {
+    "config.json": b'{"model_type": "dia"}',
+    "model.safetensors": CONTENT,
+    "processor_config.json": b'{"audio_tokenizer": {"audio_tokenizer_name_or_path": "descript/dac_44khz"}}',
+}
+DAC = {"config.json": b'{"model_type": "dac"}', "model.safetensors": CONTENT[::-1]}
+
+
+def test_a_dia_comes_with_its_codec_and_is_not_in_the_cache_without_it(hub: HubServer, source: DownloadSource) -> None:
+    hub.repositories |= {"org/model": Repository(files=DIA), "descript/dac_44khz": Repository(files=DAC)}
+    path = download(REFERENCE, source=source)
+    codec = try_to_load_from_cache("descript/dac_44khz", "model.safetensors", cache_dir=source.cache_dir)
+    assert isinstance(codec, str)
+    assert Path(codec).read_bytes() == CONTENT[::-1]
+    requests = hub.request_count
+    assert download(REFERENCE, source=source) == path
+    assert hub.request_count == requests
+    Path(codec).unlink()
+    assert cached_model(REFERENCE, source) is None
+    assert download(REFERENCE, source=source) == path
+    assert Path(codec).is_file()
+
+
+def test_a_dia_with_its_codec_in_its_folder_needs_no_other(hub: HubServer, source: DownloadSource) -> None:
+    hub.repositories["org/model"] = Repository(files=DIA)
+    with pytest.raises(DownloadFailed, match="dac_44khz"):
+        download(REFERENCE, source=source)
+    held = try_to_load_from_cache("org/model", "config.json", cache_dir=source.cache_dir)
+    assert isinstance(held, str)
+    folder = Path(held).parent / "dac"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(DAC["config.json"])
+    assert download(REFERENCE, source=source) == folder.parent
 
 
 def test_unreachable_hub_says_check_the_network(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_a_vision_encoder_is_taken_from_beside_its_model_only() -> None:
     assert _choose(files, "Q8_0") == ["b/write-Q8_0.gguf"]
 
 
+def test_the_voices_of_a_bark_come_with_it() -> None:
+    model = ("config.json", "speaker_embeddings_path.json", "model.safetensors")
+    voices = tuple(f"speaker_embeddings/v2/en_speaker_0_{part}_prompt.npy" for part in ("coarse", "fine", "semantic"))
+    assert _choose((*model, *voices, "samples/a.wav", "coarse.pt")) == [*model[:2], *voices, model[2]]
+    assert _choose(("config.json", "model.safetensors", *voices)) == ["config.json", "model.safetensors"]
+
+
 def test_without_the_usual_quantization_the_next_best_is_taken() -> None:
     assert _choose(("m-f16.gguf", "m-q8_0.gguf", "m-q2_k.gguf")) == ["m-q8_0.gguf"]
 

@@ -7,7 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.resolve.inventory import Entry, Inventory, read_inventory, scan, smallest, write_inventory
@@ -69,6 +71,39 @@ def test_a_hugging_face_directory_is_an_entry(tmp_path: Path) -> None:
     (entry,) = scan([tmp_path]).entries
     assert (entry.format, entry.parameters, entry.capabilities) == ("safetensors", 2_706_240, ("chat", "tools"))
     assert (entry.is_usable, entry.why_not) == (True, None)
+
+
+def test_directories_of_other_layouts_are_models_and_a_pipeline_is_one(tmp_path: Path) -> None:
+    pipeline = tmp_path / "painter"
+    for part in ("unet", "vae"):
+        (pipeline / part).mkdir(parents=True)
+        (pipeline / part / "config.json").write_text("{}")
+        save_file({"weight": np.zeros(1_000, np.float16)}, pipeline / part / "diffusion_pytorch_model.safetensors")
+    parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    (pipeline / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **parts}))
+    for name, files in (("ears", ("model.bin", "config.json", "vocabulary.json")), ("mouth", ("tokens.txt", "a.onnx"))):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_bytes(bytes(100))
+    found = named(scan([tmp_path], data_dir=tmp_path))
+    assert {name: (entry.format, entry.capabilities) for name, entry in found.items()} == {
+        "painter": ("pipeline", ("images",)),
+        "ears": ("ctranslate2", ("transcribe",)),
+        "mouth": ("onnx", ("speak",)),
+    }
+    assert (found["painter"].architecture, found["ears"].size_bytes) == ("StableDiffusionPipeline", 300)
+    assert found["painter"].size_bytes > 4_000
+    assert all((entry.need_bytes or 0) > 100_000_000 for entry in found.values())
+    write_inventory(tmp_path / "list.json", Inventory(entries=tuple(found.values())))
+    assert named(read_inventory(tmp_path / "list.json")) == found
+
+
+def test_a_pipeline_without_a_component_is_an_entry_with_the_reason(tmp_path: Path) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (entry,) = scan([tmp_path], data_dir=tmp_path).entries
+    assert (entry.format, entry.is_usable) == ("pipeline", False)
+    assert "the component unet is missing" in (entry.why_not or "")
 
 
 def test_without_an_engine_for_it_a_hugging_face_directory_says_which_it_lacks(

@@ -1,0 +1,39 @@
+"""Loads models of transformers, which have to be complete: the library fills what it lacks with random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelhost.engines.worker.devices import device_of, dtype_of
+
+LISTED: Final = 3
+"""Missing tensors that a message names."""
+
+
+def loaded(model_class: Any, config: Mapping[str, Any], folder: Path | None = None) -> Any:
+    """Return the model in ``folder`` (default: that of ``config``), ready to compute.
+
+    Raises:
+        ValueError: the files lack tensors.
+    """
+    import torch  # noqa: PLC0415 (slow; the lifeline is watched already)
+
+    device = device_of(torch, config["device"])
+    place = Path(config["path"]) if folder is None else folder
+    dtype = dtype_of(torch, config["dtype"], device)
+    model, found = model_class.from_pretrained(place, dtype=dtype, local_files_only=True, output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        parts = ", ".join(sorted({_part_of(name, model_class.base_model_prefix) for name in missing}))
+        named = ", ".join(missing[:LISTED])
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} tensors of its part {parts} ({named}): download it again, or take a "
+            "complete one"
+        )
+    return model.to(device).eval()
+
+
+def _part_of(tensor: str, prefix: str) -> str:
+    """Return the part of a model that ``tensor`` belongs to; ``prefix`` stands for all of it."""
+    return tensor.removeprefix(f"{prefix}.").partition(".")[0] if prefix else tensor.partition(".")[0]
