@@ -1,0 +1,207 @@
+"""Tiny models that see, with random weights, as transformers writes them, and the tokenizer of the bundled model."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.nano_hf import VOCABULARY_SIZE, new_nano_tokenizer
+
+SIDE: Final = 24
+"""Of what the encoder sees at once."""
+PATCH: Final = 6
+PIECES: Final = (SIDE // PATCH) ** 2
+"""Of what it sees at once, and in LLaVA the tokens of an image."""
+CONTEXT: Final = 1024
+WIDTH: Final = 32
+IMAGE: Final = "<image>"
+OF_IDEFICS: Final = (
+    *("<fake_token_around_image>", IMAGE, "<end_of_utterance>", "<global-img>"),
+    *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
+)
+IDEFICS_TOKENS: Final = PIECES // 4
+"""Of an image, or of a part of it, without those around."""
+LISTS: Final = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}{% if part.type == 'image' %}<image>{% elif part.type == 'text' %}{{ part.text }}"
+    "{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A chat template that takes messages in parts only, as LLaVA's."""
+TEXTS: Final = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content + '<|im_end|>' }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""One that takes texts only."""
+
+
+def write_llava(folder: Path, *, template: str = LISTS) -> Path:
+    """Write a LLaVA model: CLIP, and a Llama of two layers."""
+    from transformers import (  # noqa: PLC0415 (takes seconds; few tests need it)
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    tokenizer = _tokenizer((IMAGE,))
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**_encoder()),
+        text_config=_text(len(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        vision_feature_layer=-2,
+    )
+    images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    processor = LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    )
+    return _written(folder, LlavaForConditionalGeneration, config, processor)
+
+
+def write_llava_next(folder: Path) -> Path:
+    """Write a LLaVA-NeXT model, which sees an image as a whole and in up to two parts."""
+    from transformers import (  # noqa: PLC0415 (as above)
+        CLIPVisionConfig,
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessorPil,
+        LlavaNextProcessor,
+    )
+
+    tokenizer = _tokenizer((IMAGE,))
+    grid = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE]]
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(**_encoder()),
+        text_config=_text(len(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_grid_pinpoints=grid,
+        vision_feature_layer=-2,
+    )
+    square = {"height": SIDE, "width": SIDE}
+    images = LlavaNextImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=square, image_grid_pinpoints=grid)
+    processor = LlavaNextProcessor(
+        images,
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LISTS,
+    )
+    return _written(folder, LlavaNextForConditionalGeneration, config, processor)
+
+
+def write_idefics(folder: Path, *, is_smolvlm: bool = False) -> Path:
+    """Write an Idefics 3 or SmolVLM model, which sees an image as a whole and in four parts."""
+    from transformers import (  # noqa: PLC0415 (as above)
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessorPil,
+        Idefics3Processor,
+        SmolVLMConfig,
+        SmolVLMForConditionalGeneration,
+        SmolVLMImageProcessorPil,
+    )
+
+    tokenizer = _tokenizer(OF_IDEFICS)
+    kind = SmolVLMConfig if is_smolvlm else Idefics3Config
+    config = kind(
+        vision_config=_encoder(),
+        text_config=_text(len(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+    sizes: dict[str, Any] = {"size": {"longest_edge": 2 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
+    images = SmolVLMImageProcessorPil(**sizes) if is_smolvlm else Idefics3ImageProcessorPil(**sizes)
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=IDEFICS_TOKENS, chat_template=LISTS)
+    of_model = SmolVLMForConditionalGeneration if is_smolvlm else Idefics3ForConditionalGeneration
+    return _written(folder, of_model, config, processor)
+
+
+def _tokenizer(names: tuple[str, ...]) -> Any:
+    tokenizer = new_nano_tokenizer()
+    tokenizer.add_tokens(list(names), special_tokens=True)
+    return tokenizer
+
+
+def _encoder() -> dict[str, Any]:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    return {**sizes, "image_size": SIDE, "patch_size": PATCH}
+
+
+def _text(vocab_size: int) -> Any:
+    from transformers import LlamaConfig  # noqa: PLC0415 (as above)
+
+    assert vocab_size > VOCABULARY_SIZE
+    return LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def _written(folder: Path, kind: Any, config: Any, processor: Any) -> Path:
+    """Write a model with weights that are large enough for every part of a prompt to matter."""
+    import torch  # noqa: PLC0415 (as above)
+
+    torch.manual_seed(0)
+    model = kind(config)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(0, weights[0].numel() ** -0.5)
+        model.get_input_embeddings().weight.normal_()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def without_processor(folder: Path) -> Path:
+    """Remove what says how the model in ``folder`` reads images."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def renamed(folder: Path, model_type: str, architecture: str) -> Path:
+    """Have the model in ``folder`` say that it is of another kind."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "model_type": model_type, "architectures": [architecture]}))
+    return folder
+
+
+def picture(seed: int, width: int = 40, height: int = 30) -> Any:
+    """An image of random pixels."""
+    import numpy as np  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def png(image: Any) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, format="PNG")
+    return sink.getvalue()
+
+
+def image_part(image: Any) -> dict[str, Any]:
+    """Return ``image`` as a part of a message."""
+    url = f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
