@@ -22,8 +22,8 @@ OF_IDEFICS: Final = (
     *("<fake_token_around_image>", IMAGE, "<end_of_utterance>", "<global-img>"),
     *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
 )
-IDEFICS_TOKENS: Final = PIECES // 4
-"""Of an image, or of a part of it, without those around."""
+SCALE: Final = 2
+"""Pieces in each direction that are one token in Idefics 3."""
 LISTS: Final = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% for part in message.content %}{% if part.type == 'image' %}<image>{% elif part.type == 'text' %}{{ part.text }}"
@@ -37,8 +37,8 @@ TEXTS: Final = (
 """One that takes texts only."""
 
 
-def write_llava(folder: Path, *, template: str = LISTS) -> Path:
-    """Write a LLaVA model: CLIP, and a Llama of two layers."""
+def write_llava(folder: Path, *, template: str = LISTS, **sizes: int) -> Path:
+    """Write a LLaVA model: CLIP, of which ``sizes`` may be others, and a Llama of two layers."""
     from transformers import (  # noqa: PLC0415 (takes seconds; few tests need it)
         CLIPImageProcessorPil,
         CLIPVisionConfig,
@@ -47,18 +47,19 @@ def write_llava(folder: Path, *, template: str = LISTS) -> Path:
         LlavaProcessor,
     )
 
-    tokenizer = _tokenizer((IMAGE,))
+    tokenizer, encoder = _tokenizer((IMAGE,)), {**_encoder(), **sizes}
+    side = encoder["image_size"]
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**_encoder()),
+        vision_config=CLIPVisionConfig(**encoder),
         text_config=_text(len(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
         vision_feature_layer=-2,
     )
-    images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    images = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     processor = LlavaProcessor(
         images,
         tokenizer,
-        patch_size=PATCH,
+        patch_size=encoder["patch_size"],
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=template,
@@ -98,8 +99,11 @@ def write_llava_next(folder: Path) -> Path:
     return _written(folder, LlavaNextForConditionalGeneration, config, processor)
 
 
-def write_idefics(folder: Path, *, is_smolvlm: bool = False) -> Path:
-    """Write an Idefics 3 or SmolVLM model, which sees an image as a whole and in four parts."""
+def write_idefics(folder: Path, *, is_smolvlm: bool = False, **sizes: int) -> Path:
+    """Write an Idefics 3 or SmolVLM model, which sees an image as a whole and in four parts.
+
+    ``sizes`` are those of its encoder that are to be others.
+    """
     from transformers import (  # noqa: PLC0415 (as above)
         Idefics3Config,
         Idefics3ForConditionalGeneration,
@@ -110,18 +114,20 @@ def write_idefics(folder: Path, *, is_smolvlm: bool = False) -> Path:
         SmolVLMImageProcessorPil,
     )
 
-    tokenizer = _tokenizer(OF_IDEFICS)
+    tokenizer, encoder = _tokenizer(OF_IDEFICS), {**_encoder(), **sizes}
+    side = encoder["image_size"]
+    tokens = (side // encoder["patch_size"] // SCALE) ** 2
     kind = SmolVLMConfig if is_smolvlm else Idefics3Config
     config = kind(
-        vision_config=_encoder(),
+        vision_config=encoder,
         text_config=_text(len(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
-        scale_factor=2,
+        scale_factor=SCALE,
         pad_token_id=0,
     )
-    sizes: dict[str, Any] = {"size": {"longest_edge": 2 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
-    images = SmolVLMImageProcessorPil(**sizes) if is_smolvlm else Idefics3ImageProcessorPil(**sizes)
-    processor = Idefics3Processor(images, tokenizer, image_seq_len=IDEFICS_TOKENS, chat_template=LISTS)
+    edges: dict[str, Any] = {"size": {"longest_edge": 2 * side}, "max_image_size": {"longest_edge": side}}
+    images = SmolVLMImageProcessorPil(**edges) if is_smolvlm else Idefics3ImageProcessorPil(**edges)
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=tokens, chat_template=LISTS)
     of_model = SmolVLMForConditionalGeneration if is_smolvlm else Idefics3ForConditionalGeneration
     return _written(folder, of_model, config, processor)
 
@@ -132,7 +138,7 @@ def _tokenizer(names: tuple[str, ...]) -> Any:
     return tokenizer
 
 
-def _encoder() -> dict[str, Any]:
+def _encoder() -> dict[str, int]:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
     return {**sizes, "image_size": SIDE, "patch_size": PATCH}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 
 from modelhost import Host
 from modelhost.errors import WorkerStartFailed
+from modelhost.models.files.hf_directory import read_hf_directory
 from tests.support.eventually import eventually
 from tests.support.media_files import of_each_format, png_url
 from tests.support.nano_hf import NANO_HF
@@ -308,3 +310,37 @@ async def test_a_kind_that_is_not_served_is_named(tmp_path: Path) -> None:
     folder = renamed(write_llava(tmp_path / "other"), "vipllava", "VipLlavaForConditionalGeneration")
     with pytest.raises(WorkerStartFailed, match="of the kind vipllava are not served by this engine"):
         await Host(model=str(folder), threads=1).start()
+
+
+LARGE: Final = {
+    "image_size": 384,
+    "patch_size": 16,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+}
+
+
+@pytest.mark.parametrize("write", [write_llava, write_idefics])
+def test_the_estimate_covers_what_an_image_takes(write: Callable[..., Path], tmp_path: Path) -> None:
+    folder = write(tmp_path / "large", **LARGE)
+    weights = (folder / "model.safetensors").stat().st_size  # those of the encoder are not read before an image is
+    estimate = read_hf_directory(folder).image_work_bytes
+    seeing = _peak_bytes(folder, image_part(picture(1, 800, 800)))
+    blind = _peak_bytes(without_processor(folder))
+    assert estimate // 4 <= seeing - blind - weights <= estimate
+
+
+def _peak_bytes(folder: Path, *parts: dict[str, Any]) -> int:
+    """Return the most memory that the worker of a model takes that answers one message with ``parts``."""
+    with ServedHost(model=str(folder), slots=1) as host:
+        answered(host, user(text("word " * 100), *parts))
+        (worker,) = host.worker_pids()
+        return _peak_of(worker)
+
+
+def _peak_of(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024

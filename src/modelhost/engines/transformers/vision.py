@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import transformers
 from PIL import Image, ImageOps
 
 from modelhost.engines.transformers.library import TransformersLibrary
 from modelhost.engines.transformers.vision_kinds import PROCESSORS
+from modelhost.engines.worker.images import FIRST_IMAGE_ID, RequestImage, prompt_with_images
 from modelhost.engines.worker.library import ImageFailed, PlacedImage, ReadImage, Scores, UnreadableImage
 
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
@@ -49,9 +49,9 @@ class TransformersVision:
         self.image_token: str = self._processor.image_token
         self.image_token_id: int = self._processor.image_token_id
         try:
-            found = self._read(Image.new("RGB", (SIDE, SIDE)))
-            places = np.flatnonzero(np.asarray(found.tokens) == self.image_token_id)
-            self._vectors(PlacedImage(places=places, inputs=found.inputs))
+            image = RequestImage(data=b"", read=self._read(Image.new("RGB", (SIDE, SIDE))))
+            prompt = prompt_with_images("", [self.image_token_id], [image], self.image_token_id)
+            self._vectors(prompt.images[0])
         except ImageFailed as error:
             raise ValueError(f"the processor of images does not fit the model: {error}") from error
 
@@ -77,6 +77,7 @@ class TransformersVision:
         begin = self._library.length_of(cache)
         end = begin + len(tokens)
         here = [image for image in images if image.places[0] < end and image.places[-1] >= begin]
+        scores: Scores
         if here:
             scores = self._library.prefill_vectors(cache, self._with_images(tokens, here, begin))
         else:
@@ -88,14 +89,10 @@ class TransformersVision:
 
     def _with_images(self, tokens: Sequence[int], images: Sequence[PlacedImage], begin: int) -> Any:
         """Return the vectors of ``tokens``, which stand at ``begin``, with those of ``images`` among them."""
-        columns = [(image.places - begin) for image in images]
-        known = np.array(tokens, np.int64)
-        for each in columns:
-            known[each[(each >= 0) & (each < len(tokens))]] = 0
-        vectors = self._library.vectors_of(known.tolist())
-        for image, each in zip(images, columns, strict=True):
-            rows = np.flatnonzero((each >= 0) & (each < len(tokens)))
-            vectors[0, each[rows]] = self._vectors(image)[rows].to(vectors)
+        vectors = self._library.vectors_of([0 if token >= FIRST_IMAGE_ID else token for token in tokens])
+        for image in images:
+            rows, columns = image.within(begin, begin + len(tokens))
+            vectors[0, columns] = self._vectors(image)[rows].to(vectors)
         return vectors
 
     def _vectors(self, image: PlacedImage) -> Any:

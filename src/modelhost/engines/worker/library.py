@@ -77,6 +77,11 @@ class PlacedImage:
     vectors: Any = None
     """Its vectors in the library's own form, once they have been computed."""
 
+    def within(self, begin: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which of its vectors belong to the positions from ``begin`` to ``end``, and where, from ``begin``."""
+        rows = np.flatnonzero((self.places >= begin) & (self.places < end))
+        return rows, self.places[rows] - begin
+
 
 class UnreadableImage(Exception):
     """A file that is no image; the message says why, for the client."""

@@ -169,7 +169,7 @@ class HfModel:
     is_reranker: bool
     can_see: bool
     image_work_bytes: int
-    """What is computed at once of one image."""
+    """For the work on one image."""
     kv_elements_per_token: int
     """Numbers that the key-value cache holds of a token."""
     vocab_size: int | None
