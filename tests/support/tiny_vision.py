@@ -177,6 +177,26 @@ def _written(folder: Path, kind: Any, config: Any, processor: Any) -> Path:
     return folder
 
 
+def in_older_layout(folder: Path, *, has_processor: bool = True) -> Path:
+    """Arrange the model in ``folder`` as transformers 4 wrote it: a file for what reads images, one for the template.
+
+    Args:
+        has_processor: with a file for the processor, which the first LLaVA models lack.
+    """
+    shared, template = folder / "processor_config.json", folder / "chat_template.jinja"
+    config = json.loads(shared.read_text())
+    images = config.pop("image_processor")
+    kind = images["image_processor_type"].removesuffix("Pil")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**images, "image_processor_type": kind}))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template.read_text()}))
+    template.unlink()
+    if has_processor:
+        shared.write_text(json.dumps(config))
+    else:
+        shared.unlink()
+    return folder
+
+
 def without_processor(folder: Path) -> Path:
     """Remove what says how the model in ``folder`` reads images."""
     for name in ("preprocessor_config.json", "processor_config.json"):

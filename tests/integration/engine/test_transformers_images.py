@@ -29,6 +29,7 @@ from tests.support.tiny_vision import (
     PIECES,
     TEXTS,
     image_part,
+    in_older_layout,
     picture,
     png,
     renamed,
@@ -163,6 +164,18 @@ def test_a_template_that_shows_no_images_gets_them_in_the_text(llava_files: Path
         one, other = (answered(host, user(text("Hello"), image_part(picture(seed)))) for seed in (1, 2))
     assert one[1]["prompt_tokens"] == without + PIECES + 1  # and a line break
     assert one[0] != other[0]
+
+
+@pytest.mark.parametrize(("write", "has_processor"), [(write_llava, True), (write_llava, False), (write_idefics, True)])
+def test_directories_in_an_older_layout_give_the_same_answers(
+    write: Callable[..., Path], has_processor: bool, tmp_path: Path
+) -> None:
+    question = user(text("What is this? "), image_part(picture(1)))
+    folder = write(tmp_path / "model")
+    with ServedHost(model=str(folder)) as host:
+        expected = answered(host, question)
+    with ServedHost(model=str(in_older_layout(folder, has_processor=has_processor))) as host:
+        assert answered(host, question) == expected
 
 
 def test_every_image_is_counted(host: ServedHost) -> None:

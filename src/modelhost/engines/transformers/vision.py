@@ -44,6 +44,7 @@ class TransformersVision:
         """
         kind = getattr(transformers, PROCESSORS[model.config.model_type])
         self._processor = kind.from_pretrained(directory, local_files_only=True)
+        _complete(self._processor, model.config)
         self._lock = threading.Lock()  # its tokenizer is not safe in threads; and one large image at a time is enough
         self._library, self._model = library, model
         self.image_token: str = self._processor.image_token
@@ -116,6 +117,14 @@ class TransformersVision:
     def _moved(self, value: Any) -> Any:
         is_number = value.is_floating_point()
         return value.to(self._library.device, self._model.dtype if is_number else value.dtype)
+
+
+def _complete(processor: Any, config: Any) -> None:
+    """Add what the files of older LLaVA models do not say of their processor."""
+    if getattr(processor, "patch_size", ...) is None:
+        processor.patch_size = config.vision_config.patch_size
+        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+        processor.num_additional_image_tokens = 1  # that of the class, in CLIP
 
 
 def _picture(data: bytes) -> Image.Image:
