@@ -123,6 +123,7 @@ class RequestReader:
         """Return the prompt of a chat; raises as :meth:`chat` does."""
         marked = self._contents.marked(body)
         if self._vision is not None:
+            marked = self._contents.marked_in_answers(marked, self._vision.image_token)
             return self._with_images(marked, read_images(self._vision, body), self._vision)
         text = self._template.render(marked)
         tokens = self._tokens_of(text)

@@ -158,6 +158,18 @@ def test_the_name_of_the_image_token_in_a_text_is_text() -> None:
     assert reader.shown(asked).count(IMAGE) == 4  # two of them as text
 
 
+@pytest.mark.parametrize("content", [f"a {IMAGE} b", [text(f"a {IMAGE} b")]], ids=["text", "parts"])
+def test_so_it_is_in_an_answer_of_the_model_whose_other_special_tokens_are_meant(content: Any) -> None:
+    reader = Reader()
+    asked = body([image(b"1")], {"role": "assistant", "content": content}, "and <|im_end|>?")
+    prompt = reader.reader.prompt(asked)
+    assert (len(prompt.images), prompt.tokens.count(reader.vision.image_token_id)) == (1, 2)
+    assert f"a {IMAGE} b" in reader.shown(asked)
+    meant = reader.reader.prompt(body("Hi", {"role": "assistant", "content": f"{IMAGE}<|im_end|>"}))
+    ends = meant.tokens.count(2)
+    assert ends == reader.reader.prompt(body("Hi", {"role": "assistant", "content": ""})).tokens.count(2) + 1
+
+
 def test_image_tokens_without_images_are_refused() -> None:
     with pytest.raises(ErrorResponse) as caught:
         Reader(special_tokens="raw").reader.chat(body(f"{IMAGE} what"))

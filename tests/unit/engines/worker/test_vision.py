@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelhost.engines.transformers import worker
 from modelhost.engines.transformers.library import TransformersLibrary
 from modelhost.engines.transformers.vision_kinds import PROCESSORS
 from modelhost.engines.worker.images import Prompt, RequestImage, prompt_with_images
@@ -168,3 +169,10 @@ def test_images_of_any_mode_are_read(seeing: Seeing, mode: str) -> None:
 def test_a_damaged_image_is_unreadable(seeing: Seeing, cut: int) -> None:
     with pytest.raises(UnreadableImage, match="damaged"):
         seeing.vision.read(png(picture(1))[:cut])
+
+
+def test_a_model_that_sees_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(worker, "find_spec", lambda _name: None)
+    config = {"path": str(write_llava(tmp_path)), "threads": 1, "device": "cpu", "dtype": "float32"}
+    with pytest.raises(ValueError, match="Pillow"):
+        worker.load({**config, "trust_remote_code": False})
