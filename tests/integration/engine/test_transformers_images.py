@@ -38,6 +38,7 @@ from tests.support.tiny_vision import (
     write_llava,
     write_llava_next,
 )
+from tests.support.tool_hosts import chunks, config, sdk_server, told, tool_name, wait_for_tools
 
 CHAT: Final = "/v1/chat/completions"
 LENGTH: Final = 8
@@ -229,6 +230,31 @@ def test_an_image_that_a_tool_returned_is_seen(host: ServedHost) -> None:
     seen = [answered(host, *conversation([text("Here."), image_part(picture(seed))])) for seed in (1, 2)]
     assert [usage["prompt_tokens"] for _, usage in seen] == [plain + PIECES] * 2
     assert seen[0][0] != seen[1][0]
+
+
+def test_the_image_of_a_tool_of_the_host_is_in_the_prompt_of_the_next_turn(tmp_path: Path) -> None:
+    folder = write_llava(tmp_path / "llava", template=(NANO_HF / "chat_template.jinja").read_text())
+    with ServedHost(model=str(folder), mcp_config=config(tmp_path, sdk=sdk_server())) as host:
+        name = tool_name(wait_for_tools(host), "picture")
+        forced = {"type": "function", "function": {"name": name}}
+        fields = {"temperature": 0, "tool_choice": forced, "stream_options": {"include_usage": True}}
+        first, both = (
+            chunks(host, "Look!", mcp={"tools": [name], "max_turns": turns}, max_tokens=60, **fields)
+            for turns in (1, 2)
+        )
+        (call,), (result,) = told(both, "tool_call"), told(both, "tool_result")
+        asked = {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": "{}"}}
+        messages = [
+            {"role": "user", "content": "Look!"},
+            {"role": "assistant", "content": None, "tool_calls": [asked]},
+            {"role": "tool", "tool_call_id": call["id"], "content": result["text"]},
+        ]
+        listed = host.http.get("/v1/mcp/tools").json()["data"]
+        tools = [{"type": "function", "function": each["function"]} for each in listed]
+        shown = [tool for tool in tools if tool["function"]["name"] == name]
+        without = post(host, messages, tools=shown, max_tokens=1).json()["usage"]["prompt_tokens"]
+    used = [found[-1]["usage"]["prompt_tokens"] for found in (first, both)]
+    assert used[1] - used[0] == without + PIECES + 1  # and a line break
 
 
 def test_streams_and_schemas_work_with_images(host: ServedHost) -> None:
