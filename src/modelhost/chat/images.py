@@ -33,7 +33,7 @@ _ANY: Final = r"[\x00-\x20]*"  # which libraries for URLs overlook
 ADDRESS: Final = re.compile(rf"{_ANY}[a-z](?:{_ANY}[a-z0-9+.-]){{0,30}}{_ANY}:{_ANY}/{_ANY}/", re.IGNORECASE)
 HOW_TO_SEE: Final = (
     "Serve a model that was made for images, with its vision encoder: a GGUF file mmproj*.gguf beside the model, or "
-    "--mmproj FILE."
+    "--mmproj FILE; in safetensors, a kind of model whose images its engine takes."
 )
 UNSEEN: Final = "ignored=image"
 UNHEARD: Final = "ignored=audio"

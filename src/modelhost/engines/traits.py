@@ -183,6 +183,8 @@ class EngineTraits:
     """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
     has_vision_file: bool = False
     """Whether a model's encoder of images and sound is a separate file, which the host looks for."""
+    vision_types: frozenset[str] = frozenset()
+    """The kinds of models in safetensors whose images it takes, by ``model_type``; empty also if it does not say."""
     unknown_statements: frozenset[str] = frozenset()
     """Statements of Jinja that its chat templates cannot have, beyond those that load other templates."""
 

@@ -171,7 +171,8 @@ class Painter:
                 latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
             latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0)
             shown = pipeline.vae.decode(latents.to(pipeline.vae.dtype), return_dict=False)[0]
-        return pipeline.image_processor.postprocess(shown, output_type="pil")[0]
+        preview: Image.Image = pipeline.image_processor.postprocess(shown, output_type="pil")[0]
+        return preview
 
     @staticmethod
     def written(picture: Image.Image, body: Mapping[str, Any]) -> str:

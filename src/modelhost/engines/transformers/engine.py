@@ -33,6 +33,8 @@ MEDIA_OPTIONS: Final[Mapping[str, Any]] = {
 class Transformers(LibraryEngine):
     """transformers."""
 
+    counts_media = True
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         launch = super().launch(spec, api_key)
         if spec.task is None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from modelhost.engines.capabilities import EXACT, TEXT_ONLY, Capabilities
 from modelhost.engines.traits import TEXT, EngineTraits, GpuSupport, Installation, NumberFormats
+from modelhost.engines.transformers.vision_kinds import PROCESSORS
 
 TRAITS: Final = EngineTraits(
     name="transformers",
@@ -13,7 +14,7 @@ TRAITS: Final = EngineTraits(
     best_on=frozenset({"other"}),
     capabilities=Capabilities(
         title="transformers",
-        reads="safetensors",
+        reads="safetensors, including what sees in LLaVA, LLaVA-NeXT, Idefics 3 and SmolVLM",
         runs_on="Linux, macOS; CPU, CUDA, MPS",
         differs=TEXT_ONLY,
         contents=EXACT,
@@ -30,5 +31,6 @@ TRAITS: Final = EngineTraits(
     ),
     gpu=GpuSupport(install_command="pip install --force-reinstall torch"),
     process_bytes=420_000_000,
+    vision_types=frozenset(PROCESSORS),
     numbers=NumberFormats(uses_16_bits_on_apple_silicon=True),
 )

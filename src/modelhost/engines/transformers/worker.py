@@ -7,16 +7,20 @@ not ``transformers serve``, since that does not enforce ``tool_choice`` and ``re
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from modelhost.engines.transformers.vision_kinds import PROCESSORS
 from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Layers that keep keys and values of each token. Others keep a state that cannot be padded or truncated."""
+PROCESSOR_FILES: Final = ("preprocessor_config.json", "processor_config.json")
+"""Of which one says how images are read."""
 
 
 def main() -> None:
@@ -35,9 +39,10 @@ def load(config: Mapping[str, Any]) -> Any:
         ValueError: this engine cannot batch layers of its kind.
     """
     import torch  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM, AutoTokenizer, __version__  # noqa: PLC0415
+    from transformers import AutoConfig, AutoTokenizer, __version__  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
+    from modelhost.engines.transformers.library import TransformersLibrary  # noqa: PLC0415
     from modelhost.engines.worker.library import Loaded, vocab_size  # noqa: PLC0415
     from modelhost.engines.worker.model_files import end_tokens, generation_config  # noqa: PLC0415
 
@@ -47,7 +52,8 @@ def load(config: Mapping[str, Any]) -> Any:
     directory = Path(config["path"])
     device = device_of(torch, config["device"])
     trusts = config["trust_remote_code"]
-    model = AutoModelForCausalLM.from_pretrained(
+    described = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trusts)
+    model = _class_of(described).from_pretrained(
         directory, dtype=dtype_of(torch, config["dtype"], device), local_files_only=True, trust_remote_code=trusts
     )
     model = model.to(device).eval()
@@ -62,7 +68,46 @@ def load(config: Mapping[str, Any]) -> Any:
         eos_ids=end_tokens([tokenizer.eos_token_id], directory),
         defaults=generation_config(directory),
         gpu_memory=(lambda: gpu_memory(torch.cuda)) if device.startswith("cuda") else None,
+        vision=_vision_of(library, model, directory),
     )
+
+
+def _class_of(described: Any) -> Any:
+    """Return the class of ``transformers`` that loads a model with the configuration ``described``.
+
+    Raises:
+        ValueError: it is a model for images of a kind that this engine does not serve.
+    """
+    from transformers import (  # noqa: PLC0415
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
+    if described.model_type in PROCESSORS:
+        return AutoModelForImageTextToText
+    kind = type(described)
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"models for images of the kind {described.model_type} are not served by this engine, only those of the "
+            f"kinds {', '.join(sorted(PROCESSORS))}: take vllm, or a GGUF file of it, for llama.cpp"
+        )
+    return AutoModelForCausalLM
+
+
+def _vision_of(library: Any, model: Any, directory: Path) -> Any:
+    """Return what lets ``model`` see; ``None``: its kind does not, or the files of its processor are not there."""
+    if model.config.model_type not in PROCESSORS:
+        return None
+    if not any((directory / name).is_file() for name in PROCESSOR_FILES):
+        sys.stderr.write(f"without {' or '.join(PROCESSOR_FILES)}, this model takes no images\n")
+        return None
+    if find_spec("PIL") is None:
+        raise ValueError("a model that sees needs Pillow: install it beside transformers (pip install pillow)")
+    from modelhost.engines.transformers.vision import TransformersVision  # noqa: PLC0415
+
+    return TransformersVision(library, model, directory)
 
 
 def gpu_memory(cuda: Any) -> Any:
@@ -93,142 +138,6 @@ def _check_layers(config: Any) -> None:
             f"this model has layers of the kind {', '.join(others)}, which this engine cannot work on in batches: "
             "take a GGUF file of it, for llama.cpp"
         )
-
-
-def cache_argument(model: Any) -> str:
-    """Return the name under which ``model`` takes its cache.
-
-    transformers 5.24 renamed ``past_key_values`` to ``cache`` and warns of the old name; older versions, and models
-    with code of their own, know the old one only.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in parameters and "past_key_values" not in parameters else "past_key_values"
-
-
-class TransformersLibrary:
-    """The :class:`~modelhost.engines.worker.library.Library` of transformers.
-
-    A cache is a list with the keys and values of each layer, of the shape ``[1, heads, tokens, width]``.
-    """
-
-    def __init__(self, model: Any, device: str) -> None:
-        import torch  # noqa: PLC0415
-
-        self.torch, self.device = torch, device
-        self._model = model
-        self._cache_argument = cache_argument(model)
-
-    def new_cache(self) -> Any:
-        return []
-
-    def prefill(self, cache: Any, tokens: Sequence[int]) -> Any:
-        return self._appended(cache, tokens, kept=1)[-1]
-
-    def prefill_scored(self, cache: Any, tokens: Sequence[int]) -> Any:
-        return self._appended(cache, tokens, kept=len(tokens))
-
-    def _appended(self, cache: Any, tokens: Sequence[int], *, kept: int) -> Any:
-        held = self.cache_of(cache)
-        before = cache[0][0].shape[-2] if cache else 0
-        positions = self.torch.arange(before, before + len(tokens), device=self.device)[None]
-        scores = self._scores([tokens], held, positions, None, kept=kept)
-        cache[:] = [(layer.keys, layer.values) for layer in held.layers]
-        return scores[0]
-
-    def scores(self, tokens: Sequence[Sequence[int]], held: Any, positions: Any, mask: Any) -> Any:
-        """Append ``tokens``, rows of equal length, and return the scores after the last of each row."""
-        return self._scores(tokens, held, positions, mask, kept=1)[:, -1, :]
-
-    def _scores(self, tokens: Sequence[Sequence[int]], held: Any, positions: Any, mask: Any, *, kept: int) -> Any:
-        output = self._model(
-            input_ids=self.torch.tensor(tokens, device=self.device),
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=kept,
-            **{self._cache_argument: held},
-        )
-        return output.logits[:, -kept:, :].float().cpu().numpy()
-
-    def cache_of(self, layers: Sequence[tuple[Any, Any]]) -> Any:
-        """Return ``layers`` as a cache of transformers.
-
-        Sliding windows are left to the mask: a cache that drops tokens outside the window cannot be truncated.
-        """
-        from transformers.cache_utils import DynamicCache  # noqa: PLC0415
-
-        held = DynamicCache()
-        for number, (keys, values) in enumerate(layers):
-            held.update(keys, values, number)
-        return held
-
-    def fork(self, cache: Any, length: int) -> Any:
-        return [(keys[..., :length, :].clone(), values[..., :length, :].clone()) for keys, values in cache]
-
-    def size_bytes(self, cache: Any) -> int:
-        return sum(tensor.nbytes for layer in cache for tensor in layer)
-
-    def new_batch(self) -> TransformersBatch:
-        return TransformersBatch(self)
-
-
-class TransformersBatch:
-    """The :class:`~modelhost.engines.worker.library.Batch` of transformers.
-
-    All conversations end in the same column; the shorter ones have padding on their left, which the mask hides.
-    """
-
-    def __init__(self, library: TransformersLibrary) -> None:
-        self._library, self._torch = library, library.torch
-        self._lengths: list[int] = []
-        self._held: Any = None
-
-    def add(self, caches: Sequence[Any]) -> None:
-        layers = list(self._held.layers) if self._lengths else []
-        olds = [(layer.keys, layer.values) for layer in layers]
-        width = max([*self._lengths, *(cache[0][0].shape[-2] for cache in caches)])
-        joined = []
-        for number in range(len(caches[0])):
-            parts = [*olds[number : number + 1], *(cache[number] for cache in caches)]
-            joined.append(
-                tuple(self._torch.cat([self._padded(part[kind], width) for part in parts]) for kind in (0, 1))
-            )
-        self._lengths += [cache[0][0].shape[-2] for cache in caches]
-        self._held = self._library.cache_of(joined)
-
-    def remove(self, rows: Sequence[int]) -> list[Any]:
-        caches = [
-            [tuple(self._row(tensor, row) for tensor in (layer.keys, layer.values)) for layer in self._held.layers]
-            for row in rows
-        ]
-        kept = [row for row in range(len(self._lengths)) if row not in set(rows)]
-        self._lengths = [self._lengths[row] for row in kept]
-        if not kept:
-            self._held = None
-            return caches
-        width, chosen = max(self._lengths), self._torch.tensor(kept, device=self._library.device)
-        for layer in self._held.layers:
-            layer.keys, layer.values = (
-                tensor.index_select(0, chosen)[..., tensor.shape[-2] - width :, :]
-                for tensor in (layer.keys, layer.values)
-            )
-        return caches
-
-    def step(self, tokens: Sequence[int]) -> Any:
-        torch, device = self._torch, self._library.device
-        width = max(self._lengths) + 1
-        lengths = torch.tensor(self._lengths, device=device)[:, None]
-        columns = torch.arange(width, device=device)[None]
-        mask = (columns >= width - 1 - lengths).long() if min(self._lengths) + 1 < width else None
-        scores = self._library.scores([[token] for token in tokens], self._held, lengths, mask)
-        self._lengths = [length + 1 for length in self._lengths]
-        return scores
-
-    def _padded(self, tensor: Any, width: int) -> Any:
-        return self._torch.nn.functional.pad(tensor, (0, 0, width - tensor.shape[-2], 0))
-
-    def _row(self, tensor: Any, row: int) -> Any:
-        return tensor[row : row + 1, :, tensor.shape[-2] - self._lengths[row] :, :].clone()
 
 
 if __name__ == "__main__":

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from modelhost.engines.worker.asgi import EVENT_TYPE, ErrorResponse, Receive, Send, invalid, while_connected
 from modelhost.engines.worker.batcher import Batcher, Event, Job, JobEvent
 from modelhost.engines.worker.events import AnswerEvents, error_events, error_payload
-from modelhost.engines.worker.library import Loaded
+from modelhost.engines.worker.library import Cache, Loaded, Scores
 from modelhost.engines.worker.reader import ChatReader, StopFinder
 from modelhost.engines.worker.requests import GenerationRequest, RequestReader
 from modelhost.engines.worker.sampling import Choice, Sampler
 from modelhost.engines.worker.text import Vocabulary
+from modelhost.exchange.tasks import COUNT
 
 
 class LibraryAnswers:
@@ -39,7 +40,7 @@ class LibraryAnswers:
             most_tokens=request.most_tokens,
             sampler=Sampler(
                 request.sampling,
-                request.prompt,
+                request.text_tokens,
                 eos_ids=self._loaded.eos_ids,
                 stop_ids=request.stop_ids,
                 constraint=request.constraint,
@@ -47,12 +48,19 @@ class LibraryAnswers:
             eos_ids=self._loaded.eos_ids | request.stop_ids,
             on_event=events.put_nowait,
             prompt_logprobs=request.prompt_logprobs,
+            prefill=self._prefill_of(request),
         )
         self._batcher.submit(job)
         try:
             await while_connected(receive, self._write(AnswerWriter(request, self._vocabulary), events, send))
         finally:
             self._batcher.cancel(job)
+
+    def _prefill_of(self, request: GenerationRequest) -> Callable[[Cache, Sequence[int]], Scores] | None:
+        if not request.images:
+            return None
+        assert self._loaded.vision is not None
+        return partial(self._loaded.vision.prefill, images=request.images)
 
     async def _write(self, writer: AnswerWriter, events: asyncio.Queue[Event], send: Send) -> None:
         first = await events.get()
@@ -71,14 +79,17 @@ class LibraryAnswers:
         await send({"type": "http.response.body", "body": data})
 
     async def tokenize(self, body: dict[str, Any]) -> Any:
+        counted = {}
         if "messages" in body:
-            tokens = await asyncio.to_thread(self._requests.prompt, body)
+            prompt = await asyncio.to_thread(self._requests.prompt, body)
+            tokens, counted = prompt.tokens, {COUNT: len(prompt.tokens)} if prompt.images else {}
         else:
             encode = partial(self._vocabulary.encode, add_special=bool(body.get("add_special")))
             tokens = encode(body["content"], parse_special=body.get("parse_special") is not False)
         if body.get("with_pieces"):
-            return {"tokens": [{"id": token, "piece": self._vocabulary.piece(token)} for token in tokens]}
-        return {"tokens": tokens}
+            pieces = [{"id": token, "piece": self._vocabulary.piece(token)} for token in tokens]
+            return {"tokens": pieces, **counted}
+        return {"tokens": tokens, **counted}
 
     async def detokenize(self, body: dict[str, Any]) -> Any:
         tokens = body["tokens"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhost.engines.worker.library import Cache, Library, Scores
+from modelhost.engines.worker.library import Cache, ImageFailed, Library, Scores
 from modelhost.engines.worker.sampling import Choice, NoTokenAllowed, Sampler, scored_choice
 
 
@@ -115,6 +115,8 @@ class Job:
     """Called in the event loop's thread."""
     prompt_logprobs: int | None = None
     """The number of alternatives to report for each token of the prompt; ``None``: no log probabilities."""
+    prefill: Callable[[Cache, Sequence[int]], Scores] | None = None
+    """Takes the place of :meth:`~.library.Library.prefill` for a prompt with images."""
     cache: Cache = None
     held: list[int] = field(default_factory=list)
     """The tokens in its cache."""
@@ -228,7 +230,12 @@ class Batcher:
             job = self._filling or self._next(len(ready))
             if job is None:
                 break
-            scores, chunk = self._read(job, budget)
+            try:
+                scores, chunk = self._read(job, budget)
+            except ImageFailed as error:
+                self._filling = None
+                self._fail(job, str(error))
+                continue
             budget -= chunk
             is_through = len(job.held) == len(job.prompt)
             self._filling = None if is_through else job
@@ -241,14 +248,14 @@ class Batcher:
             self._batch.add([job.cache for job in ready])
             self._running += ready
             for job in ready:
-                job.cache = None
+                job.cache = job.prefill = None
 
     def _read(self, job: Job, budget: int) -> tuple[Scores, int]:
         """Process the next tokens of a prompt; return the scores after them, and their number."""
         begin = len(job.held)
         if job.prompt_logprobs is None:
             chunk = job.prompt[begin : begin + budget]
-            scores = self._library.prefill(job.cache, chunk)
+            scores = (job.prefill or self._library.prefill)(job.cache, chunk)
         else:
             chunk = job.prompt[begin : begin + min(budget, SCORED_TOKENS)]
             rows = self._library.prefill_scored(job.cache, chunk)
@@ -295,7 +302,7 @@ class Batcher:
         try:
             choice = job.sampler.choose(scores)
         except NoTokenAllowed as error:
-            self._events.append((job, Event(failure=str(error), cached_tokens=job.cached_tokens)))
+            self._fail(job, str(error))
             return False
         job.last = choice.token
         job.written += 1
@@ -310,6 +317,9 @@ class Batcher:
         if reason is not None and job.cache is not None:
             self._prefixes.put(job.held, job.cache)
         return reason is None
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self._events.append((job, Event(failure=reason, cached_tokens=job.cached_tokens)))
 
     def _leave(self, jobs: Sequence[Job]) -> None:
         """Remove ``jobs`` from the batch and keep their caches."""

@@ -56,6 +56,67 @@ class Library(Protocol):
     def new_batch(self) -> Batch: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadImage:
+    """An image as a model takes it."""
+
+    tokens: Sequence[int]
+    """What stands for it in a prompt; those that are :attr:`Vision.image_token_id` get the vectors of the image."""
+    inputs: Any
+    """Its pixels, in the library's own form."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PlacedImage:
+    """An image in the prompt of one request."""
+
+    places: NDArray[np.int64]
+    """The positions in the prompt, in ascending order, that get its vectors instead of those of tokens."""
+    inputs: Any
+    """As those of :class:`ReadImage`."""
+    vectors: Any = None
+    """Its vectors in the library's own form, once they have been computed."""
+
+    def within(self, begin: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which of its vectors belong to the positions from ``begin`` to ``end``, and where, from ``begin``."""
+        rows = np.flatnonzero((self.places >= begin) & (self.places < end))
+        return rows, self.places[rows] - begin
+
+
+class UnreadableImage(Exception):
+    """A file that is no image; the message says why, for the client."""
+
+
+class ImageFailed(Exception):
+    """The model cannot take an image; the message has the reason. Other requests are not affected."""
+
+
+class Vision(Protocol):
+    """What a model that sees adds to its library."""
+
+    image_token: str
+    """What its chat template writes in the place of an image."""
+    image_token_id: int
+
+    def read(self, data: bytes) -> ReadImage:
+        """Return the image in the file ``data``; may be called in any thread.
+
+        Raises:
+            UnreadableImage: it is damaged, too large, or of an unknown format.
+        """
+        ...
+
+    def prefill(self, cache: Cache, tokens: Sequence[int], images: Sequence[PlacedImage]) -> Scores:
+        """Append ``tokens`` as :meth:`Library.prefill` does, with ``images``, all those of the prompt.
+
+        Tokens at the places of images are not looked at. Called in the thread of the library.
+
+        Raises:
+            ImageFailed: an image cannot be used; ``cache`` is as it was.
+        """
+        ...
+
+
 def vocab_size(library: Library) -> int:
     """Return the number of scores of the model. The step that this takes also detects damaged weights.
 
@@ -92,3 +153,5 @@ class Loaded:
     """Its ``generation_config.json``."""
     gpu_memory: Callable[[], GpuMemory] | None = None
     """Returns the GPU memory of the library, in any thread; ``None``: it uses no GPU, or does not report it."""
+    vision: Vision | None = None
+    """``None``: it takes no images."""

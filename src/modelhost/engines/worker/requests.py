@@ -12,12 +12,14 @@ from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 from modelhost.engines.worker.grammars import Grammars
-from modelhost.engines.worker.library import Loaded
+from modelhost.engines.worker.images import Prompt, RequestImage, prompt_with_images, read_images, without_images
+from modelhost.engines.worker.library import Loaded, PlacedImage, Vision
 from modelhost.engines.worker.model_files import sampling_defaults
 from modelhost.engines.worker.sampling import Constraint, Sampling
 from modelhost.engines.worker.template import ChatTemplate, require_form, thoughts_end
 from modelhost.engines.worker.text import ContentTokenizer, Vocabulary
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
+from modelhost.plurals import counted
 
 SAMPLING = (
     *("temperature", "top_k", "top_p", "min_p", "min_tokens_to_keep"),
@@ -41,6 +43,8 @@ class GenerationRequest:
     kind: Literal["chat", "completions"]
     model: str
     prompt: list[int]
+    """Its tokens; what is part of an image has numbers of :mod:`.images`."""
+    images: tuple[PlacedImage, ...] = ()
     most_tokens: int
     stops: tuple[str, ...]
     stop_ids: frozenset[int]
@@ -54,6 +58,11 @@ class GenerationRequest:
     is_thinking: bool = False
     echoed: str | None = None
     """The prompt, if the answer begins with it."""
+
+    @property
+    def text_tokens(self) -> Sequence[int]:
+        """The tokens of the prompt that are in the vocabulary."""
+        return without_images(self.prompt) if self.images else self.prompt
 
     @property
     def prompt_logprobs(self) -> int | None:
@@ -71,8 +80,13 @@ class RequestReader:
         self._vocabulary = vocabulary
         self._defaults = sampling_defaults(loaded.defaults)
         self._form_named: str = config["tool_call_parser"]
+        self._vision = loaded.vision
         self._template = ChatTemplate(
-            loaded.tokenizer, config["chat_template"], self._model, described=config["own_chat_template"]
+            loaded.tokenizer,
+            config["chat_template"],
+            self._model,
+            described=config["own_chat_template"],
+            image_token=loaded.vision.image_token if loaded.vision else None,
         )
         self._adds_special: bool = config["adds_special"]
         is_raw = config["special_tokens"] == "raw"
@@ -89,14 +103,15 @@ class RequestReader:
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
-        text = self._text_of(body)
-        end = thoughts_end(text) if self._template.shows_reasoning else ""
+        prompt = self.prompt(body)
+        end = thoughts_end(prompt.text) if self._template.shows_reasoning else ""
         is_forced = body.get("tool_choice") == "required"
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
         return self._request(
             "chat",
             body,
-            self._tokens_of(text),
+            prompt.ids,
+            images=prompt.images,
             constraint=self._forced_call(calling) if calling and is_forced else self._structure(body, after=end),
             top_logprobs=logprobs,
             calling=calling,
@@ -104,12 +119,35 @@ class RequestReader:
             is_thinking=bool(end) and not is_forced,
         )
 
-    def prompt(self, body: Mapping[str, Any]) -> list[int]:
-        """Return the tokens of the prompt of a chat; raises as :meth:`chat` does."""
-        return self._tokens_of(self._text_of(body))
+    def prompt(self, body: Mapping[str, Any]) -> Prompt:
+        """Return the prompt of a chat; raises as :meth:`chat` does."""
+        marked = self._contents.marked(body)
+        if self._vision is not None:
+            marked = self._contents.marked_in_answers(marked, self._vision.image_token)
+            return self._with_images(marked, read_images(self._vision, body), self._vision)
+        text = self._template.render(marked)
+        tokens = self._tokens_of(text)
+        return Prompt(text=text, tokens=tokens, ids=tokens)
 
-    def _text_of(self, body: Mapping[str, Any]) -> str:
-        return self._template.render(self._contents.marked(body))
+    def _with_images(self, marked: Mapping[str, Any], images: Sequence[RequestImage], vision: Vision) -> Prompt:
+        """Return the prompt with ``images``, which a template shows in its own way, or else in the text."""
+        problem = None
+        for as_text in (False, True):
+            try:
+                text = self._template.render(marked, images_as_text=as_text)
+            except ErrorResponse as error:
+                problem = problem or error
+                continue
+            tokens = self._tokens_of(text)
+            if (count := tokens.count(vision.image_token_id)) == len(images):
+                return prompt_with_images(text, tokens, images, vision.image_token_id)
+            message = (
+                f"messages: the prompt that the chat template of {self._model} makes of these messages has "
+                f"{vision.image_token} {counted(count, 'time')}, for {counted(len(images), 'image')}"
+            )
+            problem = invalid(message, param="messages")
+        assert problem is not None
+        raise problem
 
     def _tokens_of(self, text: str) -> list[int]:
         return self._contents.tokens(text, add_special=self._adds_special)

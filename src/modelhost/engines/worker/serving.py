@@ -92,7 +92,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             tasks=TASKS,
             engine_version=loaded.version,
             chat_stops=config["chat_stops"],
-            sees_images=False,
+            sees_images=loaded.vision is not None,
             hears_audio=False,
         )
 

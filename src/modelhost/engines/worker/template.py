@@ -20,6 +20,7 @@ from modelhost.engines.tool_calls.history import (
     with_text_arguments,
 )
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
+from modelhost.exchange.media_kinds import IMAGE
 
 _FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
 """Exceptions of templates that reject their input."""
@@ -30,11 +31,20 @@ class ChatTemplate:
     """The chat template of one model, or its replacement.
 
     ``described`` is the template in the model's files, for tokenizers that do not have it: older directories of vision
-    models have the template in the file of their processor.
+    models have the template in the file of their processor. ``image_token`` is the text that stands for an image, if
+    the model sees.
     """
 
-    def __init__(self, tokenizer: Any, override: str | None, model: str, *, described: str | None = None) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Any,
+        override: str | None,
+        model: str,
+        *,
+        described: str | None = None,
+        image_token: str | None = None,
+    ) -> None:
+        self._tokenizer, self._image_token = tokenizer, image_token
         self.text = override or _own(tokenizer) or described
         self._model = model
 
@@ -43,8 +53,12 @@ class ChatTemplate:
         """Whether the model writes its reasoning, frames its text, or uses channels."""
         return self.text is not None and any(mark in self.text for mark in (*THOUGHTS.values(), *FRAMES, ANALYSIS))
 
-    def render(self, body: Mapping[str, Any]) -> str:
+    def render(self, body: Mapping[str, Any], *, images_as_text: bool = False) -> str:
         """Return the prompt for a chat request.
+
+        Args:
+            images_as_text: write the token of an image into the text of its message, for templates that do not show
+            images where they are.
 
         Raises:
             ErrorResponse: the model has no template, or the template rejects this conversation.
@@ -53,7 +67,7 @@ class ChatTemplate:
             message = f"{self._model} has no chat template: give one with --chat-template, or use completions"
             raise ErrorResponse(400, error_body(400, "not_supported_error", message))
         continues = bool(body.get("continue_final_message"))
-        messages = [self._message(message) for message in body["messages"]]
+        messages = [self._message(message, images_as_text=images_as_text) for message in body["messages"]]
         try:
             return self._rendered(
                 self._with_calls(messages),
@@ -77,14 +91,37 @@ class ChatTemplate:
         )
         return prompt
 
-    def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        content = message.get("content")
-        changed = {**message, "content": self._text(content) if isinstance(content, list) else content or ""}
+    def _message(self, message: Mapping[str, Any], *, images_as_text: bool) -> dict[str, Any]:
+        changed = {**message, "content": self._content(message.get("content"), images_as_text=images_as_text)}
         if message["role"] == "developer" and "developer" not in (self.text or ""):
             changed["role"] = "system"
         if not message.get("tool_calls"):
             changed.pop("tool_calls", None)  # templates test whether it exists
         return changed
+
+    def _content(self, content: Any, *, images_as_text: bool) -> str | list[dict[str, str]]:
+        """Return the content of a message in the form that this template takes."""
+        parts = content if isinstance(content, list) else [_text_part(content)]
+        sees = self._image_token is not None
+        if sees and not images_as_text and any(part["type"] == IMAGE for part in parts):
+            return [{"type": "image"} if part["type"] == IMAGE else _text_part(self._text([part])) for part in parts]
+        written = _text_part(f"{self._image_token}\n")
+        text = self._text([written if sees and part["type"] == IMAGE else part for part in parts])
+        return text if self._takes_text else [_text_part(text)]
+
+    @cached_property
+    def _takes_text(self) -> bool:
+        """Whether the content of a message may be text; some templates of models that see show only parts."""
+        return self._shows(_PROBE) or not self._shows([_text_part(_PROBE)])
+
+    def _shows(self, content: Any) -> bool:
+        """Whether the template shows ``content`` as such, and not as Python or JSON writes a list."""
+        messages = [{"role": "user", "content": content}]
+        try:
+            text = self._rendered(messages, tools=None, add_generation_prompt=True)
+        except _FAILURES:
+            return False
+        return _PROBE in text and "type" not in text
 
     def _with_calls(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return ``messages`` with their calls in the form that this template expects."""
@@ -137,6 +174,10 @@ class ChatTemplate:
             message = f"unsupported content[].type: {self._model} reads text only"
             raise ErrorResponse(400, error_body(400, "not_supported_error", message))
         return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
+
+
+def _text_part(text: str | None) -> dict[str, str]:
+    return {"type": "text", "text": text or ""}
 
 
 def thoughts_end(prompt: str) -> str:

@@ -20,7 +20,7 @@ import orjson
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from modelhost.engines.special_tokens import ANSWER_MARKS, ControlTokens, without_server_marks
+from modelhost.engines.special_tokens import ANSWER_MARKS, ASSISTANT, ControlTokens, without_server_marks
 from modelhost.engines.tool_calls.channels import CHANNEL, CHANNEL_MARKERS
 
 
@@ -112,6 +112,20 @@ class ContentTokenizer:
         """Return the chat request ``body`` with marks, for the template."""
         return without_server_marks((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
 
+    def marked_in_answers(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        """Return ``body``, which was :meth:`marked`, with a mark in each ``name`` in messages of the assistant, too.
+
+        Other special tokens have a meaning there.
+        """
+        if name not in self._names:
+            return body
+        marked = f"{name[0]}{MARK}{name[1:]}"
+        messages = [
+            _replaced(message, name, marked) if message["role"] == ASSISTANT else message
+            for message in body["messages"]
+        ]
+        return {**body, "messages": messages}
+
     def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
         """Return the tokens of ``prompt``, rendered from a request that was :meth:`marked`.
 
@@ -150,6 +164,15 @@ class ContentTokenizer:
             place=place,
             names=re.compile("|".join(map(_pattern, longest_first))),
         )
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """Return ``value``, of JSON, with ``new`` for ``old`` in its texts."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, Mapping):
+        return {name: _replaced(each, old, new) for name, each in value.items()}
+    return [_replaced(each, old, new) for each in value] if isinstance(value, list) else value
 
 
 def _pattern(token: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The memory that a model in safetensors takes, and the number format in which it is computed.
 
 Counted are the process, the weights in the number format that they are computed with, the caches of as many
-conversations as there are slots, and the buffers of one step. Not counted are the caches of finished conversations
-(``cache_ram_mib``), which are empty at the start and grow up to their limit with use.
+conversations as there are slots, and the buffers of one step and of one image. Not counted are the caches of finished
+conversations (``cache_ram_mib``), which are empty at the start and grow up to their limit with use.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
         * slots
     )
     computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
+    if not TRAITS[engine].vision_types.isdisjoint(model.families):
+        computing += model.image_work_bytes
     process = TRAITS[engine].process_bytes
     if not on_gpu:
         return {RAM: process + computing}

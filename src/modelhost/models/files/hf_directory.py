@@ -16,6 +16,7 @@ import orjson
 
 from modelhost.config.paths import is_file_or_link, why_missing
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
+from modelhost.models.files.image_encoder import image_work_bytes
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
@@ -167,6 +168,8 @@ class HfModel:
     is_generating: bool
     is_reranker: bool
     can_see: bool
+    image_work_bytes: int
+    """For the work on one image."""
     kv_elements_per_token: int
     """Numbers that the key-value cache holds of a token."""
     vocab_size: int | None
@@ -202,6 +205,7 @@ def read_hf_directory(directory: Path) -> HfModel:
         is_generating=architecture.endswith(GENERATING),
         is_reranker=architecture.endswith("ForSequenceClassification"),
         can_see="vision_config" in config or "visual" in config,
+        image_work_bytes=image_work_bytes(config, _image_processor(directory)) if "vision_config" in config else 0,
         kv_elements_per_token=_kv_elements_per_token(text),
         vocab_size=_count(text, "vocab_size"),
         embedding_length=_count(text, *WIDTH_KEYS),
@@ -213,6 +217,15 @@ def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     key = "decoder_config" if config.get("model_type") in DECODING else "text_config"
     part = config.get(key)
     return part if isinstance(part, dict) else config
+
+
+def _image_processor(directory: Path) -> Mapping[str, Any]:
+    """Return the configuration of what reads images: a file of its own, or in newer directories a part of another."""
+    own, shared = directory / "preprocessor_config.json", directory / "processor_config.json"
+    if is_file_or_link(own):
+        return _json(own)
+    part = _json(shared).get("image_processor") if is_file_or_link(shared) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _families(directory: Path, *configs: Mapping[str, Any]) -> frozenset[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from modelhost.engines.worker.batcher import Batcher, Event, Job, PrefixCache
-from modelhost.engines.worker.library import vocab_size
+from modelhost.engines.worker.library import ImageFailed, vocab_size
 from modelhost.engines.worker.sampling import Sampler, Sampling
 
 VOCABULARY = 100
@@ -86,7 +86,13 @@ class World:
         for job, event in events:
             job.on_event(event)
 
-    def job(self, prompt: list[int], most_tokens: int = 5, prompt_logprobs: int | None = None) -> Job:
+    def job(
+        self,
+        prompt: list[int],
+        most_tokens: int = 5,
+        prompt_logprobs: int | None = None,
+        prefill: Callable[[list[int], Sequence[int]], Any] | None = None,
+    ) -> Job:
         events: list[Event] = []
         job = Job(
             prompt=prompt,
@@ -95,6 +101,7 @@ class World:
             eos_ids=frozenset({END}),
             on_event=events.append,
             prompt_logprobs=prompt_logprobs,
+            prefill=prefill,
         )
         self.events[job] = events
         self.batcher.submit(job)
@@ -127,6 +134,33 @@ def test_the_end_of_a_text_is_no_text() -> None:
     world.until_done(job)
     assert [event.is_text for event in world.events[job]] == [True, False]
     assert world.reason(job) == "stop"
+
+
+def test_a_prompt_with_images_is_read_by_what_sees_them_and_the_others_by_the_library() -> None:
+    world, chunks = World(), list[int]()
+
+    def prefill(cache: list[int], tokens: Sequence[int]) -> Any:
+        chunks.append(len(tokens))
+        return world.library.prefill(cache, tokens)
+
+    seeing, plain = world.job(list(range(11)), prefill=prefill), world.job([20])
+    world.until_done(seeing, plain)
+    assert chunks == [8, 3]
+    assert (world.tokens(seeing)[0], world.tokens(plain)[0]) == (11, 21)
+
+
+def test_a_request_whose_image_fails_ends_and_the_others_go_on() -> None:
+    def prefill(_cache: list[int], _tokens: Sequence[int]) -> Any:
+        raise ImageFailed("it is too small")
+
+    world = World()
+    running = world.job([1])
+    world.batcher.turn()
+    failing, after = world.job([5], prefill=prefill), world.job([30])
+    world.until_done(running, after)
+    assert [event.failure for event in world.events[failing]] == ["it is too small"]
+    assert world.tokens(after) == [31, 32, 33, 34, 35]
+    assert world.batcher.figures().running == 0
 
 
 def test_a_long_prompt_does_not_hold_up_the_answers_at_work() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelhost.engines.mlx.worker import MlxLibrary
-from modelhost.engines.transformers.worker import TransformersLibrary, cache_argument
+from modelhost.engines.transformers.library import TransformersLibrary, cache_argument
 from modelhost.engines.worker.library import Library
 from tests.support.nano_hf import NANO_HF
 

@@ -235,3 +235,14 @@ def test_a_prompt_tells_whether_the_model_is_to_think() -> None:
     assert thoughts_end("Q<think>\n") == "</think>"
     assert thoughts_end("<|CHATBOT_TOKEN|><|START_THINKING|>") == "<|END_THINKING|>"
     assert thoughts_end("<|CHATBOT_TOKEN|><|START_THINKING|><|END_THINKING|>") == ""
+
+
+PARTS = "{% for message in messages %}{% for part in message.content %}<{{ part.text }}>{% endfor %}{% endfor %}"
+TRIMMED = "{% for message in messages %}[{{ message.content[:3] }}]{% endfor %}"
+
+
+@pytest.mark.parametrize(("template", "shown"), [(PARTS, "<Hello>"), (TRIMMED, "[Hel]")], ids=["parts", "text"])
+def test_contents_have_the_form_that_the_template_shows(template: str, shown: str) -> None:
+    for content in ("Hello", [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]):
+        body = {"messages": [{"role": "user", "content": content}]}
+        assert ChatTemplate(nano_tokenizer(), template, "nano").render(body) == shown
