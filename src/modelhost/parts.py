@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelhost import lazy, logs
 from modelhost.config import environment
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from modelhost.tools.toolbox import Toolbox
     from modelhost.tracing.otlp import Export
 
+Part = TypeVar("Part")
+
 
 class Parts:
     """The parts of a host with ``settings``; ``sampler`` answers MCP servers that ask for a model's answer."""
@@ -60,21 +62,6 @@ class Parts:
         launch: Mapping[str, Any],
     ) -> None:
         """Start them as :meth:`modelhost.host.Host.start` says; after an error, nothing is left running."""
-        try:
-            await self._start(on_download, on_progress, while_loading, load=load, launch=launch)
-        except BaseException:
-            await self._close_state()
-            raise
-
-    async def _start(
-        self,
-        on_download: DownloadProgress | None,
-        on_progress: ProgressCallback | None,
-        while_loading: Callable[[], object],
-        *,
-        load: bool,
-        launch: Mapping[str, Any],
-    ) -> None:
         worker_loads = asyncio.Event()  # or there is nothing to load, or that has failed
 
         def progressed(fraction: float) -> None:
@@ -82,11 +69,11 @@ class Parts:
             if on_progress is not None:
                 on_progress(fraction)
 
-        self._wanted_traces = wanted_traces(self._settings, environment.current())
-        if self._settings.database_url is not None:
-            await self.state.open()  # errors of a configured database are raised at once
         loading: asyncio.Future[ModelCollection] | None = None
         try:
+            self._wanted_traces = wanted_traces(self._settings, environment.current())
+            if self._settings.database_url is not None:
+                await self.state.open()  # errors of a configured database are raised at once
             if self._settings.mcp_config is not None:
                 # MCP servers first: they connect while the model is loaded.
                 await self._start_tools(Path(self._settings.mcp_config))
@@ -106,18 +93,14 @@ class Parts:
             self._collection = await loading
             self._start_alerts(self._collection)
         except BaseException:
-            await self._give_up(loading)
+            try:
+                await self._give_up(loading)
+            finally:
+                await self._close_state()
             raise
 
     def _start_alerts(self, collection: ModelCollection) -> None:
-        parts = lazy.alerting.HostParts(
-            settings=self._settings,
-            state=self.state,
-            collection=collection,
-            toolbox=self.toolbox,
-            monitor=self.monitor,
-        )
-        self._alerts = lazy.alerting.alerts_of(parts)
+        self._alerts = lazy.alerting.alerts_of(self._settings, self.state, collection, self.toolbox, self.monitor)
         self._alerts.start()
         self._engine_meters = EngineMeters(self.monitor, lambda: collection.loaded)
         self._engine_meters.start()
@@ -212,30 +195,28 @@ class Parts:
     @property
     def answering(self) -> Answering:
         """Answers requests; raises RuntimeError before the start, as do those below."""
-        if self._answering is None:
-            raise RuntimeError("a modelhost.Host answers once it is started: use it with `async with`")
-        return self._answering
+        return _started(self._answering, "answers")
 
     @property
     def alerts(self) -> Alerts:
         """The alerts that are active, and their history."""
-        if self._alerts is None:
-            raise RuntimeError("a modelhost.Host has alerts once it is started: use it with `async with`")
-        return self._alerts
+        return _started(self._alerts, "has alerts")
 
     @property
     def collection(self) -> ModelCollection:
         """The models."""
-        if self._collection is None:
-            raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
-        return self._collection
+        return _started(self._collection, "has models")
 
     @property
     def toolbox(self) -> Toolbox:
         """The MCP servers and their file."""
-        if self._toolbox is None:
-            raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
-        return self._toolbox
+        return _started(self._toolbox, "has tools")
+
+
+def _started(part: Part | None, what: str) -> Part:
+    if part is None:
+        raise RuntimeError(f"a modelhost.Host {what} once it is started: use it with `async with`")
+    return part
 
 
 def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
