@@ -49,28 +49,28 @@ class MediaMethods(ABC):
         """What measures them."""
 
     @abstractmethod
-    def _main_name(self, name: Any) -> str: ...
+    def model_label(self, name: Any) -> str: ...
 
     def open_speech(
         self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Spoken]:
         """Speak a text; see :meth:`modelhost.chat.speech.Speaking.open`."""
         opened = self.answering.speaking.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+        return recorded(self.monitor, opened, lambda: self.model_label(request.model))
 
     def open_transcript(
         self, request: TranscriptionRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Heard]:
         """Transcribe sound; see :meth:`modelhost.chat.transcription.Transcribing.open`."""
         opened = self.answering.transcribing.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+        return recorded(self.monitor, opened, lambda: self.model_label(request.model))
 
     def open_images(
         self, request: ImageRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> AbstractAsyncContextManager[Painted]:
         """Make images; see :meth:`modelhost.chat.imaging.painting.Painting.open`."""
         opened = self.answering.painting.open(request, caller, on_queued)
-        return recorded(self.monitor, opened, lambda: self._main_name(request.model))
+        return recorded(self.monitor, opened, lambda: self.model_label(request.model))
 
     async def voices(self, model: str | None = None, on_queued: OnQueued | None = None) -> Voices:
         """Return the voices of a model, or of the first one that speaks; raises as :meth:`open_speech` does."""
