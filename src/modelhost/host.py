@@ -214,7 +214,7 @@ class Host(HostParts, MediaMethods):
             ModelNotFound: no such model.
             ModelBusy: it has requests in flight, and ``force`` is not given.
         """
-        return await self.collection.unload(self.find(name), force=force)
+        return await self.collection.scheduler.unload(self.find(name), force=force)
 
     def keep(self, name: str, seconds: float) -> None:
         """Unload a model once it has had no requests for ``seconds``; infinite: only when its memory is needed.
