@@ -68,8 +68,7 @@ class FilledPrompt(Result):
 
 
 async def _list_resources(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ResourceList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, parameters.server, host.readings.resources)
+    found, errors = await _of_servers(host.tools, parameters.server, host.readings.resources)
     return ResourceList(data=found, errors=errors)
 
 
@@ -79,8 +78,7 @@ async def _read_resource(host: Host, parameters: ResourceParameters, _on_progres
 
 
 async def _list_prompts(host: Host, parameters: OfServer, _on_progress: OnProgress) -> PromptList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, parameters.server, host.readings.prompts)
+    found, errors = await _of_servers(host.tools, parameters.server, host.readings.prompts)
     return PromptList(data=found, errors=errors)
 
 
