@@ -56,7 +56,7 @@ class StdioLog:
         self._plan = plan
         self._output = standard_error
         self._level: LogLevel = plan.level
-        self._server = {"face": face, "host": host, "model": model}
+        self._face, self._host, self._model = face, host, model
         self._open = ExitStack()
         logs.setup(plan.level, plan.log_format)
 
@@ -67,7 +67,7 @@ class StdioLog:
         self._open.close()
 
     def started(self) -> None:
-        log.info("mcp_started", **self._server, pid=os.getpid())
+        log.info("mcp_started", face=self._face, host=self._host, model=self._model, pid=os.getpid())
 
     def stopping(self, reason: str) -> None:
         log.info("mcp_stopping", reason=reason)
