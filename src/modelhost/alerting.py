@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from modelhost.config.alerts import alert_rules
@@ -38,30 +37,20 @@ class GpuTemperatures:
         self.values = {f"{GPU}{gpu.index}": float(gpu.temperature_c) for gpu in stats if gpu.temperature_c is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostParts:
-    """What alerts need of a host."""
-
-    settings: Settings
-    state: StateStore
-    collection: ModelCollection
-    toolbox: Toolbox
-    monitor: Monitor
-
-
-def alerts_of(parts: HostParts) -> Alerts:
-    """Return the alerts of the host that consists of ``parts``; they are to be started, and stopped."""
-    settings, rules = parts.settings, alert_rules(parts.settings.alerts)
+def alerts_of(
+    settings: Settings, state: StateStore, collection: ModelCollection, toolbox: Toolbox, monitor: Monitor
+) -> Alerts:
+    """Return the alerts of the host that has these parts; they are to be started, and stopped."""
     webhooks = Webhooks(settings.alert_webhook, external_url=_address(settings))
     temperatures = GpuTemperatures()
     return Alerts(
-        rules,
+        alert_rules(settings.alerts),
         measured=Measured(
-            probes={**_probes(parts.collection, parts.toolbox), TEMPERATURE: lambda: temperatures.values},
+            probes={**_probes(collection, toolbox), TEMPERATURE: lambda: temperatures.values},
             refresh={TEMPERATURE: temperatures.refresh},
-            sources=[Distributions(parts.monitor, source=parts.state.metrics.source)],
+            sources=[Distributions(monitor, source=state.metrics.source)],
         ),
-        destinations=Destinations(host=parts.state.metrics.source, store=parts.state.alerts, notifier=webhooks),
+        destinations=Destinations(host=state.metrics.source, store=state.alerts, notifier=webhooks),
         interval_seconds=settings.alert_interval,
     )
 

@@ -15,17 +15,12 @@ from modelhost.errors import ModelNotFound, UnsupportedOperation
 from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit
 from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Relayed, Usage
-from modelhost.exchange.requests import (
-    AnyRequest,
-    ChatRequest,
-    CompletionRequest,
-)
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.media import OTHER_METHODS, MediaMethods
 from modelhost.models.hub.progress import DownloadProgress
-from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.created import CreatedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.lease import OnQueued
@@ -40,31 +35,25 @@ from modelhost.models.residency.status import (
     Unloaded,
 )
 from modelhost.monitor.measure import recorded, recording
-from modelhost.parts import Parts, log_to_file
+from modelhost.parts import HostParts, log_to_file
 from modelhost.redaction import hide
 from modelhost.tracing import spans
 from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
+    from modelhost.chat.answering import ChatOrCompletion, OpenedAnswer
     from modelhost.chat.tools.questions import Questions
-    from modelhost.monitor.alerts.service import Alerts
-    from modelhost.monitor.efficiency import Efficiency
-    from modelhost.monitor.monitor import Monitor
-    from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
-    from modelhost.state.store import StateStore
     from modelhost.tools.callbacks import SamplingAnswer, SamplingRequest
     from modelhost.tools.hub import ToolHub
     from modelhost.tools.reading import ResourceReader
-    from modelhost.tools.toolbox import Toolbox
 
 AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})
 DEFAULT_LOAD = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
 
 
-class Host(MediaMethods):
+class Host(HostParts, MediaMethods):
     """Hosts a model as long as it is entered.
 
     ::
@@ -79,9 +68,8 @@ class Host(MediaMethods):
             settings = Settings.model_validate(overrides)
         elif overrides:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
-        self.settings = settings
+        super().__init__(settings, sampler=self)
         self._log = ExitStack()
-        self._parts = Parts(settings, sampler=self)
         self._stops: list[Callable[[], Awaitable[None]]] = []
         self.authorise: Authorise = admit
         """Called before every operation, from any door; raises an error to refuse it."""
@@ -110,18 +98,10 @@ class Host(MediaMethods):
         hide(secrets_in(self.settings))
         self._log.enter_context(log_to_file(self.settings))
         try:
-            await self._parts.start(on_download, on_progress, while_loading, load=load, launch=launch)
+            await self._start_parts(on_download, on_progress, while_loading, load=load, launch=launch)
         except BaseException:
             self._log.close()
             raise
-
-    def apply_settings(self, settings: Settings) -> None:
-        """Apply the ``allow_models`` and the ``alerts`` of ``settings`` from now on."""
-        self._parts.apply_settings(settings)
-
-    def reread(self) -> None:
-        """Reload the model registry and the file of MCP servers at once."""
-        self._parts.reread()
 
     def at_stop(self, stop: Callable[[], Awaitable[None]]) -> None:
         """Await ``stop`` when the host stops, before its models do: it ends what no request waits for."""
@@ -132,7 +112,7 @@ class Host(MediaMethods):
         with self._log:
             for stop in self._stops:
                 await stop()
-            await self._parts.stop(self.settings.shutdown_timeout if drain_seconds is None else drain_seconds)
+            await self._stop_parts(self.settings.shutdown_timeout if drain_seconds is None else drain_seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -143,54 +123,14 @@ class Host(MediaMethods):
     ) -> None:
         await self.stop(drain_seconds=0 if error is not None else None)
 
-    @property
-    def state(self) -> StateStore:
-        """Sessions, saved states and the audit log; the database is opened when it is first needed."""
-        return self._parts.state
-
-    @property
-    def efficiency(self) -> Efficiency:
-        """How many tokens are generated with a joule of the GPUs."""
-        return self._parts.efficiency
-
-    @property
-    def monitor(self) -> Monitor:
-        """Records requests and loads, and keeps their history."""
-        return self._parts.monitor
-
     def note(self, entry: AuditEntry) -> None:
         """Add an entry to the audit log; never blocks and never raises."""
         self.state.audit.note(entry)
 
     @property
-    def persistence(self) -> Persistence:
-        """Saves and restores models and sessions."""
-        return self._parts.persistence
-
-    @property
-    def answering(self) -> Answering:
-        """Answers requests; raises RuntimeError like :attr:`collection`."""
-        return self._parts.answering
-
-    @property
-    def alerts(self) -> Alerts:
-        """The alerts that are active, and their history; raises RuntimeError like :attr:`collection`."""
-        return self._parts.alerts
-
-    @property
     def questions(self) -> Questions:
         """The open questions of tool calls; raises RuntimeError like :attr:`collection`."""
         return self.answering.questions
-
-    @property
-    def collection(self) -> ModelCollection:
-        """The models; raises RuntimeError before the host is started."""
-        return self._parts.collection
-
-    @property
-    def toolbox(self) -> Toolbox:
-        """The MCP servers and their file; raises RuntimeError like :attr:`collection`."""
-        return self._parts.toolbox
 
     @property
     def tools(self) -> ToolHub:
@@ -274,7 +214,7 @@ class Host(MediaMethods):
             ModelNotFound: no such model.
             ModelBusy: it has requests in flight, and ``force`` is not given.
         """
-        return await self.collection.unload(self.find(name), force=force)
+        return await self.collection.scheduler.unload(self.find(name), force=force)
 
     def keep(self, name: str, seconds: float) -> None:
         """Unload a model once it has had no requests for ``seconds``; infinite: only when its memory is needed.
@@ -325,7 +265,7 @@ class Host(MediaMethods):
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a request piece by piece; see :meth:`modelhost.chat.answering.Answering.open`."""
         opened = self.answering.open(request, caller, on_queued, may_relay=may_relay, is_streamed=is_streamed)
-        return spans.within_request(recorded(self.monitor, opened, lambda: self._main_name(request.model)))
+        return spans.within_request(recorded(self.monitor, opened, lambda: self.model_label(request.model)))
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
@@ -344,10 +284,10 @@ class Host(MediaMethods):
             return await self.answering.call(task, request, caller, on_queued)
 
     def _recording(self, model: Any) -> recording:
-        return recording(self.monitor, lambda: self._main_name(model))
+        return recording(self.monitor, lambda: self.model_label(model))
 
-    def _main_name(self, name: Any) -> str:
-        """Return the main name of a known model, or an empty text."""
+    def model_label(self, name: Any) -> str:
+        """Return the main name of a known model, or an empty text: invented names must not become labels of metrics."""
         try:
             return self.find(name).name if name is None or isinstance(name, str) else ""
         except ModelNotFound:

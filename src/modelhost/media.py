@@ -50,11 +50,11 @@ class MediaMethods(ABC):
         """What measures them."""
 
     @abstractmethod
-    def _main_name(self, name: Any) -> str: ...
+    def model_label(self, name: Any) -> str: ...
 
     def _named(self, model: str | None) -> str:
         """Return the main name of ``model``; no name does not mean the active model, which may be of another kind."""
-        return "" if model is None else self._main_name(model)
+        return "" if model is None else self.model_label(model)
 
     def open_speech(
         self, request: SpeechRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None

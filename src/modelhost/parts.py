@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelhost import lazy, logs
 from modelhost.config import environment
@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from modelhost.tools.toolbox import Toolbox
     from modelhost.tracing.otlp import Export
 
+Part = TypeVar("Part")
 
-class Parts:
-    """The parts of a host with ``settings``; ``sampler`` answers MCP servers that ask for a model's answer."""
+
+class HostParts:
+    """The parts of :class:`~modelhost.host.Host`, and their order."""
 
     def __init__(self, settings: Settings, sampler: Sampler) -> None:
-        self._settings = settings
+        """Take the settings; ``sampler`` answers MCP servers that ask for a model's answer."""
+        self.settings = settings
         self._sampler = sampler
         self._collection: ModelCollection | None = None
         self._toolbox: Toolbox | None = None
@@ -50,7 +53,7 @@ class Parts:
         self._wanted_traces: WantedTraces | None = None
         self._traces: Export | None = None
 
-    async def start(
+    async def _start_parts(
         self,
         on_download: DownloadProgress | None,
         on_progress: ProgressCallback | None,
@@ -59,22 +62,7 @@ class Parts:
         load: bool,
         launch: Mapping[str, Any],
     ) -> None:
-        """Start them as :meth:`modelhost.host.Host.start` says; after an error, nothing is left running."""
-        try:
-            await self._start(on_download, on_progress, while_loading, load=load, launch=launch)
-        except BaseException:
-            await self._close_state()
-            raise
-
-    async def _start(
-        self,
-        on_download: DownloadProgress | None,
-        on_progress: ProgressCallback | None,
-        while_loading: Callable[[], object],
-        *,
-        load: bool,
-        launch: Mapping[str, Any],
-    ) -> None:
+        """Start them as :meth:`~modelhost.host.Host.start` says; after an error, nothing is left running."""
         worker_loads = asyncio.Event()  # or there is nothing to load, or that has failed
 
         def progressed(fraction: float) -> None:
@@ -82,16 +70,16 @@ class Parts:
             if on_progress is not None:
                 on_progress(fraction)
 
-        self._wanted_traces = wanted_traces(self._settings, environment.current())
-        if self._settings.database_url is not None:
-            await self.state.open()  # errors of a configured database are raised at once
         loading: asyncio.Future[ModelCollection] | None = None
         try:
-            if self._settings.mcp_config is not None:
+            self._wanted_traces = wanted_traces(self.settings, environment.current())
+            if self.settings.database_url is not None:
+                await self.state.open()  # errors of a configured database are raised at once
+            if self.settings.mcp_config is not None:
                 # MCP servers first: they connect while the model is loaded.
-                await self._start_tools(Path(self._settings.mcp_config))
+                await self._start_tools(Path(self.settings.mcp_config))
             starting = ModelCollection.start(
-                self._settings,
+                self.settings,
                 on_download=on_download,
                 on_progress=progressed,
                 load=load,
@@ -106,18 +94,14 @@ class Parts:
             self._collection = await loading
             self._start_alerts(self._collection)
         except BaseException:
-            await self._give_up(loading)
+            try:
+                await self._give_up(loading)
+            finally:
+                await self._close_state()
             raise
 
     def _start_alerts(self, collection: ModelCollection) -> None:
-        parts = lazy.alerting.HostParts(
-            settings=self._settings,
-            state=self.state,
-            collection=collection,
-            toolbox=self.toolbox,
-            monitor=self.monitor,
-        )
-        self._alerts = lazy.alerting.alerts_of(parts)
+        self._alerts = lazy.alerting.alerts_of(self.settings, self.state, collection, self.toolbox, self.monitor)
         self._alerts.start()
         self._engine_meters = EngineMeters(self.monitor, lambda: collection.loaded)
         self._engine_meters.start()
@@ -135,19 +119,19 @@ class Parts:
 
     async def _start_tools(self, path: Path | None) -> None:
         self._toolbox = await lazy.toolbox.Toolbox.start(path, environment.current(), sampler=self._sampler)
-        if self._settings.wait_for_tools == "ready":
+        if self.settings.wait_for_tools == "ready":
             await self._toolbox.settled()
 
     async def _prepare(self) -> None:
         """Import what answers need, which takes as long as a small model takes to load."""
-        webhooks = ("httpx2",) if self._settings.alert_webhook else ()
+        webhooks = ("httpx2",) if self.settings.alert_webhook else ()
         lazy.preload("answering", "monitoring", "saved_state", "state_store", "alerting", *webhooks)
         if self._wanted_traces is not None:
             self._traces = lazy.otlp.begin(self._wanted_traces)
-        if self._settings.mcp_config is None:
+        if self.settings.mcp_config is None:
             await self._start_tools(None)
         self.monitor.start()
-        self._answering = lazy.answering.Answering(self._settings, lambda: self.collection, self.toolbox, self.state)
+        self._answering = lazy.answering.Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
     def apply_settings(self, settings: Settings) -> None:
         """Apply the ``allow_models`` and the ``alerts`` of ``settings`` from now on."""
@@ -163,7 +147,7 @@ class Parts:
         if self._toolbox is not None:
             self._toolbox.reread()
 
-    async def stop(self, drain_seconds: float) -> None:
+    async def _stop_parts(self, drain_seconds: float) -> None:
         """Let requests in flight finish, for ``drain_seconds`` at most, then stop the workers and the others."""
         await self.persistence.stop()
         if self._alerts is not None:
@@ -189,14 +173,14 @@ class Parts:
     @cached_property
     def state(self) -> StateStore:
         """Sessions, saved states and the audit log; the database is opened when it is first needed."""
-        return lazy.state_store.StateStore(self._settings)
+        return lazy.state_store.StateStore(self.settings)
 
     @cached_property
     def monitor(self) -> Monitor:
         """Records requests and loads, and keeps their history."""
-        store, levels = self.state.metrics, lazy.monitoring.levels_of(parse_levels(self._settings.metrics_history))
+        store, levels = self.state.metrics, lazy.monitoring.levels_of(parse_levels(self.settings.metrics_history))
         return lazy.monitoring.Monitor(
-            store, levels, source=store.source, cache_seconds=self._settings.metrics_cache_seconds
+            store, levels, source=store.source, cache_seconds=self.settings.metrics_cache_seconds
         )
 
     @cached_property
@@ -212,30 +196,28 @@ class Parts:
     @property
     def answering(self) -> Answering:
         """Answers requests; raises RuntimeError before the start, as do those below."""
-        if self._answering is None:
-            raise RuntimeError("a modelhost.Host answers once it is started: use it with `async with`")
-        return self._answering
+        return _started(self._answering, "answers")
 
     @property
     def alerts(self) -> Alerts:
         """The alerts that are active, and their history."""
-        if self._alerts is None:
-            raise RuntimeError("a modelhost.Host has alerts once it is started: use it with `async with`")
-        return self._alerts
+        return _started(self._alerts, "has alerts")
 
     @property
     def collection(self) -> ModelCollection:
         """The models."""
-        if self._collection is None:
-            raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
-        return self._collection
+        return _started(self._collection, "has models")
 
     @property
     def toolbox(self) -> Toolbox:
         """The MCP servers and their file."""
-        if self._toolbox is None:
-            raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
-        return self._toolbox
+        return _started(self._toolbox, "has tools")
+
+
+def _started(part: Part | None, what: str) -> Part:
+    if part is None:
+        raise RuntimeError(f"a modelhost.Host {what} once it is started: use it with `async with`")
+    return part
 
 
 def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:

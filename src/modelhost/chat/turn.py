@@ -83,7 +83,7 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         body[INPUT_GRAMMAR] = {"name": name, "opening": call_opening(name), "definition": shown.grammar}
         rewrites.append(lambda: RawInputRewriter(name).rewrite)
     dialect = model.engine.adapt("chat", body)
-    if model.engine.has_own_tools and tool_choice.excludes_tools(request):
+    if model.engine.has_own_tools and (request.tool_choice == "none" or request.tools == ()):
         dialect["tools"] = []
     # An engine that cannot force a call has its model generate the call's JSON, and removes the tools.
     if shown.grammar is None and tool_choice.requires_call(chat) and "tools" not in dialect:

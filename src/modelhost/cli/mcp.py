@@ -28,7 +28,7 @@ from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, 
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.standard_streams import nonblocking_stderr, standard_streams
-from modelhost.mcp_servers.stdio_log import LogPlan, ServerSummary, StdioLog
+from modelhost.mcp_servers.stdio_log import LogPlan, StdioLog
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
@@ -100,37 +100,23 @@ def mcp(
     host = running_host(wanted, url, api_key, config)
     backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
     lazy.preload("mcp_stdio", "mcp_server")
-    defaults = _chat_defaults(vllm, None if host is None else wanted)
-    summary = ServerSummary(face=face, host="own" if host is None else host.url, model=wanted)
+    defaults = lazy.mcp_chat_tool.ChatDefaults(model=None if host is None else wanted, **vllm.calls)
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(
             "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
         )
-    with StdioLog(plan, nonblocking_stderr()) as log:
+    name = "own" if host is None else host.url
+    with StdioLog(plan, nonblocking_stderr(), face=face, host=name, model=wanted) as log:
         with suppress(asyncio.CancelledError):
-            asyncio.run(_serve(backend, defaults, summary, log))
+            asyncio.run(_serve(face, backend, defaults, log))
         log.stopped()
 
 
-def _chat_defaults(vllm: VllmEnvironment, model: str | None) -> ChatDefaults:
-    return lazy.mcp_chat_tool.ChatDefaults(
-        model=model,
-        temperature=vllm.temperature,
-        max_tokens=vllm.max_tokens,
-        top_p=vllm.top_p,
-        top_k=vllm.top_k,
-        gpu_memory_utilization=vllm.gpu_memory_utilization,
-        max_model_len=vllm.max_model_len,
-    )
-
-
-async def _serve(
-    backend: OwnHost | RemoteClient, defaults: ChatDefaults, summary: ServerSummary, log: StdioLog
-) -> None:
+async def _serve(face: FaceName, backend: OwnHost | RemoteClient, defaults: ChatDefaults, log: StdioLog) -> None:
     with standard_streams(line_bytes=lazy.mcp_stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
         async with backend:
-            log.started(summary)
-            await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(summary.face, backend, defaults), wire, log)
+            log.started()
+            await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(face, backend, defaults), wire, log)
 
 
 def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RunningHost | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
 from modelhost.client.host_client import Body, Picture, Transcript, progress_at, progress_of
-from modelhost.errors import ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.images import FinishedImage, ImageStep
@@ -92,13 +91,7 @@ class LocalClient:
         """Return what records a call as a request for a model, if it is one, also if it is refused."""
         if call.operation != CHAT:
             return nullcontext()
-        return recording(self.host.monitor, lambda: self._main_name(call.named_model))
-
-    def _main_name(self, model: str | None) -> str:
-        try:
-            return self.host.find(model).name
-        except ModelNotFound:
-            return ""
+        return recording(self.host.monitor, lambda: self.host.model_label(call.named_model))
 
 
 async def _each(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -144,22 +144,21 @@ class RemoteClient:
     @asynccontextmanager
     async def speak(self, body: Body) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         async with (
-            self._connections.answer("POST", SPEECH_PATH, {**body, "stream_format": "sse"}) as answer,
-            aclosing(self._audio(answer)) as parts,
+            self._events("POST", SPEECH_PATH, {**body, "stream_format": "sse"}) as events,
+            aclosing(self._audio(events)) as parts,
         ):
             yield parts
 
-    async def _audio(self, answer: KeepAliveConnection) -> AsyncGenerator[bytes, None]:
-        async with aclosing(_events(answer)) as events:
-            async for event in events:
-                data = self._decoded(event)
-                if data.get("type") == "speech.audio.done":
-                    return
-                try:
-                    part = base64.b64decode(data["audio"])
-                except (KeyError, TypeError, ValueError):
-                    raise self._unexpected("audio") from None
-                yield part
+    async def _audio(self, events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+        async for event in events:
+            data = self._decoded(event)
+            if data.get("type") == "speech.audio.done":
+                return
+            try:
+                part = base64.b64decode(data["audio"])
+            except (KeyError, TypeError, ValueError):
+                raise self._unexpected("audio") from None
+            yield part
         raise HostUnreachable(f"the host at {self.url} went away in the middle of the audio")
 
     async def transcribe(
@@ -167,10 +166,7 @@ class RemoteClient:
     ) -> Transcript:
         form = form_of(file, {**fields, "stream": "true"})
         segments: list[Mapping[str, Any]] = []
-        async with (
-            self._connections.answer("POST", TRANSCRIPTIONS_PATH, form) as answer,
-            aclosing(_events(answer)) as events,
-        ):
+        async with self._events("POST", TRANSCRIPTIONS_PATH, form) as events:
             async for event in events:
                 data = self._decoded(event)
                 try:
@@ -186,10 +182,7 @@ class RemoteClient:
         path = EDITS_PATH if "image" in body else GENERATIONS_PATH
         asked = {**body, "stream": True, "progress": on_progress is not ignore_progress}
         pictures: list[Picture] = []
-        async with (
-            self._connections.answer("POST", path, asked) as answer,
-            aclosing(_events(answer)) as events,
-        ):
+        async with self._events("POST", path, asked) as events:
             async for event in events:
                 data = self._decoded(event)
                 try:
@@ -206,10 +199,7 @@ class RemoteClient:
 
     async def model_events(self) -> AsyncGenerator[EventReport, None]:
         """Yield the state of each model, then every change, until the host stops."""
-        async with (
-            self._connections.answer("GET", EVENTS_PATH) as answer,
-            aclosing(_events(answer)) as events,
-        ):
+        async with self._events("GET", EVENTS_PATH) as events:
             async for event in events:
                 try:
                     yield EventReport.model_validate(self._decoded(event))
@@ -232,6 +222,11 @@ class RemoteClient:
         """Time a call; the host authorises and records the requests in it."""
         with call:
             yield
+
+    @asynccontextmanager
+    async def _events(self, method: str, path: str, body: Any = None) -> AsyncIterator[AsyncIterator[Event]]:
+        async with self._connections.answer(method, path, body) as answer, aclosing(_events(answer)) as events:
+            yield events
 
     async def _json(self, method: str, path: str, body: Any = None) -> Any:
         async with self._connections.answer(method, path, body) as answer:

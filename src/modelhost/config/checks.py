@@ -17,19 +17,13 @@ from modelhost.errors import ConfigError
 
 # Keys are pydantic's stable error types: https://docs.pydantic.dev/latest/errors/validation_errors/
 _EXPECTED: Final[Mapping[str, str]] = {
-    "int_type": "expected an integer",
-    "int_parsing": "expected an integer",
-    "int_from_float": "expected an integer",
-    "float_type": "expected a number",
-    "float_parsing": "expected a number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected an integer"),
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
     "finite_number": "expected a finite number",
-    "bool_type": "expected true or false",
-    "bool_parsing": "expected true or false",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
     "string_type": "expected text",
-    "tuple_type": "expected a list",
-    "list_type": "expected a list",
-    "dict_type": "expected keys and values",
-    "model_type": "expected keys and values",
+    **dict.fromkeys(("tuple_type", "list_type"), "expected a list"),
+    **dict.fromkeys(("dict_type", "model_type"), "expected keys and values"),
 }
 _LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "greater_than": ("must be greater than", "gt"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr
 
 from modelhost.config.paths import missing_home
+from modelhost.config.value_types import checked_by
 
 FILE_NAME: Final = "modelhost.db"
 FORMS: Final = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
@@ -73,13 +73,5 @@ def parse_database_url(url: str) -> Place:
     raise ValueError(f"expected {FORMS}")
 
 
-def _checked(url: SecretStr) -> SecretStr:
-    try:
-        parse_database_url(url.get_secret_value())
-    except ValueError as error:
-        raise PydanticCustomError("database_url", "{reason}", {"reason": str(error)}) from error
-    return url
-
-
-DatabaseUrl = Annotated[SecretStr, Field(min_length=1), AfterValidator(_checked)]
+DatabaseUrl = Annotated[SecretStr, Field(min_length=1), checked_by(parse_database_url, "database_url")]
 """A URL that :func:`parse_database_url` takes; it may hold a password."""

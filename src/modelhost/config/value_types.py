@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -70,15 +70,20 @@ def _as_text(value: Any) -> Any:
     return f"{value:.0f}" if is_number and math.isfinite(value) else value
 
 
-def _checked(text: str) -> str:
-    try:
-        parse_size(text)
-    except ValueError as error:
-        raise PydanticCustomError("size", "{reason}", {"reason": str(error)}) from error
-    return text
+def checked_by(parse: Callable[[str], object], kind: str) -> AfterValidator:
+    """Return a validator of text, secret or not, that ``parse`` takes; its ValueError is the message of the error."""
+
+    def check(value: Any) -> Any:
+        try:
+            parse(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        except ValueError as error:
+            raise PydanticCustomError(kind, "{reason}", {"reason": str(error)}) from error
+        return value
+
+    return AfterValidator(check)
 
 
-SizeText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_checked)]
+SizeText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), checked_by(parse_size, "size")]
 """Text of a setting that :func:`parse_size` takes."""
 
 BOOLEANS: Final[Mapping[str, bool]] = {
@@ -216,12 +221,4 @@ def parse_levels(text: str) -> tuple[MetricLevel, ...]:
     return tuple(levels)
 
 
-def _checked_levels(text: Any) -> Any:
-    try:
-        parse_levels(text)
-    except ValueError as error:
-        raise PydanticCustomError("metric_levels", "{reason}", {"reason": str(error)}) from None
-    return text
-
-
-MetricLevels = Annotated[str, AfterValidator(_checked_levels)]
+MetricLevels = Annotated[str, checked_by(parse_levels, "metric_levels")]

@@ -29,12 +29,8 @@ class VllmEnvironment:
     is_set: bool = False
     """Whether any of them is set, including those of sessions."""
     model: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    gpu_memory_utilization: float | None = None
-    max_model_len: int | None = None
+    calls: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of ``chat_completion``, and what ``model_info`` shows of the server, by their names there."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings for an own host, where neither the environment nor a flag sets them."""
     launch: Mapping[str, Any] = field(default_factory=dict)
@@ -127,6 +123,10 @@ PREFERS_FLOAT16: Final = "prefers_float16"
 
 The default of ``VLLM_DTYPE``.
 """
+CALLS: Final = {
+    **{f"VLLM_DEFAULT_{name.upper()}": name for name in ("temperature", "max_tokens", "top_p", "top_k")},
+    **{f"VLLM_{name.upper()}": name for name in ("gpu_memory_utilization", "max_model_len")},
+}
 LAUNCH: Final = {"VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size", "VLLM_DTYPE": "dtype"}
 
 
@@ -156,12 +156,7 @@ def read_vllm_variables(environ: Mapping[str, str]) -> VllmEnvironment:
     return VllmEnvironment(
         is_set=any(environ.get(name, "").strip() for name in (*VARIABLES, *OF_SESSIONS)),
         model=found.get("VLLM_MODEL_NAME"),
-        temperature=found.get("VLLM_DEFAULT_TEMPERATURE"),
-        max_tokens=found.get("VLLM_DEFAULT_MAX_TOKENS"),
-        top_p=found.get("VLLM_DEFAULT_TOP_P"),
-        top_k=found.get("VLLM_DEFAULT_TOP_K"),
-        gpu_memory_utilization=share,
-        max_model_len=found.get("VLLM_MAX_MODEL_LEN"),
+        calls={key: found[name] for name, key in CALLS.items() if name in found},
         settings={
             key: value
             for key, value in settings.items()

@@ -156,35 +156,20 @@ def _named_json(request: ChatRequest, name: str) -> dict[str, Any]:
 
 def tool_of(given: Mapping[str, Any]) -> Tool:
     """Return the tool in ``given``, whose types are checked."""
-    if given["type"] == "custom":
-        return _custom_tool_of(given)
-    function: Mapping[str, Any] = given["function"]
-    extra = {name: value for name, value in given.items() if name not in ("type", "function")}
-    within = {name: value for name, value in function.items() if name not in ("name", "description", "parameters")}
+    kind, accepts = ("custom", "format") if given["type"] == "custom" else ("function", "parameters")
+    tool: Mapping[str, Any] = given[kind]
+    extra = {name: value for name, value in given.items() if name not in ("type", kind)}
+    within = {name: value for name, value in tool.items() if name not in ("name", "description", accepts)}
     if within:
-        extra["function"] = within
+        extra[kind] = within
+    grammar = (tool.get("format") or NOTHING).get("grammar") or {"syntax": "text", "definition": ""}
     return Tool(
-        name=function["name"],
-        description=function.get("description"),
-        parameters=function.get("parameters"),
+        name=tool["name"],
+        description=tool.get("description"),
+        parameters=tool.get("parameters") if kind == "function" else None,
+        input=InputFormat(kind=grammar["syntax"], definition=grammar["definition"]) if kind == "custom" else None,
         extra=extra or NOTHING,
-        written=None if None in function.values() else given,
-    )
-
-
-def _custom_tool_of(given: Mapping[str, Any]) -> Tool:
-    custom: Mapping[str, Any] = given["custom"]
-    grammar = (custom.get("format") or NOTHING).get("grammar") or {"syntax": "text", "definition": ""}
-    extra = {name: value for name, value in given.items() if name not in ("type", "custom")}
-    within = {name: value for name, value in custom.items() if name not in ("name", "description", "format")}
-    if within:
-        extra["custom"] = within
-    return Tool(
-        name=custom["name"],
-        description=custom.get("description"),
-        input=InputFormat(kind=grammar["syntax"], definition=grammar["definition"]),
-        extra=extra or NOTHING,
-        written=None if None in custom.values() else given,
+        written=None if None in tool.values() else given,
     )
 
 
@@ -192,27 +177,17 @@ def tool_json(tool: Tool) -> Mapping[str, Any]:
     """Return ``tool`` as JSON of OpenAI's API, not to be changed."""
     if tool.written is not None:
         return tool.written
-    extra = dict(tool.extra)
-    if tool.input is not None:
-        custom = _custom_json(tool, extra.pop("custom", NOTHING))
-        return {"type": "custom", **extra, "custom": custom}
-    function: dict[str, Any] = {"name": tool.name}
+    kind, extra = "function" if tool.input is None else "custom", dict(tool.extra)
+    within: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
-        function["description"] = tool.description
+        within["description"] = tool.description
     if tool.parameters is not None:
-        function["parameters"] = tool.parameters
-    function.update(extra.pop("function", NOTHING))
-    return {"type": "function", **extra, "function": function}
-
-
-def _custom_json(tool: Tool, more: Mapping[str, Any]) -> dict[str, Any]:
-    custom: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        custom["description"] = tool.description
+        within["parameters"] = tool.parameters
     if tool.input is not None and tool.input.kind != "text":
         grammar = {"syntax": tool.input.kind, "definition": tool.input.definition}
-        custom["format"] = {"type": "grammar", "grammar": grammar}
-    return {**custom, **more}
+        within["format"] = {"type": "grammar", "grammar": grammar}
+    within.update(extra.pop(kind, NOTHING))
+    return {"type": kind, **extra, kind: within}
 
 
 def output_json(output: OutputFormat) -> dict[str, Any]:

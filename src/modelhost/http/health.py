@@ -187,7 +187,7 @@ async def _mcp_server(host: Host, status: ServerReport) -> Check:
     details = {"state": status.state.value}
     match status.state:
         case ServerState.READY:
-            reason = await _limited(_answers(host, status.name))
+            reason = await _limited(host.tools.check_health(status.name))
             return Check(status="failed" if reason else "ok", reason=reason, details=details)
         case ServerState.DISABLED:
             return Check(details=details)
@@ -196,42 +196,33 @@ async def _mcp_server(host: Host, status: ServerReport) -> Check:
     return Check(status="failed", reason=status.last_error or f"it has {status.state.value}", details=details)
 
 
-async def _answers(host: Host, server: str) -> str | None:
-    try:
-        await host.tools.check_health(server)
-    except ToolServerUnavailable as error:
-        return error.message
-    return None
-
-
 async def _database(host: Host) -> Check:
     details: dict[str, Any] = {"place": str(host.state.database.place)}
     reason = await _limited(_works(host, details))
     return Check(status="failed" if reason else "ok", reason=reason, details=details)
 
 
-async def _works(host: Host, details: dict[str, Any]) -> str | None:
-    """Return why the database cannot be used; add to ``details`` how much is in it."""
-    try:
-        await host.state.check()
-        stored = await host.state.responses.usage()
-        details |= {
-            "sessions": await host.state.sessions.count(),
-            "responses": stored.responses,
-            "conversations": stored.conversations,
-            "responses_bytes": stored.size_bytes,
-        }
-    except DatabaseUnavailable as error:
-        return error.message
-    return None
+async def _works(host: Host, details: dict[str, Any]) -> None:
+    """Check the database; add to ``details`` how much is in it."""
+    await host.state.check()
+    stored = await host.state.responses.usage()
+    details |= {
+        "sessions": await host.state.sessions.count(),
+        "responses": stored.responses,
+        "conversations": stored.conversations,
+        "responses_bytes": stored.size_bytes,
+    }
 
 
 async def _limited(check: Awaitable[str | None]) -> str | None:
+    """Return what is wrong: what ``check`` returns or raises, or that it takes too long."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check
     except TimeoutError:
         return f"it did not answer within {CHECK_SECONDS:g} s"
+    except (DatabaseUnavailable, ToolServerUnavailable) as error:
+        return error.message
 
 
 def disk_check(directory: Path) -> Check:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from modelhost import logs
@@ -44,40 +43,31 @@ class LogPlan:
     """Where the log continues when standard error has enough."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSummary:
-    """The log entry of a server's start."""
-
-    face: FaceName
-    host: str
-    """The address of the host, or "own"."""
-    model: str | None
-    """The default model, if one was named."""
-
-
 class StdioLog:
     """The log of one server; its file is closed at the end of the context."""
 
-    def __init__(self, plan: LogPlan, standard_error: UnreadableOutput | None) -> None:
-        """``stderr``: standard error if it is a pipe; ``None``: it is a terminal or a file, which take any amount."""
+    def __init__(
+        self, plan: LogPlan, standard_error: UnreadableOutput | None, *, face: FaceName, host: str, model: str | None
+    ) -> None:
+        """Take the server: ``host`` is the address of its host, or "own"; ``model`` the default model, if it was named.
+
+        ``standard_error`` if it is a pipe; ``None``: it is a terminal or a file, which take any amount.
+        """
         self._plan = plan
         self._output = standard_error
         self._level: LogLevel = plan.level
-        self._serving: ServerSummary | None = None
+        self._face, self._host, self._model = face, host, model
         self._open = ExitStack()
         logs.setup(plan.level, plan.log_format)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
-    def started(self, serving: ServerSummary) -> None:
-        self._serving = serving
-        self._note_start()
+    def started(self) -> None:
+        log.info("mcp_started", face=self._face, host=self._host, model=self._model, pid=os.getpid())
 
     def stopping(self, reason: str) -> None:
         log.info("mcp_stopping", reason=reason)
@@ -93,10 +83,6 @@ class StdioLog:
 
     def sent(self, message: Mapping[str, Any], byte_count: int) -> None:
         _note_message("out", message, byte_count)
-
-    def _note_start(self) -> None:
-        if (it := self._serving) is not None:
-            log.info("mcp_started", face=it.face, host=it.host, model=it.model, pid=os.getpid())
 
     def _greeted(self, message: Mapping[str, Any]) -> None:
         params = mapping(message.get("params"))
@@ -114,7 +100,7 @@ class StdioLog:
         if not self._plan.is_level_chosen and self._level == "warning":
             self._level = "info"
             logs.set_level("info")
-            self._note_start()  # which was not shown, when it was
+            self.started()  # which was not shown, when it was
         if self._output is not None:
             loop = asyncio.get_running_loop()
 

@@ -63,7 +63,6 @@ GET_AUDIT: Final = Operation(
     work=_entries,
     route=HttpRoute(method="GET", path="/v1/audit"),
     command=None,  # `modelhost audit`, which is in no group
-    is_read_only=True,
     area="state",
     errors=(DatabaseUnavailable,),
     audited=("limit", "before", "operation", "actor", "outcome"),

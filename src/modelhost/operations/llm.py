@@ -158,7 +158,6 @@ MODEL_INFO: Final = Operation(
     summary="Show the model that answers, and its settings",
     work=_info,
     route=HttpRoute(method="GET", path="/v1/llm/info"),
-    is_read_only=True,
     area="llm",
     errors=(ModelNotFound, DatabaseUnavailable),
     audited=("model",),

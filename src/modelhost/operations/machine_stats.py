@@ -320,7 +320,6 @@ GET_GPU_STATS: Final = Operation(
     work=_gpus,
     route=HttpRoute(method="GET", path="/v1/monitor/gpus"),
     command=None,  # `modelhost gpus`
-    is_read_only=True,
     area="monitor",
     audited=("gpu_ids",),
     example={"gpu_ids": [0]},
@@ -345,7 +344,6 @@ GET_MEMORY_STATS: Final = Operation(
     work=_memory,
     route=HttpRoute(method="GET", path="/v1/monitor/memory"),
     command=None,
-    is_read_only=True,
     area="monitor",
     answer={
         "gpu_memory": {

@@ -68,8 +68,7 @@ class FilledPrompt(Result):
 
 
 async def _list_resources(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ResourceList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, parameters.server, host.readings.resources)
+    found, errors = await _of_servers(host.tools, parameters.server, host.readings.resources)
     return ResourceList(data=found, errors=errors)
 
 
@@ -79,8 +78,7 @@ async def _read_resource(host: Host, parameters: ResourceParameters, _on_progres
 
 
 async def _list_prompts(host: Host, parameters: OfServer, _on_progress: OnProgress) -> PromptList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, parameters.server, host.readings.prompts)
+    found, errors = await _of_servers(host.tools, parameters.server, host.readings.prompts)
     return PromptList(data=found, errors=errors)
 
 
@@ -119,7 +117,6 @@ LIST_RESOURCES: Final = Operation(
     work=_list_resources,
     route=HttpRoute(method="GET", path="/v1/mcp/resources"),
     command="resources",
-    is_read_only=True,
     area="tools",
     errors=READING_ERRORS,
     audited=("server",),
@@ -147,7 +144,7 @@ READ_RESOURCE: Final = Operation(
     work=_read_resource,
     route=HttpRoute(method="POST", path="/v1/mcp/resources/read"),
     command="resource",
-    is_read_only=True,
+    only_reads=True,
     area="tools",
     errors=READING_ERRORS,
     audited=("server",),
@@ -165,7 +162,6 @@ LIST_PROMPTS: Final = Operation(
     work=_list_prompts,
     route=HttpRoute(method="GET", path="/v1/mcp/prompts"),
     command="prompts",
-    is_read_only=True,
     area="tools",
     errors=READING_ERRORS,
     audited=("server",),
@@ -190,7 +186,7 @@ GET_PROMPT: Final = Operation(
     work=_get_prompt,
     route=HttpRoute(method="POST", path="/v1/mcp/prompts/get"),
     command="prompt",
-    is_read_only=True,
+    only_reads=True,
     area="tools",
     errors=READING_ERRORS,
     audited=("server", "name"),

@@ -152,7 +152,7 @@ LIST: Final = Operation(
     summary="List the models, loaded or not",
     work=_list,
     route=None,  # OpenAI's list: http/openai/models.py
-    is_read_only=True,
+    only_reads=True,
     answer=lambda: _models_of(_example()),
 )
 STATUS: Final = Operation(
@@ -161,7 +161,6 @@ STATUS: Final = Operation(
     work=_status,
     route=HttpRoute(method="GET", path="/v1/models/status"),
     command="status",
-    is_read_only=True,
     answer=lambda: host_report(_example(State.BUSY, in_flight=1)),
 )
 INFO: Final = Operation(
@@ -169,7 +168,6 @@ INFO: Final = Operation(
     summary="Show a model's configuration, performance and capabilities",
     work=_info,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/info"),
-    is_read_only=True,
     errors=(ModelNotFound,),
     audited=("model_id", "model"),
     example={"model_id": "qwen"},
@@ -180,7 +178,6 @@ LOGS: Final = Operation(
     summary="Show the last log lines and events of a model",
     work=_logs,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/logs"),
-    is_read_only=True,
     errors=(ModelNotFound,),
     audited=("model_id", "model", "limit"),
     example={"model_id": "qwen", "limit": 100},

@@ -213,7 +213,6 @@ GET_METRICS: Final = Operation(
     work=_metrics,
     route=HttpRoute(method="GET", path="/v1/monitor/metrics"),
     command=None,  # `modelhost stats`, which is in no group
-    is_read_only=True,
     area="monitor",
     errors=(ModelNotFound,),
     audited=("duration_seconds", "metrics", "model"),
@@ -296,7 +295,6 @@ GET_ALERTS: Final = Operation(
     work=_alerts,
     route=HttpRoute(method="GET", path="/v1/monitor/alerts"),
     command=None,  # `modelhost alerts`, which is in no group
-    is_read_only=True,
     area="monitor",
     audited=("limit", "before", "rule"),
     example={"limit": 20, "rule": "worker-exits"},

@@ -113,7 +113,8 @@ class Operation(Generic[P, R]):
     """``None``: it is served in another format."""
     command: str | None = None
     """The command in the group of its ``area``."""
-    is_read_only: bool = False
+    only_reads: bool = False
+    """Whether it changes nothing, although its route is not a GET."""
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
     """The errors that it raises, besides those of any request."""
@@ -131,6 +132,10 @@ class Operation(Generic[P, R]):
         _, parameters, _, result = work.__annotations__.values()
         object.__setattr__(self, "parameters", work.__globals__[parameters])
         object.__setattr__(self, "result", work.__globals__[result])
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.only_reads or (self.route is not None and self.route.method == "GET")
 
     @property
     def example_answer(self) -> dict[str, Any]:

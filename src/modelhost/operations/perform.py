@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.disconnect import ClientDisconnected
-from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
+from modelhost.errors import HostFault, ModelhostError, ShuttingDown
 from modelhost.exchange.caller import Caller, Face
 from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
@@ -102,7 +102,7 @@ class performing:  # noqa: N801 (used like a function made by contextlib, at a t
     def _end(self, error: BaseException | None) -> None:
         call = self._call
         call.end(error)
-        call.known_model = _main_name(self._host, call.named_model)
+        call.known_model = "" if call.named_model is None else self._host.model_label(call.named_model)
         operation, face = call.operation, call.caller.face
         labelled_counter(METERS.operations, operation, face, call.outcome).inc()
         labelled_histogram(METERS.operation_seconds, operation, face).observe(call.seconds)
@@ -126,16 +126,6 @@ async def perform(
     call = OperationCall(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
     with performing(host, call):
         return await operation.run(host, parameters, on_progress)
-
-
-def _main_name(host: Host, model: str | None) -> str:
-    """Return the main name of a known model, or an empty text: invented names must not become labels of metrics."""
-    if model is None:
-        return ""
-    try:
-        return host.find(model).name
-    except ModelNotFound:
-        return ""
 
 
 def _entry(call: OperationCall) -> AuditEntry:

@@ -99,7 +99,6 @@ LIST_SERVERS: Final = Operation(
     work=_list_servers,
     route=HttpRoute(method="GET", path="/v1/mcp/servers"),
     command="servers",
-    is_read_only=True,
     area="tools",
     answer={"object": "list", "data": [_EXAMPLE], "config": "/srv/mcp.json", "config_error": None},
 )
@@ -241,7 +240,6 @@ LIST_TOOLS: Final = Operation(
     work=_list_tools,
     route=HttpRoute(method="GET", path="/v1/mcp/tools"),
     command="list",
-    is_read_only=True,
     area="tools",
     errors=(McpServerNotFound,),
     audited=("server",),

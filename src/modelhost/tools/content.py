@@ -78,29 +78,17 @@ class Prompt:
     messages: tuple[Mapping[str, Any], ...] = field(repr=False)
 
 
-def resource_info(server: str, found: types.Resource) -> ResourceCard:
+def resource_info(server: str, found: types.Resource | types.ResourceTemplate) -> ResourceCard:
+    uri, size = (str(found.uri), found.size) if isinstance(found, types.Resource) else (found.uri_template, None)
     return ResourceCard(
         server=server,
-        uri=str(found.uri),
+        uri=uri,
         name=found.name,
         title=found.title,
         description=found.description,
         media_type=found.mime_type,
-        size=found.size,
-        is_template=False,
-    )
-
-
-def template_info(server: str, found: types.ResourceTemplate) -> ResourceCard:
-    return ResourceCard(
-        server=server,
-        uri=found.uri_template,
-        name=found.name,
-        title=found.title,
-        description=found.description,
-        media_type=found.mime_type,
-        size=None,
-        is_template=True,
+        size=size,
+        is_template=isinstance(found, types.ResourceTemplate),
     )
 
 

@@ -36,7 +36,7 @@ class ResourceReader:
 
         async def read(connection: Connection) -> tuple[ResourceCard, ...]:
             found = [content.resource_info(server, each) for each in await connection.resources()]
-            found += [content.template_info(server, each) for each in await connection.resource_templates()]
+            found += [content.resource_info(server, each) for each in await connection.resource_templates()]
             return tuple(found)
 
         return await self._read(server, read)

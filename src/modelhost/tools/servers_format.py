@@ -149,33 +149,21 @@ class EntryFile(BaseModel):
         return self.enabled and self.is_active and not self.disabled
 
 
-OTHER_NAMES: Final[Mapping[str, str]] = {
-    "transport": "type",
-    "transportType": "type",
-    "work_dir": "cwd",
-    "workDir": "cwd",
-    "workingDirectory": "cwd",
-    "envFile": "env_file",
-    "environment": "env",
-    "httpUrl": "url",
-    "serverUrl": "url",
-    "isActive": "is_active",
-    "tool_prefix": "prefix",
-    "toolPrefix": "prefix",
-    "timeout_secs": "timeout_seconds",
-    "connect_timeout": "connect_timeout_seconds",
-    "connect_timeout_secs": "connect_timeout_seconds",
-    "allowedTools": "allowed_tools",
-    "enabled_tools": "allowed_tools",
-    "enabledTools": "allowed_tools",
-    "includeTools": "allowed_tools",
-    "deniedTools": "denied_tools",
-    "disabled_tools": "denied_tools",
-    "disabledTools": "denied_tools",
-    "excludeTools": "denied_tools",
-    "alwaysAllow": "auto_tools",
-    "autoApprove": "auto_tools",
+_OTHER_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "type": ("transport", "transportType"),
+    "cwd": ("work_dir", "workDir", "workingDirectory"),
+    "env_file": ("envFile",),
+    "env": ("environment",),
+    "url": ("httpUrl", "serverUrl"),
+    "is_active": ("isActive",),
+    "prefix": ("tool_prefix", "toolPrefix"),
+    "timeout_seconds": ("timeout_secs",),
+    "connect_timeout_seconds": ("connect_timeout", "connect_timeout_secs"),
+    "allowed_tools": ("allowedTools", "enabled_tools", "enabledTools", "includeTools"),
+    "denied_tools": ("deniedTools", "disabled_tools", "disabledTools", "excludeTools"),
+    "auto_tools": ("alwaysAllow", "autoApprove"),
 }
+OTHER_NAMES: Final = {other: name for name, others in _OTHER_NAMES.items() for other in others}
 LABELS: Final = frozenset({"name", "id", "description"})
 """For people; without effect."""
 

@@ -6,7 +6,7 @@ Generations are always streamed: llama.cpp notices that a client has disconnecte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any
@@ -149,7 +149,7 @@ class WorkerClient:
     ) -> AbstractAsyncContextManager[WorkerAnswer]:
         """Send a request, which counts as work if it has a ``task``, and yield its answer as :meth:`send` does."""
         head = self._head + trace_context.header_lines()
-        return _Answered(self, path, head, payload, task, explain_loss=self._explain_loss)
+        return _Answered(self, path, head, payload, task)
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` completed with what depends on the worker."""
@@ -167,7 +167,7 @@ class WorkerClient:
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)
 
-    async def _explain_loss(self, error: ConnectionBroken) -> ModelhostError:
+    async def explain_loss(self, error: ConnectionBroken) -> ModelhostError:
         """A broken connection nearly always means a dead process: wait briefly for its exit status."""
         if isinstance(error, Stalled):
             return endings.no_progress(error.seconds)(self.model, self.process.name)
@@ -178,23 +178,19 @@ class WorkerClient:
             if self._explain is None and isinstance(error, NotListening):
                 await self.end_unreachable()
             if self._explain is None:
-                return self._still_running(error)
+                return EngineError(
+                    f"The worker of {self.model} broke the connection: {error}. It is still running; try again.",
+                    model=self.model,
+                    worker=self.process.name,
+                )
         if self._explain is not None:
             return self._explain(self.model, self.process.name)
-        tail = self.process.stderr_tail()
         return WorkerCrashed(
             f"The worker of {self.model} {self.process.describe_exit()} while it answered. "
             "It is being restarted; try again.",
             model=self.model,
             worker=self.process.name,
-            stderr=tail,
-        )
-
-    def _still_running(self, error: ConnectionBroken) -> EngineError:
-        return EngineError(
-            f"The worker of {self.model} broke the connection: {error}. It is still running; try again.",
-            model=self.model,
-            worker=self.process.name,
+            stderr=self.process.stderr_tail(),
         )
 
 
@@ -223,10 +219,8 @@ class _Streamed:
         self._answered = client.send(task, body)
         return EventBlocks(await self._answered.__aenter__(), convert)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._answered.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *details: Any) -> None:
+        await self._answered.__aexit__(*details)
 
 
 def _both(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes] | None) -> Callable[[bytes], bytes]:
@@ -236,24 +230,16 @@ def _both(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes] | No
 class _Answered:
     """A request over a connection of its own, from its head to the end of its answer."""
 
-    __slots__ = ("_client", "_connection", "_explain_loss", "_head", "_path", "_payload", "_task")
+    __slots__ = ("_client", "_connection", "_head", "_path", "_payload", "_task")
 
-    def __init__(  # noqa: PLR0913 (all are facts of one request)
-        self,
-        client: WorkerClient,
-        path: str,
-        head: bytes,
-        payload: Payload | None,
-        task: Task | None,
-        *,
-        explain_loss: Callable[[ConnectionBroken], Awaitable[ModelhostError]],
+    def __init__(
+        self, client: WorkerClient, path: str, head: bytes, payload: Payload | None, task: Task | None
     ) -> None:
         self._client = client
         self._path = path
         self._head = head
         self._payload = payload
         self._task: Task | None = task
-        self._explain_loss = explain_loss
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Connection:
@@ -268,7 +254,7 @@ class _Answered:
                 self._leave()
                 raise
         except ConnectionBroken as error:
-            lost = await self._explain_loss(error)
+            lost = await client.explain_loss(error)
             if isinstance(lost, WorkerCrashed):
                 lost.was_begun = self._may_be_begun()
             raise lost from error
@@ -282,7 +268,7 @@ class _Answered:
     ) -> None:
         self._leave()
         if isinstance(error, ConnectionBroken):
-            raise await self._explain_loss(error) from error
+            raise await self._client.explain_loss(error) from error
 
     async def _send(self, connection: Connection) -> None:
         if self._payload is None:

@@ -28,12 +28,14 @@ def test_all_variables_of_the_seed_are_read() -> None:
     assert read == VllmEnvironment(
         is_set=True,
         model="Qwen/Qwen3-4B-GGUF",
-        temperature=0.7,
-        max_tokens=512,
-        top_p=1.0,
-        top_k=-1,
-        gpu_memory_utilization=0.9,
-        max_model_len=2048,
+        calls={
+            "temperature": 0.7,
+            "max_tokens": 512,
+            "top_p": 1.0,
+            "top_k": -1,
+            "gpu_memory_utilization": 0.9,
+            "max_model_len": 2048,
+        },
         launch={"tensor_parallel_size": 1, "dtype": "float16"},
         settings={
             "model": "Qwen/Qwen3-4B-GGUF",

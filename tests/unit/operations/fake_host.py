@@ -111,6 +111,9 @@ class FakeHost:
                 return Found(model.name)
         raise ModelNotFound(f'There is no model "{name}" here.', param="model", model=name)
 
+    def model_label(self, name: str) -> str:
+        return next((model.name for model in self.statuses.values() if name in {model.name, *model.aliases}), "")
+
     async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> Found:
         """Add what looks like an id of the hub."""
         if "/" in name and name not in self.statuses:

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from modelhost.chat.tools.answer_stream import AnswerStream
 from modelhost.chat.tools.approvals import Approved, context_for, denied
-from modelhost.chat.tools.calls import RequestedCall, approval_needed, call_cancelled, call_finished, call_started
+from modelhost.chat.tools.calls import RequestedCall, approval_needed, call_finished, call_started
 from modelhost.chat.tools.loop_turn import LoopTurn
 from modelhost.chat.tools.questions import Questions
+from modelhost.exchange.events import CallCancelled
 from modelhost.exchange.requests import HostCalls, PendingCall
 from modelhost.tools.call_spans import DECISIONS, DEFERRED, decided
 from modelhost.tools.callbacks import CallContext
@@ -160,7 +161,7 @@ class AnswerCalls:
         try:
             outcome = await self._tools.call(call.name, call.arguments or "{}", context)
         except asyncio.CancelledError:
-            self._stream.send_if_room(call_cancelled(call))
+            self._stream.send_if_room(CallCancelled(id=call.id, name=call.name))
             raise
         await self._stream.send(call_finished(call, outcome))
         return outcome

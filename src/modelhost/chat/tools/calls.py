@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from modelhost import json_text
-from modelhost.exchange.events import ApprovalNeeded, CallCancelled, CallFinished, CallStarted, ToolCallPiece
+from modelhost.exchange.events import ApprovalNeeded, CallFinished, CallStarted, ToolCallPiece
 from modelhost.exchange.messages import ToolCall
 from modelhost.tools.outcome import ToolOutcome
 
@@ -88,11 +88,6 @@ def approval_needed(call: RequestedCall, tool: OfferedTool | None, turn: int) ->
         written=call.arguments,
         turn=turn,
     )
-
-
-def call_cancelled(call: RequestedCall) -> CallCancelled:
-    """Return the event for a call that the host ended."""
-    return CallCancelled(id=call.id, name=call.name)
 
 
 def call_finished(call: RequestedCall, outcome: ToolOutcome) -> CallFinished:

@@ -67,11 +67,6 @@ def requires_call(request: ChatRequest) -> bool:
     return request.tool_choice == "required"
 
 
-def excludes_tools(request: ChatRequest) -> bool:
-    """Return whether ``request``, as sent by the client or the host, excludes tools."""
-    return request.tool_choice == "none" or request.tools == ()
-
-
 def _without_tools(request: ChatRequest) -> ChatRequest:
     if request.tools is None and request.tool_choice is None and request.parallel_tool_calls is None:
         return request

@@ -6,9 +6,9 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from modelhost import lazy
 from modelhost.cli import console
@@ -101,67 +101,59 @@ def _title(progress: FileProgress) -> str:
     return progress.file if progress.parts == 1 else f"{progress.file} ({progress.part} of {progress.parts})"
 
 
+def _example(url: str, model: str, *ways: str, answers: str = "answers") -> str:
+    """Return where ``model`` answers, and the ways to try it."""
+    return f"{model} {answers} at {url} (Ctrl-C stops it). Try:\n" + "".join(f"\n  {way}\n" for way in ways)
+
+
+def _key_header(needs_key: bool) -> str:
+    return ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+
+
+def _curl_json(address: str, body: Mapping[str, Any], *, needs_key: bool) -> str:
+    header = f'-H "Content-Type: application/json"{_key_header(needs_key)}'
+    return f"curl {address} {header} -d {shlex.quote(json.dumps(body))}"
+
+
 def announcement(url: str, model: str, *, needs_key: bool) -> str:
     """Return a first example with ``curl`` and with the ``openai`` package."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
-    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
     key = "YOUR_KEY" if needs_key else "none"
-    return f"""\
-{model} answers at {url} (Ctrl-C stops it). Try:
-
-  curl {url}/v1/chat/completions -H "Content-Type: application/json"{key_header} -d {shlex.quote(body)}
-
-  from openai import OpenAI
+    program = f"""\
+from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="{key}")
   answer = client.chat.completions.create(model={json.dumps(model)}, messages=[{{"role": "user", "content": "Hello!"}}])
-  print(answer.choices[0].message.content)
-"""
+  print(answer.choices[0].message.content)"""
+    return _example(url, model, _curl_json(f"{url}/v1/chat/completions", body, needs_key=needs_key), program)
 
 
 def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
     """Return a first example for a host that takes prompts only."""
-    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
     body = shlex.quote(json.dumps({"prompt": "Hello!"}))
-    return f"""\
-{model} answers prompts at {url} (Ctrl-C stops it). Try:
-
-  curl {url}/{key_header} -d {body}
-"""
+    return _example(url, model, f"curl {url}/{_key_header(needs_key)} -d {body}", answers="answers prompts")
 
 
 def embedding_announcement(url: str, model: str, *, needs_key: bool) -> str:
     """Return a first example for a model that only makes embeddings."""
-    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
-    body = shlex.quote(json.dumps({"model": model, "input": "Hello!"}))
-    return f"""\
-{model} answers at {url} (Ctrl-C stops it). Try:
-
-  curl {url}/v1/embeddings -H "Content-Type: application/json"{key_header} -d {body}
-"""
+    body = {"model": model, "input": "Hello!"}
+    return _example(url, model, _curl_json(f"{url}/v1/embeddings", body, needs_key=needs_key))
 
 
 def media_announcement(url: str, model: str, task: Task, *, needs_key: bool) -> str:
     """Return a first example for a model that only does ``task``, one of :data:`MEDIA`."""
-    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
-    json_header = f' -H "Content-Type: application/json"{key_header}'
     if task == "speech":
-        body = shlex.quote(json.dumps({"model": model, "input": "Hello!"}))
-        request = f"audio/speech{json_header} -d {body} -o hello.mp3"
+        body = {"model": model, "input": "Hello!"}
+        request = f"{_curl_json(f'{url}/v1/audio/speech', body, needs_key=needs_key)} -o hello.mp3"
         command = 'speak "Hello!" -o hello.mp3'
     elif task == "images":
-        body = shlex.quote(json.dumps({"model": model, "prompt": "a lighthouse", "response_format": "url"}))
-        request = f"images/generations{json_header} -d {body}"
+        body = {"model": model, "prompt": "a lighthouse", "response_format": "url"}
+        request = _curl_json(f"{url}/v1/images/generations", body, needs_key=needs_key)
         command = 'image "a lighthouse" -o lighthouse.png'
     else:
-        request = f"audio/transcriptions{key_header} -F {shlex.quote(f'model={model}')} -F file=@talk.mp3"
+        form = f"{_key_header(needs_key)} -F {shlex.quote(f'model={model}')} -F file=@talk.mp3"
+        request = f"curl {url}/v1/audio/transcriptions{form}"
         command = "transcribe talk.mp3"
-    return f"""\
-{model} answers at {url} (Ctrl-C stops it). Try:
-
-  curl {url}/v1/{request}
-
-  modelhost {command} --model {shlex.quote(model)} --url {url}
-"""
+    return _example(url, model, request, f"modelhost {command} --model {shlex.quote(model)} --url {url}")
 
 
 def first_example(url: str, host: Host) -> str:

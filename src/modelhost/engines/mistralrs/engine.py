@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines import load_config
+from modelhost.engines import library_engine, load_config
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.launch_params import accept_params, without_effect
-from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect, field_handlers
+from modelhost.engines.library_engine import CHAT, CHOICES, FALLBACK_CONTEXT, LibraryDialect, field_handlers
 from modelhost.engines.load_config import ConfiguredLoad, FieldResult, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompt_config
@@ -33,17 +33,14 @@ FORMATS: Final = (
     *("Q8K", "HQQ8", "HQQ4", "FP8", "AFQ8", "AFQ6", "AFQ4", "AFQ3", "AFQ2", "F8Q8", "MXFP4"),
 )
 """Values of ``isq``; a number is the best format with that many bits."""
-CHOICES: Final = {"dtype": ("auto", "float32", "bfloat16", "float16")}
 SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos", "structured_outputs"})
 FIELDS: Final[Mapping[Task, frozenset[str]]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING,
     "tokenize": frozenset({"with_pieces"}),
 }
-UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
-    "lora": "serve a model that the adapter is merged into",
-    "draft_path": "llama.cpp can, with GGUF files",
-    "mmproj_path": "the vision encoder is among the model's own files",
+UNSUPPORTED_SETTINGS: Final = {
+    **library_engine.UNSUPPORTED_SETTINGS,
     "gpu_layers": "it decides by itself what goes to the GPU",
 }
 """Settings that it does not support here, and the alternatives."""

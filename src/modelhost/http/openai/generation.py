@@ -59,11 +59,6 @@ def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
     return {**answer, COUNT: answer.get(COUNT, len(answer["tokens"])), "max_model_len": model.context_length}
 
 
-def detokenized(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the text under both names."""
-    return {**answer, "prompt": answer["content"]}
-
-
 PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
     "chat": ("/v1/chat/completions",),
     "completions": ("/v1/completions",),
@@ -106,7 +101,7 @@ class OperationEndpoint(Endpoint):
         if self._task == "tokenize":
             whole = tokenized(whole, self.host.find(request.model))
         elif self._task == "detokenize":
-            whole = detokenized(whole)
+            whole = {**whole, "prompt": whole["content"]}  # the text under both names
         elif isinstance(request, CompletionRequest) and self._task == "infill":
             whole = filled_in(whole, request)
         await exchange.answer_json(whole)

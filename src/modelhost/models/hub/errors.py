@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import errors
 
 from modelhost.config.network import check_network, through
 from modelhost.errors import ConfigError, DownloadFailed
@@ -27,11 +19,11 @@ def translated_errors(reference: HubReference, endpoint: str) -> Iterator[None]:
     """Raise what goes wrong inside as :class:`DownloadFailed`."""
     try:
         yield
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         raise _failed(reference, _refused(reference, endpoint, error), error.response.status_code) from error
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise _failed(reference, f"is not a name that the hub can have: write `org/name` ({error})") from error
-    except OfflineModeIsEnabled as error:
+    except errors.OfflineModeIsEnabled as error:
         reason = "is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset it, or give a local file"
         raise _failed(reference, reason) from error
     except httpx2.HTTPError as error:
@@ -65,20 +57,20 @@ def _failed(reference: HubReference, reason: str, status: int | None = None) -> 
     return DownloadFailed(f"{reference} {reason}", repository=reference.repository, status=status)
 
 
-def _refused(reference: HubReference, endpoint: str, error: HfHubHTTPError) -> str:
+def _refused(reference: HubReference, endpoint: str, error: errors.HfHubHTTPError) -> str:
     status = error.response.status_code
     page = f"{endpoint}/{reference.repository}"
     reason = (
         f"could not be downloaded: {endpoint} answered{through(endpoint)} HTTP {status}; try again later, what has "
         "arrived is kept"
     )
-    if isinstance(error, GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         reason = f"is gated: accept its licence at {page} and set HF_TOKEN to a token of that account"
-    elif isinstance(error, RepositoryNotFoundError):
+    elif isinstance(error, errors.RepositoryNotFoundError):
         reason = f"is not on {endpoint}, or it is private: check its name, or set HF_TOKEN to a token that may read it"
-    elif isinstance(error, RevisionNotFoundError):
+    elif isinstance(error, errors.RevisionNotFoundError):
         reason = f"has no revision {reference.revision!r}: look at {page}/branches"
-    elif isinstance(error, RemoteEntryNotFoundError):
+    elif isinstance(error, errors.RemoteEntryNotFoundError):
         reason = f"lost the file while it was being downloaded: look at {page}/tree/main"
     elif status in {401, 403}:
         reason = f"is private or gated (HTTP {status}): check its name, check HF_TOKEN, accept the licence at {page}"

@@ -58,16 +58,6 @@ def _problem(text: str) -> PydanticCustomError:
     return PydanticCustomError(WHOLE_SENTENCE, "{reason}", {"reason": text})
 
 
-ENTRY_SETTINGS: Final = (
-    *("revision", "queue_size", "request_timeout", "load_timeout", "max_in_flight", "stall_timeout"),
-    *("idle_unload_secs", "special_tokens", "special_token_list"),
-)
-"""Keys of an entry that are settings of the same name, and are checked as those."""
-PARAM_SETTINGS: Final = (
-    *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
-    *("lora", "draft_model", "mmproj", "chat_template", "engine_options"),
-)
-"""The same of its ``params``."""
 OTHER_NAMES: Final[Mapping[str, str]] = {
     "adapters": "lora",
     "mem": "kvcache_mem_gpu",
@@ -189,7 +179,7 @@ class Params(RequestDefaults):
     kvcache_compression: Compression | None = None
     prompt_cache: PromptCache | None = None
     parking_lot: ParkingLot | None = None
-    # Settings, checked as such:
+    # Settings (``PARAM_SETTINGS``):
     context_length: Any = None
     slots: Any = None
     max_slots: Any = None
@@ -252,7 +242,7 @@ class EntryFile(_Keys):
     parking_lot: ParkingLot | None = None
     notes: str | None = None
     params: Params | None = None
-    # Settings, checked as such:
+    # Settings (``ENTRY_SETTINGS``):
     revision: Any = None
     queue_size: Any = None
     request_timeout: Any = None
@@ -262,6 +252,15 @@ class EntryFile(_Keys):
     idle_unload_secs: Any = None
     special_tokens: Any = None
     special_token_list: Any = None
+
+
+def _settings_of(schema: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys that are settings of the same name, and are checked as those."""
+    return tuple(name for name, field in schema.model_fields.items() if field.annotation is Any)
+
+
+ENTRY_SETTINGS: Final = _settings_of(EntryFile)
+PARAM_SETTINGS: Final = _settings_of(Params)
 
 
 class RegistryFile(_Keys):

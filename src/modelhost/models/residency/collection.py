@@ -33,7 +33,7 @@ from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.prompt_caches import PromptCaches
 from modelhost.models.residency.registry_sync import LONGEST_WAIT_SECONDS, Previews, RegistrySync
 from modelhost.models.residency.scheduler import Scheduler
-from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
+from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State
 from modelhost.models.resolve.finding import find_with_progress
 from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
@@ -326,10 +326,6 @@ class ModelCollection:
         if config is None:
             return await self.scheduler.load(model, wait=wait)
         return await self.scheduler.load_with(model, config, persists=persists, force=force, wait=wait)
-
-    async def unload(self, model: HostedModel, *, force: bool = False) -> Unloaded:
-        """End the worker of a model and return when its memory is back; raises ModelBusy unless it is to be forced."""
-        return await self.scheduler.unload(model, force=force)
 
     def keep(self, model: HostedModel, seconds: float | None) -> None:
         """Have the worker of a model unloaded once it is idle for ``seconds`` from now, as :meth:`Scheduler.keep`."""
