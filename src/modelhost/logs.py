@@ -6,6 +6,7 @@ files that were opened for them.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, cast
 
@@ -62,6 +64,8 @@ class _Outputs:
     level: int = logging.WARNING
     renderer: Any = None
     files: list[_File] = field(default_factory=list)
+    configuration: object = None
+    """Another one each time that structlog is configured."""
     has_debug: bool = False
     """Whether any output takes "debug"; cached, since every request reads it."""
 
@@ -96,9 +100,39 @@ class _Unfailing:
                 self._stream.flush()
 
 
+@cache
+def _encoder(**options: Any) -> json.JSONEncoder:
+    return json.JSONEncoder(**options)
+
+
+def _dumps(event: Any, **options: Any) -> str:
+    """Return ``event`` as JSON as :func:`json.dumps` does, which makes an encoder each time."""
+    return _encoder(**options).encode(event)
+
+
+def _json_lines(**options: Any) -> Any:
+    return structlog.processors.JSONRenderer(serializer=_dumps, **options)
+
+
+class _Logger:
+    """A logger of structlog, made again only when the outputs change: that takes as long as writing its line does."""
+
+    __slots__ = ("_configuration", "_lazy", "_made")
+
+    def __init__(self, name: str) -> None:
+        self._lazy = structlog.get_logger(module=name)
+        self._made: Any = self._lazy
+        self._configuration: object = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._configuration is not _OUTPUTS.configuration:
+            self._made, self._configuration = self._lazy.bind(), _OUTPUTS.configuration
+        return getattr(self._made, name)
+
+
 def get_logger(name: str) -> Any:
     """Return a logger; usable at import, before :func:`setup`."""
-    return structlog.get_logger(module=name)
+    return _Logger(name)
 
 
 def setup_once() -> None:
@@ -112,7 +146,7 @@ def setup(level: str = "info", log_format: Format = "auto") -> None:
     stream = _Unfailing(sys.stderr)
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     _OUTPUTS.level = LEVELS[level]
-    _OUTPUTS.renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    _OUTPUTS.renderer = structlog.dev.ConsoleRenderer() if console else _json_lines()
     _configure()
     # Libraries log through the standard module: the same place, the same level, warnings at least.
     handler = logging.StreamHandler(stream)
@@ -141,7 +175,7 @@ def log_to_file(
         yield
         return
     setup_once()
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderer: Any = _json_lines(ensure_ascii=False)
     if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=False)
     hidden = REDACTED if with_contents else REDACTED | CONTENTS
@@ -208,7 +242,6 @@ def _configure() -> None:
     _OUTPUTS.has_debug = min(_OUTPUTS.level, *(file.level for file in _OUTPUTS.files), logging.INFO) <= logging.DEBUG
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             _add_trace,
             structlog.processors.format_exc_info,
@@ -218,9 +251,10 @@ def _configure() -> None:
             _OUTPUTS.renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_OUTPUTS.least_level),
-        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+    _OUTPUTS.configuration = object()
 
 
 def _add_trace(_logger: Any, _method: str, event: Any) -> Any:

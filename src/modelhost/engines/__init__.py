@@ -22,10 +22,12 @@ class _InPackages(Mapping[str, T], Generic[T]):
 
     def __init__(self, module: str, attribute: str) -> None:
         self._module, self._attribute = module, attribute
+        self._found: dict[str, T] = {}  # a request may look for an engine, and to import it again takes a microsecond
 
     def __getitem__(self, name: str) -> T:
-        found: T = getattr(import_module(f"{_packages()[name]}.{self._module}"), self._attribute)
-        return found
+        if name not in self._found:
+            self._found[name] = getattr(import_module(f"{_packages()[name]}.{self._module}"), self._attribute)
+        return self._found[name]
 
     def __contains__(self, name: object) -> bool:
         return name in _packages()

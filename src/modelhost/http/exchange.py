@@ -13,7 +13,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from modelhost import json_text
-from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
+from modelhost.disconnect import ClientDisconnected, Disconnection, cancel_on_disconnect, cancel_when_told
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.exchange.sse import DONE_EVENT, END_OF_EVENT
 from modelhost.http.errors import Answer, error_answer, error_object
@@ -22,6 +22,8 @@ from modelhost.logs import get_logger
 log = get_logger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
+DISCONNECTION: Final = "modelhost.disconnection"
+"""In the scope: the :class:`~modelhost.disconnect.Disconnection` of the client, from servers that tell it."""
 CLIENT_DISCONNECTED_STATUS = 499  # nginx's number for it; only logs and metrics see it
 NOTES: Final = b"x-modelhost-notes"
 MOST_NOTES: Final = 32
@@ -102,6 +104,7 @@ class Exchange:
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
+        self._has_body = False
         self._byte_type: bytes | None = None  # of an answer in bytes
         self._has_ended = False  # an answer in bytes
         self._end = b""  # of what was sent; a whole block would be kept until the collector frees this
@@ -157,6 +160,7 @@ class Exchange:
             parts.append(part)
             if not message.get("more_body", False):
                 break
+        self._has_body = True
         return b"".join(parts)
 
     async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
@@ -198,7 +202,10 @@ class Exchange:
 
     def until_disconnected(self) -> AbstractAsyncContextManager[None]:
         """Cancel what is inside when the client disconnects, and raise :class:`ClientDisconnected`."""
-        return cancel_on_disconnect(self._disconnected)
+        disconnection: Disconnection | None = self._scope.get(DISCONNECTION)
+        if disconnection is not None and self._has_body:
+            return cancel_when_told(disconnection)
+        return cancel_on_disconnect(self._disconnected)  # which reads the rest of the body, too
 
     async def settle(self, work: Awaitable[None]) -> tuple[int, str | None]:
         """Await ``work``, which answers, and send its error; return the status and the code of the error."""

@@ -15,13 +15,16 @@ from typing import Final
 import uvloop
 
 from modelhost import lazy, logs
+from modelhost.background import cancel_and_wait
 from modelhost.config.settings import Settings
+from modelhost.engines import TRAITS
 from modelhost.errors import ConfigError, PortInUse
 from modelhost.host import Host
 from modelhost.http.keys import check_exposure
 from modelhost.http.signals import ConfigReloader, signals
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.residency.status import State
 from modelhost.parts import log_to_file
 from modelhost.workers.process import ProgressCallback
 
@@ -114,13 +117,14 @@ async def _serve(
         except asyncio.CancelledError:
             log.info("stopped_while_starting")
             return 0
+        slices: list[asyncio.Task[None]] = []
         try:
             server = lazy.http_listening.Server(
                 host,
                 mcp_port=_port(listeners.mcp),
                 ollama_port=_port(listeners.ollama),
                 backlog=BACKLOG,
-                on_listening=lambda: _listening(listeners, host, announce),
+                on_listening=lambda: slices.append(_listening(listeners, host, announce)),
             )
             rereading = ConfigReloader(host, listeners.main.getsockname()[0], read=reread, admit=server.admit)
             taken.end, taken.drain, taken.reread = server.stop_gracefully, server.drain, rereading.begin
@@ -128,19 +132,39 @@ async def _serve(
                 _listen(listener)
             await server.serve(sockets=listeners.all)
         finally:
+            await cancel_and_wait(*slices)
             await host.stop(drain_seconds=FINAL_SECONDS)
     log.info("stopped")
     return 0
 
 
-def _listening(listeners: Listeners, host: Host, announce: Announce) -> None:
+def _listening(listeners: Listeners, host: Host, announce: Announce) -> asyncio.Task[None]:
+    """Say where the host listens, and have its slices follow its models."""
     name = host.settings.host
     url, mcp_url = _url(name, listeners.main), f"{_url(name, listeners.mcp or listeners.main)}/mcp"
     log.info("listening", url=url, mcp=mcp_url, models=[model.name for model in host.models], pid=os.getpid())
     if listeners.ollama is not None:
         log.info("listening_as_ollama", url=_url(name, listeners.ollama))
     announce(url, host)
-    lazy.time_slices.shorten_slices()
+    return asyncio.create_task(_shorten_slices(host), name="shorten slices")
+
+
+async def _shorten_slices(host: Host) -> None:
+    """Have this thread get a core soon, from when a model is to be loaded whose engine computes on all of them.
+
+    Beside other engines a core is free. The host would then interrupt a worker at the first of several tokens, and
+    write each by itself, which takes more time of both.
+    """
+    async with host.events() as events:
+        async for event in events:
+            if event.state in (State.LOADING, State.READY) and _computes_everywhere(host, event.model):
+                lazy.time_slices.shorten_slices()
+                return
+
+
+def _computes_everywhere(host: Host, name: str) -> bool:
+    engines = [model.engine.name for model in host.models if model.name == name]
+    return any(TRAITS[engine].has_every_core for engine in engines)
 
 
 def check_ports(settings: Settings) -> None:

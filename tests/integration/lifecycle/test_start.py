@@ -15,6 +15,7 @@ from modelhost.workers.time_slices import SLICE_NANOSECONDS, slice_of
 from tests.support.eventually import eventually
 from tests.support.gguf_files import write_model
 from tests.support.processes import Family, family
+from tests.support.registries import nano, scripted, write_registry
 from tests.support.serving import ServedHost
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
@@ -49,6 +50,21 @@ def test_a_host_gets_a_core_sooner_than_the_engine_that_computes_on_it(start_hos
     eventually(lambda: slice_of(host.pid) == SLICE_NANOSECONDS)
     assert slice_of(worker) == slice_of(0)
     assert os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, host.pid)
+
+
+@pytest.mark.skipif(not slice_of(0), reason="slices of threads are those of Linux 6.12 and later")
+def test_a_host_beside_whose_engine_a_core_is_free_has_the_usual_slices_until_another_is_loaded(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    host = start_host(models_config=write_registry(tmp_path / "models.yaml", scripted("script"), nano("nano")))
+    _ask(host, "script")
+    assert slice_of(host.pid) == slice_of(0)
+    _ask(host, "nano")
+    eventually(lambda: slice_of(host.pid) == SLICE_NANOSECONDS)
+
+
+def _ask(host: ServedHost, model: str) -> None:
+    host.client().completions.create(model=model, prompt="Hello", max_tokens=1)
 
 
 def test_a_host_listens_only_when_its_worker_is_ready(start_host: StartHost) -> None:

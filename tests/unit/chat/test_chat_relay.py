@@ -174,6 +174,22 @@ def test_the_output_does_not_depend_on_how_the_stream_is_cut_into_blocks(
     passing = relay(cut_report, include_usage=include_usage)
     assert b"".join(map(passing.pass_on, blocks_of(events, cuts))) == whole
     assert cut_report.usage == whole_report.usage == USAGE
+    assert cut_report.events == whole_report.events == len(events)
+    assert cut_report.end.endswith(whole_report.end)
+    assert whole_report.end == events[-3]
+
+
+def test_of_a_whole_answer_in_one_block_the_end_alone_is_decoded() -> None:
+    report, before = Report(), b'data: {"not": JSON}\n\n' + encode_event(piece("a"))
+    out = relay(report).pass_on(before + b"".join(stream(["b"])))
+    assert out.startswith(before)
+    assert report.usage == USAGE
+
+
+def test_an_event_that_is_cut_off_before_the_usage_is_found() -> None:
+    passing = relay()
+    assert passing.pass_on(b'data: {"cho\n\n' + b"".join(stream(["b"]))) == b""
+    assert "not JSON" in failed(passing).message
 
 
 @given(payload=st.dictionaries(st.text(max_size=5), st.text() | st.integers(-(2**53), 2**53), max_size=4))

@@ -11,7 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from modelhost.disconnect import ClientDisconnected, Disconnection, cancel_when_told
 from modelhost.http.errors import error_answer
+from modelhost.http.exchange import Exchange
 from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 from tests.support.asgi import greeting
@@ -31,8 +33,8 @@ class Wire:
         self.state = ServerState()
         self._config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=75)
 
-    def connect(self) -> tuple[Connection, HeldTransport]:
-        connection = Connection(LIMITS, lambda _path, error: error_answer(error), self._config, self.state, {})
+    def connect(self, **state: Any) -> tuple[Connection, HeldTransport]:
+        connection = Connection(LIMITS, lambda _path, error: error_answer(error), self._config, self.state, state)
         transport = HeldTransport(connection)
         connection.connection_made(transport)
         return connection, transport
@@ -72,6 +74,51 @@ async def read_body(_scope: Scope, receive: Receive, send: Send) -> None:
         body, more = body + message["body"], message["more_body"]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _waiting(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body and wait until the client has left, which is noted in the scope."""
+    exchange = Exchange(scope, receive, send)
+    await exchange.body(1_000_000)
+
+    async def work() -> None:
+        async with exchange.until_disconnected():
+            scope["state"]["waits"].set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ClientDisconnected):
+        await work()
+    scope["state"]["has_left"].set()
+
+
+@pytest.mark.parametrize("size", [2, 100_000], ids=["short", "a body at which reading pauses"])
+async def test_what_works_for_a_client_ends_when_that_disconnects(size: int) -> None:
+    waits, has_left = asyncio.Event(), asyncio.Event()
+    wire = Wire(_waiting)
+    connection, transport = wire.connect(waits=waits, has_left=has_left)
+    connection.data_received(POST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+    await waits.wait()
+    assert not connection.flow.read_paused
+    assert len(wire.state.tasks) == 1
+    assert not [task for task in asyncio.all_tasks() if "_watch" in repr(task.get_coro())]
+    connection.connection_lost(None)
+    await has_left.wait()
+    await wire.answers()
+    assert not transport.written
+
+
+async def test_what_a_client_has_left_before_it_is_begun_ends_at_once() -> None:
+    disconnection = Disconnection(lambda: None)
+    disconnection.tell()
+
+    async def work() -> None:
+        async with cancel_when_told(disconnection):
+            await asyncio.Event().wait()
+
+    with pytest.raises(ClientDisconnected):
+        await work()
+    disconnection.tell()
+    await settle()  # what follows is not cancelled
 
 
 async def test_ordinary_requests_are_answered_one_after_the_other() -> None:

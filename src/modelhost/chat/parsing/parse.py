@@ -157,7 +157,7 @@ def _tools(body: Mapping[str, Any]) -> tuple[Tool, ...] | None:
 
 def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
     """Return the mode, the tool that has to be called, and the tools that may be called."""
-    if not isinstance(given, Mapping):
+    if given is None or not isinstance(given, Mapping):
         return given, None, None
     if given["type"] != "allowed_tools":
         return None, given[given["type"]]["name"], None

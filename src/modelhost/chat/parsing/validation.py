@@ -113,7 +113,6 @@ def check_tool_names(named: Sequence[tuple[str, str]]) -> None:
 
 def _schemas(task: Task, body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the JSON schemas of a checked request, each with its path."""
-    known = MODELS[task].model_fields
     if task == "chat" and (shape := body.get("response_format")):
         if shape.get("json_schema"):
             yield "response_format.json_schema.schema", shape["json_schema"]["schema"]
@@ -121,7 +120,8 @@ def _schemas(task: Task, body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping
             yield "response_format.schema", shape["schema"]
     if isinstance(body.get("json_schema"), dict):
         yield "json_schema", body["json_schema"]
-    for place, tool in enumerate((body.get("tools") or ()) if "tools" in known else ()):
+    tools = body.get("tools")
+    for place, tool in enumerate(tools if tools and "tools" in MODELS[task].model_fields else ()):
         if tool["type"] == "function" and tool["function"].get("parameters"):
             yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from modelhost.disconnect import Disconnection
 from modelhost.errors import (
     InvalidRequest,
     ModelhostError,
@@ -21,6 +22,7 @@ from modelhost.errors import (
     TooManyConnections,
 )
 from modelhost.http.errors import Answer
+from modelhost.http.exchange import DISCONNECTION
 from modelhost.http.wire.limits import (
     MAX_HEAD_BYTES,
     MAX_HEADER_BYTES,
@@ -102,6 +104,7 @@ class Connection(HttpToolsProtocol):
         self._fault: ModelhostError | None = None
         self._is_refused = False
         self._reader = SlowReader()
+        self._disconnection: Disconnection | None = None  # of the newest request, which is uvicorn's, too
 
     # Callbacks of the transport.
 
@@ -115,6 +118,11 @@ class Connection(HttpToolsProtocol):
                     f"(--max-connections {self._limits.max_connections}). Try again later."
                 )
             )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request."""
+        super().connection_lost(exc)
+        self._tell_disconnected()
 
     def data_received(self, data: bytes) -> None:
         """Parse data, unless the client was refused and may not have read that yet."""
@@ -181,6 +189,7 @@ class Connection(HttpToolsProtocol):
             self._fail(InvalidRequest("The request has no Host header, which HTTP/1.1 requires."))
         self._await("body")
         self._pending_bytes = 0
+        self._disconnection = self.scope[DISCONNECTION] = Disconnection(self.flow.resume_reading)  # type: ignore[typeddict-unknown-key]
         if version == "1.0":
             self._answer_until_close()
         else:
@@ -272,9 +281,14 @@ class Connection(HttpToolsProtocol):
         if self._is_answering:
             self.cycle.disconnected = True  # what the application sends must not follow this
             self.cycle.message_event.set()
+            self._tell_disconnected()
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(SECONDS_TO_READ_A_REFUSAL, self.transport.abort)
+
+    def _tell_disconnected(self) -> None:
+        if self._disconnection is not None:
+            self._disconnection.tell()
 
     @property
     def _path(self) -> str:
