@@ -138,7 +138,8 @@ def _inventoried() -> Iterator[KnownModel]:
 
 
 def _kind_of(entry: Entry) -> str:
-    return " ".join(part for part in (entry.architecture or entry.format, entry.quantization) if part)
+    kind = entry.architecture or (entry.format if Path(entry.path).is_dir() else None)
+    return " ".join(part for part in (kind, entry.quantization) if part)
 
 
 def _downloaded() -> Iterator[KnownModel]:
