@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 
 class ClientDisconnected(Exception):
@@ -29,9 +28,7 @@ class cancel_on_disconnect:  # noqa: N801 (used like a function made by contextl
         self._work = work
         self._watcher = asyncio.create_task(self._watch())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._watcher.cancel()
         del self._watcher  # which refers to this object: memory of requests would be freed by the collector only
         if self._is_disconnected and isinstance(error, asyncio.CancelledError):
