@@ -6,14 +6,8 @@ import sys
 import venv
 from pathlib import Path
 
-from modelhost.engines import TRAITS
 from modelhost.engines.environments import FINISHED, PYTHON, folder_of
 from modelhost.engines.llamacpp.record import BuildRecord, write_record
-
-
-def with_environment() -> tuple[str, ...]:
-    """Return the engines that cannot share the host's Python and have an environment of their own."""
-    return tuple(name for name, traits in TRAITS.items() if traits.installation.environment is not None)
 
 
 def pretend_installed(data_dir: Path, engine: str) -> Path:

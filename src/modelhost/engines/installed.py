@@ -58,8 +58,13 @@ def why_environment_unused(engine: str, data_dir: Path) -> str | None:
     return why_unusable(engine, data_dir) if missing_modules(engine) else None
 
 
+def with_environment() -> tuple[str, ...]:
+    """Return the engines that cannot share the host's Python and have an environment of their own."""
+    return tuple(name for name, traits in TRAITS.items() if traits.installation.environment is not None)
+
+
 def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:
-    """Return what the environment of ``engine``, which has one, gets on this machine."""
+    """Return what the environment of ``engine``, one of :func:`with_environment`, gets on this machine."""
     installation = TRAITS[engine].installation
     recipe = (installation.cuda_environment if has_cuda else None) or installation.environment
     assert recipe is not None

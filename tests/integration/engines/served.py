@@ -12,7 +12,7 @@ from typing import Any
 from modelhost.engines import TRAITS
 from modelhost.engines.capabilities import Capabilities
 from modelhost.engines.environments import python_of
-from tests.support.engine_environments import with_environment
+from modelhost.engines.installed import with_environment
 from tests.support.llama_server import NONE_HERE, llama_server
 from tests.support.serving import ServedHost
 

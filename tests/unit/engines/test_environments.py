@@ -12,13 +12,13 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS, installed
 from modelhost.engines.environments import FINISHED, Recipe, install, python_of, version_of
-from modelhost.engines.installed import recipe_for
+from modelhost.engines.installed import recipe_for, with_environment
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
 from modelhost.models.resolve.engine_choice import engine_for
 from modelhost.models.resolve.locate import locate
 from modelhost.models.resolve.runtime import Runtime
-from tests.support.engine_environments import pretend_installed, with_environment
+from tests.support.engine_environments import pretend_installed
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 

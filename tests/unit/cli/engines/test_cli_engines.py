@@ -12,8 +12,8 @@ from modelhost.cli.main import main
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.engines import ENGINES
 from modelhost.engines.environments import FINISHED, PYTHON, Recipe, Report, folder_of
+from modelhost.engines.installed import with_environment
 from modelhost.engines.llamacpp.machine import Machine, Processor
-from tests.support.engine_environments import with_environment
 from tests.support.llama_server_stub import write_llama_server
 
 

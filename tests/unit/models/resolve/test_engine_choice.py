@@ -10,6 +10,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS, installed
+from modelhost.engines.installed import with_environment
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
 from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.hf_directory import read_hf_directory
@@ -19,7 +20,7 @@ from modelhost.models.resolve.engine_choice import better_engine, engine_for, en
 from modelhost.models.resolve.inventory import scan
 from modelhost.models.resolve.locate import Located, locate
 from modelhost.models.resolve.resolve import resolve
-from tests.support.engine_environments import pretend_installed, with_environment
+from tests.support.engine_environments import pretend_installed
 from tests.support.gguf_files import write_model
 
 NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
