@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 
 class ClientDisconnected(Exception):
@@ -56,9 +55,7 @@ class cancel_when_told:  # noqa: N801 (as cancel_on_disconnect)
         self._work = work
         self._disconnection.call(self._cancel)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._disconnection.call_nothing()
         if self._is_cancelled and isinstance(error, asyncio.CancelledError):
             self._work.uncancel()
@@ -87,9 +84,7 @@ class cancel_on_disconnect:  # noqa: N801 (used like a function made by contextl
         self._work = work
         self._watcher = asyncio.create_task(self._watch())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._watcher.cancel()
         del self._watcher  # which refers to this object: memory of requests would be freed by the collector only
         if self._is_disconnected and isinstance(error, asyncio.CancelledError):

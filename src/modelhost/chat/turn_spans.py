@@ -6,7 +6,6 @@ https://github.com/open-telemetry/semantic-conventions-genai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final
 
 import orjson
@@ -48,12 +47,10 @@ class turn_span:  # noqa: N801 (used like a function made by contextlib)
         self._open = tracer.span(_name(attributes), attributes, kind="client")
         self._span: Span = self._open.__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: Any) -> None:
         if self._open is not None:
             self._span.set(_answer_attributes(self._generation))
-            self._open.__exit__(kind, error, traceback)
+            self._open.__exit__(*details)
 
 
 def task_span(model: HostedModel, task: Task) -> MaybeSpan:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.disconnect import ClientDisconnected
@@ -56,9 +55,7 @@ class OperationCall:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self.end(error)
 
     def end(self, error: BaseException | None) -> None:
@@ -94,9 +91,7 @@ class performing:  # noqa: N801 (used like a function made by contextlib, at a t
             self._end(error)
             raise
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:

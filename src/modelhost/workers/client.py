@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -263,9 +262,7 @@ class _Answered:
     def _may_be_begun(self) -> bool:
         return self._connection is not None and (self._connection.has_begun or not self._client.ready.reports_begin)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._leave()
         if isinstance(error, ConnectionBroken):
             raise await self._client.explain_loss(error) from error

@@ -38,11 +38,6 @@ def running_members(leader: int) -> list[int]:
     return [pid for pid in members(leader) if not _is_zombie(pid)]
 
 
-def is_group_gone(leader: int) -> bool:
-    """Return whether no process of the session of ``leader`` runs any more."""
-    return not running_members(leader)
-
-
 async def end_group(leader: int, *, seconds: float = GONE_SECONDS) -> Collection[int]:
     """Kill what is left of the session of ``leader``; return when it is gone, or after ``seconds``.
 

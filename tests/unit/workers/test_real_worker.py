@@ -17,7 +17,7 @@ from modelhost.models.resolve.locate import locate
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.process import WorkerProcess
-from modelhost.workers.process_groups import is_group_gone
+from modelhost.workers.process_groups import running_members
 from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 
@@ -51,7 +51,7 @@ async def test_its_memory_is_measured_and_is_back_after_its_end() -> None:
         freed = await worker.close()
         assert freed["ram"] == pytest.approx(taken["ram"], abs=10 * MIB)
         assert await worker.memory() == {}
-        assert is_group_gone(worker.process.pid)
+        assert not running_members(worker.process.pid)
 
 
 async def test_a_hanging_worker_is_silent_until_it_is_ended_and_its_request_is_told_why() -> None:
@@ -63,7 +63,7 @@ async def test_a_hanging_worker_is_silent_until_it_is_ended_and_its_request_is_t
         with pytest.raises(WorkerCrashed, match=r"produced nothing for 0\.2 s") as ended:
             await reading
         assert ended.value.details["reason"] == "stalled"
-        assert is_group_gone(worker.process.pid)
+        assert not running_members(worker.process.pid)
 
 
 @pytest.mark.parametrize("is_wanted", [False, True])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.record import Ticket
@@ -61,13 +60,11 @@ class waiting:  # noqa: N801 (used like a function made by contextlib)
         self._span = tracer.span("queue", {MODEL: self._model.name, "modelhost.queue.position": self._position})
         self._span.__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: Any) -> None:
         if self._span is None:
             return
         self._note_load()
-        self._span.__exit__(kind, error, traceback)
+        self._span.__exit__(*details)
 
     def _note_load(self) -> None:
         """Record the load that ended meanwhile, as far as it lies within the wait."""

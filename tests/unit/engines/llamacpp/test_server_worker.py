@@ -20,7 +20,7 @@ from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.workers.process import WorkerProcess
-from modelhost.workers.process_groups import is_group_gone
+from modelhost.workers.process_groups import running_members
 from tests.support.eventually import eventually
 from tests.support.llama_server_stub import SLOT, seen_by, write_llama_server
 from tests.support.processes import is_alive
@@ -165,7 +165,7 @@ async def test_a_worker_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     worker = await start(launch_of(program, tmp_path))
     await worker.stop()
     assert not is_alive(seen_by(program)["pid"])
-    assert is_group_gone(worker.pid)
+    assert not running_members(worker.pid)
 
 
 @asynccontextmanager
@@ -183,7 +183,7 @@ async def without_a_host(launch: Launch) -> AsyncIterator[asyncio.subprocess.Pro
             assert b'"ready"' in await worker.stdout.readline()
         yield worker
     finally:
-        if not is_group_gone(worker.pid):
+        if running_members(worker.pid):
             os.killpg(worker.pid, signal.SIGKILL)
         await worker.communicate()
 
