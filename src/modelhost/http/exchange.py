@@ -7,6 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 
 import orjson
@@ -242,21 +243,28 @@ class Exchange:
         length = str(len(body)).encode()
         await self.answer(200, body, [(b"content-type", b"application/json"), (b"content-length", length)])
 
-    @asynccontextmanager
-    async def event_stream(self) -> AsyncIterator[None]:
+    def event_stream(self) -> AbstractAsyncContextManager[None]:
         """Send the answer as a stream of events with :meth:`write`, and keep-alive comments in between.
 
         The status is sent with the first block or comment: an error before that is an ordinary one.
         """
+        return _EventStream(self)
+
+    def begin_keeping_alive(self) -> None:
+        """Send a comment whenever nothing has been sent for a while."""
         self._sent_at = self._now()
         self._timer = self._loop.call_later(self._keep_alive_seconds, self._tick)
-        try:
-            yield
-        finally:
+
+    async def end_keeping_alive(self) -> None:
+        """Send no more of them."""
+        if self._timer is not None:
             self._timer.cancel()
-            if self._keep_alive_task is not None:
-                self._keep_alive_task.cancel()
-                await asyncio.wait([self._keep_alive_task])
+        if self._keep_alive_task is not None:
+            self._keep_alive_task.cancel()
+            await asyncio.wait([self._keep_alive_task])
+
+    async def end_stream(self) -> None:
+        """Send the end of the answer, after its head if nothing has been written."""
         await self._begin_stream()
         await self._send({"type": "http.response.body", "body": b""})
 
@@ -329,6 +337,25 @@ def _about_form(content_type: str) -> str:
     if not content_type.lower().startswith(FORMS):
         return ""
     return " Its content type is that of a form: forms are read as multipart/form-data, where they bring files."
+
+
+class _EventStream:
+    """What :meth:`Exchange.event_stream` returns; a class, since what contextlib makes costs each request more."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aenter__(self) -> None:
+        self._exchange.begin_keeping_alive()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._exchange.end_keeping_alive()
+        if error is None:
+            await self._exchange.end_stream()
 
 
 def _check_size(size: int, limit_bytes: int) -> None:
