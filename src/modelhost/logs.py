@@ -64,8 +64,6 @@ class _Outputs:
     level: int = logging.WARNING
     renderer: Any = None
     files: list[_File] = field(default_factory=list)
-    configuration: object = None
-    """Another one each time that structlog is configured."""
     has_debug: bool = False
     """Whether any output takes "debug"; cached, since every request reads it."""
 
@@ -115,18 +113,19 @@ def _json_lines(**options: Any) -> Any:
 
 
 class _Logger:
-    """A logger of structlog, made again only when the outputs change: that takes as long as writing its line does."""
+    """A logger of structlog, made again only when its configuration changes: that takes as long as a line does."""
 
     __slots__ = ("_configuration", "_lazy", "_made")
 
     def __init__(self, name: str) -> None:
         self._lazy = structlog.get_logger(module=name)
         self._made: Any = self._lazy
-        self._configuration: object = None
+        self._configuration: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if self._configuration is not _OUTPUTS.configuration:
-            self._made, self._configuration = self._lazy.bind(), _OUTPUTS.configuration
+        configuration = structlog.get_config()  # which a program that embeds a host may change, too
+        if configuration != self._configuration:
+            self._made, self._configuration = self._lazy.bind(), configuration
         return getattr(self._made, name)
 
 
@@ -254,7 +253,6 @@ def _configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
-    _OUTPUTS.configuration = object()
 
 
 def _add_trace(_logger: Any, _method: str, event: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import structlog
 
 from modelhost import logs
 
@@ -40,3 +41,16 @@ def test_what_json_has_no_form_for_is_written_as_python_shows_it(capsys: pytest.
     logs.get_logger("module").warning("odd", value={1})
     (line,) = _lines(capsys)
     assert line["value"] == "{1}"
+
+
+def test_a_logger_follows_a_configuration_that_somebody_else_made() -> None:
+    log = logs.get_logger("module")
+    logs.setup("warning")
+    log.warning("before")
+    structlog.reset_defaults()
+    try:
+        with structlog.testing.capture_logs() as lines:
+            log.warning("after")
+    finally:
+        logs.setup("warning")
+    assert [line["event"] for line in lines] == ["after"]
