@@ -50,6 +50,11 @@ COMPLAINT: Final = re.compile(r"\berror: |CMake Error|Killed")
 COMPLAINT_LINES: Final = 6
 """Enough for what CMake writes below such a line, with the empty lines in it."""
 SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
+CMAKE_CACHE: Final = "CMakeCache.txt"
+COMPILER_TESTS: Final = "CMakeFiles/[0-9]*"
+"""Where CMake keeps what it has found out about the compilers: in a folder for its version."""
+BUILT_PROJECT: Final = "-build"
+"""The end of the folders in which CMake's ExternalProject builds; its stamps are beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +252,7 @@ def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report
     source = workshop.source(build)
     if source.is_dir():
         report("going on with what an earlier attempt has compiled")
+        forget_configuration(source)
         return source
     archives, unpacked = workshop.folder / "archives", workshop.folder / "unpacked"
     for folder in (archives, unpacked):
@@ -259,6 +265,21 @@ def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report
     (inside,) = unpacked.iterdir()
     inside.rename(source)
     return source
+
+
+def forget_configuration(source: Path) -> None:
+    """Have CMake find its compilers anew below ``source``. What is compiled stays: Ninja compares the commands.
+
+    A configuration that failed, or was for another compiler, would be taken up again as it is.
+    """
+    for cache in [*source.rglob(CMAKE_CACHE)]:
+        folder = cache.parent
+        for tests in [*folder.glob(COMPILER_TESTS)]:
+            shutil.rmtree(tests)
+        cache.unlink()
+        if folder.name.endswith(BUILT_PROJECT):
+            name = folder.name.removesuffix(BUILT_PROJECT)
+            (folder.with_name(f"{name}-stamp") / f"{name}-configure").unlink(missing_ok=True)
 
 
 def _environment(

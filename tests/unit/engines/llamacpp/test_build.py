@@ -14,6 +14,7 @@ from modelhost.engines.llamacpp.build import (
     build_lock,
     build_variables,
     compile_build,
+    forget_configuration,
     jobs_for,
     progress_in,
     reason_in,
@@ -150,3 +151,27 @@ def test_hosts_keep_what_they_have_until_a_build_is_put_in_its_place(tmp_path: P
     workshop.folder.mkdir()
     assert activate_build(workshop).read_text() == "new"
     assert [path.name for path in (tmp_path / "engines").iterdir()] == ["llamacpp"]
+
+
+def test_another_attempt_finds_its_compilers_anew_and_keeps_what_is_compiled(tmp_path: Path) -> None:
+    build = tmp_path / "thirdparty" / "build"
+    shaders = build / "shaders-prefix" / "src"
+    gone = [
+        build / "CMakeCache.txt",
+        build / "CMakeFiles" / "3.31.6" / "CMakeCCompiler.cmake",
+        shaders / "shaders-build" / "CMakeCache.txt",
+        shaders / "shaders-stamp" / "shaders-configure",
+    ]
+    kept = [
+        build / "build.ninja",
+        build / ".ninja_log",
+        build / "CMakeFiles" / "common.dir" / "arg.cpp.o",
+        build / "CMakeFiles" / "llguidance_ext-complete",
+        shaders / "shaders-stamp" / "shaders-download",
+    ]
+    for path in (*gone, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    forget_configuration(tmp_path)
+    assert [path for path in gone if path.exists()] == []
+    assert all(path.exists() for path in kept)
