@@ -26,6 +26,8 @@ FINISHED: Final = "modelhost-engine.json"
 PYTHON: Final = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
 LOCKS: Final = Path(__file__).parent / "locks"
 """Lock files: the exact versions of everything in an environment, with hashes. ``make lock`` writes them."""
+STEP: Final = "modelhost.engines.step"
+"""The program that runs a step of an installation."""
 
 Report = Callable[[str], None]
 """Called with each line that the installation writes."""
@@ -119,19 +121,22 @@ def distribution_version(folder: Path, distribution: str) -> str:
 def run_step(engine: str, argv: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None) -> None:
     """Run one step of an installation, with ``variables`` beside those of this process.
 
+    It ends with this process, and all that it has started with it (:mod:`modelhost.engines.step`).
+
     Raises:
         EngineMissing: it failed.
     """
     last = ""
     try:
         with subprocess.Popen(  # noqa: S603 (programs of this machine, packages of the recipes)
-            argv,
+            (sys.executable, "-m", STEP, *argv),
             env={**current(), "PYTHONUNBUFFERED": "1", **(variables or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
