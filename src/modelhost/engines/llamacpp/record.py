@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.environments import FINISHED, LOCKS, folder_of, python_of
+from modelhost.engines.environments import FINISHED, LOCKS, PYTHON, folder_of, python_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 
 ENGINE: Final = "llamacpp"
@@ -104,12 +104,20 @@ def locked_version() -> str:
 
 
 def why_unused(data_dir: Path, processor: Processor | None = None) -> str | None:
-    """Return why the installed build is not used; ``None`` if it is, or if there is none."""
-    if python_of(ENGINE, data_dir) is None:
+    """Return why the installed build is not used; ``None`` if it is, or if there is none.
+
+    A build is put in its place in one piece: a part that is missing was there before.
+    """
+    folder = folder_of(ENGINE, data_dir)
+    if not folder.exists():
         return None
+    if not (folder / FINISHED).exists():
+        return f"{folder / FINISHED} is missing"
+    if not (folder / PYTHON).exists():
+        return f"its Python, {folder / PYTHON}, is missing, or the one that it was made with"
     record = read_record(data_dir)
     if record is None:
-        return f"{folder_of(ENGINE, data_dir) / FINISHED} is damaged"
+        return f"{folder / FINISHED} is damaged"
     if record.version != locked_version():
         return f"it is version {record.version}, and this modelhost is made for {locked_version()}"
     if lacking := sorted(set(record.needs) - (processor or this_processor()).flags):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, installed
-from modelhost.engines.environments import FINISHED, folder_of
+from modelhost.engines.environments import FINISHED, PYTHON, folder_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
 from modelhost.models.resolve.runtime import Runtime
@@ -98,6 +99,47 @@ def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str,
     assert (facts.is_installed, facts.build) == (True, "wheel")
     assert facts.remark is not None
     assert facts.remark.endswith("Anew: modelhost engines install llamacpp")
+
+
+def _without_python(folder: Path) -> None:
+    (folder / PYTHON).unlink()
+
+
+def _with_python_of_none(folder: Path) -> None:
+    (folder / PYTHON).unlink()
+    (folder / PYTHON).symlink_to("/none/python")
+
+
+def _without_record(folder: Path) -> None:
+    (folder / FINISHED).unlink()
+
+
+def _with_folder_as_record(folder: Path) -> None:
+    (folder / FINISHED).unlink()
+    (folder / FINISHED).mkdir()
+
+
+@pytest.mark.parametrize(
+    ("lose", "why"),
+    [
+        (_without_python, f"its Python, {{folder}}/{PYTHON}, is missing, or the one that it was made with"),
+        (_with_python_of_none, f"its Python, {{folder}}/{PYTHON}, is missing, or the one that it was made with"),
+        (_without_record, f"{{folder}}/{FINISHED} is missing"),
+        (_with_folder_as_record, f"{{folder}}/{FINISHED} is damaged"),
+    ],
+)
+def test_a_build_that_has_lost_a_part_is_not_used_and_told_of(
+    tmp_path: Path, lose: Callable[[Path], None], why: str
+) -> None:
+    pretend_built(tmp_path, RECORD)
+    folder = folder_of("llamacpp", tmp_path)
+    lose(folder)
+    assert installed.why_environment_unused("llamacpp", tmp_path) == why.format(folder=folder)
+    assert installed.environment_of("llamacpp", tmp_path) is None
+    (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
+    assert (facts.is_installed, facts.build) == (True, "wheel")
+    assert facts.remark is not None
+    assert facts.remark.startswith(f"The build that is here is not used: {why.format(folder=folder)}")
 
 
 def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_path: Path) -> None:
