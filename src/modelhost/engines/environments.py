@@ -80,6 +80,16 @@ def version_of(engine: str, data_dir: Path) -> str | None:
     return version if isinstance(version, str) else None
 
 
+def build_of(python: str) -> str | None:
+    """Return the kind of the build in the environment of ``python``; ``None`` if its record has none."""
+    try:
+        stored = orjson.loads((Path(python).parents[1] / FINISHED).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    build = stored.get("build") if isinstance(stored, dict) else None
+    return build if isinstance(build, str) else None
+
+
 def why_unusable(engine: str, data_dir: Path) -> str | None:
     """Return why the environment of ``engine`` is not used; ``None`` if it is, or if there is none."""
     if python_of(engine, data_dir) is None or version_of(engine, data_dir) is not None:

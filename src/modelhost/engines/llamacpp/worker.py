@@ -16,6 +16,7 @@ from typing import Any
 from modelhost.engines.llamacpp.config import (
     cache_folder,
     encoder_uses_gpu,
+    engine_version,
     listener_threads,
     prompt_threads,
     slot_save_path,
@@ -63,7 +64,7 @@ def main() -> None:
         context_length=config["context_length"],
         slots=config["slots"],
         tasks=tasks_of(config),
-        engine_version=xllamacpp.__version__,
+        engine_version=engine_version(xllamacpp.__version__, config),
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
         sees_images=sees_images,

@@ -12,6 +12,9 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, installed
 from modelhost.engines.environments import FINISHED, PYTHON, folder_of
+from modelhost.engines.launch import ModelSpec
+from modelhost.engines.llamacpp.config import engine_version
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
 from modelhost.models.resolve.runtime import Runtime
@@ -78,16 +81,27 @@ def test_another_machine_does_not_run_what_it_lacks_the_instructions_for(tmp_pat
     )
 
 
+THIS_NATIVE = f'"version": "{locked_version()}", "build": "native"'
+
+
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ('{"version": "2020.1", "build": "native"}', "it is version 2020.1, and this modelhost is made for "),
+        (
+            '{"version": "2020.1", "build": "native", "needs": []}',
+            "it is version 2020.1, and this modelhost is made for ",
+        ),
         ('{"version": "2020.1"', f"{FINISHED} is damaged"),
         ('{"version": "2020.1", "since": 3}', f"{FINISHED} is damaged"),
         ("null", f"{FINISHED} is damaged"),
+        (f"{{{THIS_NATIVE}}}", f"{FINISHED} is damaged"),  # what does it need?
+        (f'{{"version": "{locked_version()}", "build": "warp", "needs": []}}', f"{FINISHED} is damaged"),
         ('["native"]', f"{FINISHED} is damaged"),
-        (f'{{"version": "{locked_version()}", "build": "native", "factors": null}}', f"{FINISHED} is damaged"),
-        (f'{{"version": "{locked_version()}", "build": "native", "factors": {{"prompts": "quick"}}}}', "is damaged"),
+        (
+            f'{{"version": "{locked_version()}", "build": "native", "needs": [], "factors": null}}',
+            f"{FINISHED} is damaged",
+        ),
+        (f'{{{THIS_NATIVE}, "needs": [], "factors": {{"prompts": "quick"}}}}', f"{FINISHED} is damaged"),
     ],
 )
 def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str, why: str) -> None:
@@ -153,7 +167,15 @@ def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_pat
     )
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
+    spec = ModelSpec(name="one", path=Path("one.gguf"), python=str(python), has_fallback=True)
+    assert LlamaCpp().launch(spec, "key").config["build"] == "native"
+    assert LlamaCpp().launch(replace(spec, has_fallback=False), "key").config["build"] is None
     server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
     assert _python(server) == (None, False)
     own = settings.model_copy(update={"worker_python": "/other/python"})
     assert _python(own) == ("/other/python", False)
+
+
+def test_the_version_of_a_build_names_its_kind() -> None:
+    assert engine_version("0.5.0", {"build": "native"}) == "0.5.0 (native)"
+    assert engine_version("0.5.0", {"build": None}) == "0.5.0"
