@@ -26,6 +26,8 @@ FINISHED: Final = "modelhost-engine.json"
 PYTHON: Final = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
 LOCKS: Final = Path(__file__).parent / "locks"
 """Lock files: the exact versions of everything in an environment, with hashes. ``make lock`` writes them."""
+STEP: Final = "modelhost.engines.step"
+"""The program that runs a step of an installation."""
 
 Report = Callable[[str], None]
 """Called with each line that the installation writes."""
@@ -78,6 +80,16 @@ def version_of(engine: str, data_dir: Path) -> str | None:
     return version if isinstance(version, str) else None
 
 
+def build_of(python: str) -> str | None:
+    """Return the kind of the build in the environment of ``python``; ``None`` if its record has none."""
+    try:
+        stored = orjson.loads((Path(python).parents[1] / FINISHED).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    build = stored.get("build") if isinstance(stored, dict) else None
+    return build if isinstance(build, str) else None
+
+
 def why_unusable(engine: str, data_dir: Path) -> str | None:
     """Return why the environment of ``engine`` is not used; ``None`` if it is, or if there is none."""
     if python_of(engine, data_dir) is None or version_of(engine, data_dir) is not None:
@@ -119,19 +131,22 @@ def distribution_version(folder: Path, distribution: str) -> str:
 def run_step(engine: str, argv: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None) -> None:
     """Run one step of an installation, with ``variables`` beside those of this process.
 
+    It ends with this process, and all that it has started with it (:mod:`modelhost.engines.step`).
+
     Raises:
         EngineMissing: it failed.
     """
     last = ""
     try:
         with subprocess.Popen(  # noqa: S603 (programs of this machine, packages of the recipes)
-            argv,
+            (sys.executable, "-m", STEP, *argv),
             env={**current(), "PYTHONUNBUFFERED": "1", **(variables or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.engines import TRAITS
-from modelhost.engines.environments import Recipe, python_of, version_of, why_unusable
+from modelhost.engines.environments import Recipe, folder_of, python_of, version_of, why_unusable
 from modelhost.engines.traits import EngineFacts, EngineTraits, Machine, ModelFormat, Source
 from modelhost.exchange.tasks import Task
 
@@ -51,10 +51,9 @@ def environment_of(engine: str, data_dir: Path | None) -> Path | None:
 def why_environment_unused(engine: str, data_dir: Path) -> str | None:
     """Return why the environment of ``engine`` is not used; ``None`` if it is, or if there is none."""
     builds = TRAITS[engine].installation.builds
-    if python_of(engine, data_dir) is None:
-        return None
     if builds is not None:
-        return builds.why_unused(data_dir)
+        # The look at the folder spares starts an import.
+        return builds.why_unused(data_dir) if folder_of(engine, data_dir).exists() else None
     return why_unusable(engine, data_dir) if missing_modules(engine) else None
 
 

@@ -17,7 +17,7 @@ from modelhost.errors import ModelFileInvalid, ModelhostError, SystemLibraryMiss
 from modelhost.logs import get_logger
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.private_folder import new_socket_path, private_folder, remove_socket
-from modelhost.workers.process import ProgressCallback, WorkerProcess
+from modelhost.workers.process import ENGINE_TIMEOUT, ProgressCallback, WorkerProcess
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
@@ -79,8 +79,10 @@ def is_for_the_engine(error: ModelhostError) -> bool:
     """Whether a worker could not start because its engine cannot run at all; not for its model, nor for memory."""
     if isinstance(error, SystemLibraryMissing):
         return True
-    has_crashed = error.details.get("reason") == "exit" and -int(error.details.get("exit_status") or 0) in CRASHES
-    return has_crashed and not error.details.get("out_of_memory")
+    reason, status = error.details.get("reason"), error.details.get("exit_status")
+    # Success is none for a worker that nobody has told to end.
+    has_ended = reason == "exit" and (status == 0 or -int(status or 0) in CRASHES)
+    return (has_ended or reason == ENGINE_TIMEOUT) and not error.details.get("out_of_memory")
 
 
 async def _launch(

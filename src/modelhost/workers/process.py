@@ -37,6 +37,8 @@ STDERR_LINES = 200  # kept for the message of a crash
 BUFFER_BYTES = 65536
 LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
 TAIL_LINES = 12
+ENGINE_TIMEOUT = "engine_timeout"
+"""The reason of a worker whose time was over while it imported the engine's library."""
 TRACEBACK = "Traceback (most recent call last)"
 LAST_LINES_SECONDS = 1.0  # to read what an ended process wrote
 FATAL_SIGNAL_OFFSET = 128  # a shell's exit status for "ended by signal N" is this plus N
@@ -59,6 +61,7 @@ class WorkerProcess:
         self._readers = [asyncio.create_task(self._keep_stderr())]
         self._reaper = asyncio.create_task(self._reap())
         self.ready = Ready(url="")
+        self._loads_engine = False
 
     @classmethod
     async def start(
@@ -69,7 +72,7 @@ class WorkerProcess:
         Raises:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left. The detail
                 ``out_of_memory`` says whether it was for lack of memory; ``out_of_gpu_memory`` is set if that was a
-                GPU's.
+                GPU's. Its ``reason`` is ``ENGINE_TIMEOUT`` if it was still importing the engine's library.
             ModelFileInvalid: the engine cannot load its files; the detail ``stderr`` has the engine's log.
             SystemLibraryMissing: a system library that the engine needs is missing.
         """
@@ -84,7 +87,7 @@ class WorkerProcess:
                 await worker._become_ready(launch, on_progress)
         except TimeoutError:
             await worker.kill()
-            raise worker._start_failed(f"was not ready after {timeout_seconds:g} s", reason="timeout") from None
+            raise worker._out_of_time(timeout_seconds) from None
         except BaseException:
             await worker.kill()
             raise
@@ -185,6 +188,8 @@ class WorkerProcess:
             async for line in lines:
                 event = self._parse(line)
                 match event.get("event"):
+                    case "engine":
+                        self._loads_engine = not event["is_loaded"]
                     case "progress":
                         if on_progress is not None:
                             on_progress(float(event["fraction"]))
@@ -230,6 +235,11 @@ class WorkerProcess:
                 stderr=self.stderr_tail(),
             )
         return self._start_failed(message, reason=str(event.get("code")), is_told=True)
+
+    def _out_of_time(self, seconds: float) -> WorkerStartFailed:
+        if self._loads_engine:
+            return self._start_failed(f"had not loaded its engine after {seconds:g} s", reason=ENGINE_TIMEOUT)
+        return self._start_failed(f"was not ready after {seconds:g} s", reason="timeout")
 
     def _start_failed(self, what: str, *, reason: str, is_told: bool = False) -> WorkerStartFailed:
         """``is_told``: the worker itself has said ``what`` is wrong."""

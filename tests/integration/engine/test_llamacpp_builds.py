@@ -59,6 +59,10 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         print(f"[{{step}}/12] Building CXX object", flush=True)
     here = pathlib.Path.cwd()
     (here / "told.txt").write_text(os.environ["CMAKE_ARGS"])
+    if (here / "CMakeCache.txt").exists():
+        print("CMake Error: no known features for C compiler", flush=True)
+        raise SystemExit(1)
+    (here / "CMakeCache.txt").touch()
     if not (here / "compiled").exists():
         (here / "compiled").touch()
         print("llama.cpp:7:1: fatal error: no space left on device", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS, installed
-from modelhost.engines.environments import FINISHED, Recipe, install, python_of, version_of
+from modelhost.engines.environments import FINISHED, Recipe, install, python_of, run_step, version_of
 from modelhost.engines.installed import recipe_for, with_environment
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
@@ -19,6 +20,8 @@ from modelhost.models.resolve.engine_choice import engine_for
 from modelhost.models.resolve.locate import locate
 from modelhost.models.resolve.runtime import Runtime
 from tests.support.engine_environments import pretend_installed
+from tests.support.eventually import eventually
+from tests.support.processes import Family, family
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 
@@ -55,6 +58,36 @@ def test_an_environment_is_made_unless_a_package_is_another_one(
         install("mistralrs", tmp_path / "data", other, said.append)
     assert python_of("mistralrs", tmp_path / "data") is None
     assert version_of("mistralrs", tmp_path / "data") is None
+
+
+COMPILER = "print('compiling', flush=True); import threading; threading.Event().wait()"
+NINJA = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {COMPILER!r}], process_group=0)"
+INSTALLATION = f"""
+import sys
+from modelhost.engines.environments import run_step
+run_step("llamacpp", (sys.executable, "-c", {NINJA!r}), lambda line: print(line, flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_an_installation_has_started_ends_with_it(number: signal.Signals) -> None:
+    with family(Family([sys.executable, "-c", INSTALLATION])) as started:
+        assert started.process.stdout is not None
+        assert started.process.stdout.readline() == "compiling\n"
+        started.process.send_signal(number)  # to this process alone, not to its group
+        eventually(started.is_gone)
+
+
+def test_a_step_that_fails_or_cannot_be_started_says_why() -> None:
+    said: list[str] = []
+    run_step("vllm", (sys.executable, "-c", "print('first'); print('last')"), said.append)
+    assert said == ["first", "last"]
+    with pytest.raises(EngineMissing, match=r"vllm could not be installed: last$"):
+        run_step("vllm", (sys.executable, "-c", "print('last'); raise SystemExit(3)"), said.append)
+    with pytest.raises(EngineMissing, match=r"vllm could not be installed: false ended with 1$"):
+        run_step("vllm", ("false",), said.append)
+    with pytest.raises(EngineMissing, match=r"could not be installed: .*No such file or directory: '/none/program'"):
+        run_step("vllm", ("/none/program",), said.append)
 
 
 @pytest.mark.parametrize("engine", with_environment())

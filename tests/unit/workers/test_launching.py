@@ -15,6 +15,7 @@ from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers.launching import launch_worker
+from modelhost.workers.process import ENGINE_TIMEOUT
 
 
 def _failed(reason: str, status: int | None, *, out_of_memory: bool = False) -> WorkerStartFailed:
@@ -43,9 +44,11 @@ async def _launched(error: ModelhostError, *, has_fallback: bool = True) -> list
     [
         _failed("exit", -signal.SIGILL),
         _failed("exit", -signal.SIGSEGV),
+        _failed("exit", 0),
+        _failed(ENGINE_TIMEOUT, -signal.SIGKILL),
         SystemLibraryMissing("llama.cpp cannot be loaded: libcudart.so.12"),
     ],
-    ids=["illegal instruction", "crash", "library"],
+    ids=["illegal instruction", "crash", "success", "hanging import", "library"],
 )
 async def test_a_build_that_cannot_run_is_replaced_by_the_wheel(error: ModelhostError) -> None:
     with capture_logs() as logged:

@@ -14,7 +14,7 @@ import pytest
 from modelhost.engines.launch import Launch
 from modelhost.errors import ModelFileInvalid, SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers import gpus
-from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
+from modelhost.workers.process import ENGINE_TIMEOUT, LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
 from modelhost.workers.process_groups import members, running_members
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
@@ -51,6 +51,18 @@ async def test_a_reported_failure_carries_its_reason_and_the_last_lines() -> Non
         await _start(script)
     assert failed.value.details["reason"] == "load_failed"
     assert failed.value.details["stderr"] == ["tensor 7 is wrong"]
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [([False], ENGINE_TIMEOUT), ([False, True], "timeout"), ([], "timeout")],
+    ids=["imports", "loads the model", "says nothing"],
+)
+async def test_a_library_that_hangs_is_told_from_a_model_that_takes_long(events: list[bool], reason: str) -> None:
+    told = "".join(f"print(json.dumps({{'event': 'engine', 'is_loaded': {event}}}), flush=True)\n" for event in events)
+    with pytest.raises(WorkerStartFailed) as failed:
+        await _start(READ + told + WAIT, timeout_seconds=2.0)
+    assert failed.value.details["reason"] == reason
 
 
 LOADING = """

@@ -29,6 +29,12 @@ def _installable(engine: str) -> str:
     return engine
 
 
+def _index_url(wheels: str | None) -> str | None:
+    if wheels is not None and not wheels.startswith(("http://", "https://", "file:///")):
+        raise typer.BadParameter(f'"{wheels}" is no URL of an index: it begins with https://, http:// or file:///')
+    return wheels
+
+
 @app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
 def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the engines: versions, locations, capabilities, missing engines, and possible improvements."""
@@ -64,6 +70,7 @@ def install_engine(  # noqa: PLR0913, PLR0917 (each is an option of the command)
         typer.Option(
             "--wheels",
             metavar="URL",
+            callback=_index_url,
             help="llamacpp: the index with wheels for accelerators, which are preferred if they work. "
             "Default: the index of the wheel's project.",
         ),

@@ -156,7 +156,11 @@ def _made(
     build: Build, workshop: builds.BuildDirectory, machine: machines.Machine, wheels: str, log: TextIO
 ) -> BuildRecord:
     """Make and check ``build``: from a wheel for the accelerator where there is one that works, else from source."""
-    if index := builds.wheel_index(build, wheels, cuda_version()):
+    cuda = cuda_version()
+    index = builds.wheel_index(build, wheels, cuda)
+    if index is None and build in builds.VARIABLES:
+        console.note(f"not looking for a wheel at {wheels}: {builds.why_no_index(build, cuda)}")
+    if index is not None:
         console.note(f"looking for a wheel at {index}")
         try:
             python = builds.install_wheel(index, workshop, report=_Report(log).line)

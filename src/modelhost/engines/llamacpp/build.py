@@ -47,9 +47,19 @@ STEP: Final = re.compile(r"\s*\[(\d+)/(\d+)\] ")
 """How Ninja begins a line: ``[12/211] Building CXX object ...``."""
 COMPLAINT: Final = re.compile(r"\berror: |CMake Error|Killed")
 """Marks lines with the reason why a build fails: of compilers, CMake, or a compiler that the kernel has killed."""
+LACKED_LIBRARY: Final = re.compile(r"links to:\s+CUDA::(\w+)")
+"""How CMake says that the CUDA toolkit has no such library: ``Target "ggml-cuda" links to: CUDA::cublas``."""
+CUDA_WAY_OUT: Final = (
+    "Debian and Ubuntu: apt-get install libcublas-dev-12-8, for the toolkit's version; or the whole of it"
+)
 COMPLAINT_LINES: Final = 6
 """Enough for what CMake writes below such a line, with the empty lines in it."""
 SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
+CMAKE_CACHE: Final = "CMakeCache.txt"
+COMPILER_TESTS: Final = "CMakeFiles/[0-9]*"
+"""Where CMake keeps what it has found out about the compilers: in a folder for its version."""
+BUILT_PROJECT: Final = "-build"
+"""The end of the folders in which CMake's ExternalProject builds; its stamps are beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +236,11 @@ def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]
 def reason_in(complaint: Sequence[str]) -> str:
     """Return the reason in ``complaint``, lines of the log from the first with a complaint on.
 
-    That line has it, except that CMake writes the place there and the reason below it.
+    That line has it, except that CMake writes the place there and the reason below it. A library that CMake does not
+    find is named with how to install it.
     """
+    if found := LACKED_LIBRARY.search(" ".join(complaint)):
+        return f"{found[1]} of the CUDA toolkit is missing, or the files to compile with it ({CUDA_WAY_OUT})"
     if not complaint[0].startswith("CMake Error at "):
         return complaint[0]
     message = takewhile(lambda line: not line.startswith(("Call Stack", "CMake ")), complaint[1:])
@@ -247,6 +260,7 @@ def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report
     source = workshop.source(build)
     if source.is_dir():
         report("going on with what an earlier attempt has compiled")
+        forget_configuration(source)
         return source
     archives, unpacked = workshop.folder / "archives", workshop.folder / "unpacked"
     for folder in (archives, unpacked):
@@ -259,6 +273,21 @@ def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report
     (inside,) = unpacked.iterdir()
     inside.rename(source)
     return source
+
+
+def forget_configuration(source: Path) -> None:
+    """Have CMake find its compilers anew below ``source``. What is compiled stays: Ninja compares the commands.
+
+    A configuration that failed, or was for another compiler, would be taken up again as it is.
+    """
+    for cache in [*source.rglob(CMAKE_CACHE)]:
+        folder = cache.parent
+        for tests in [*folder.glob(COMPILER_TESTS)]:
+            shutil.rmtree(tests)
+        cache.unlink()
+        if folder.name.endswith(BUILT_PROJECT):
+            name = folder.name.removesuffix(BUILT_PROJECT)
+            (folder.with_name(f"{name}-stamp") / f"{name}-configure").unlink(missing_ok=True)
 
 
 def _environment(
@@ -302,6 +331,19 @@ def wheel_index(
     elif build == "vulkan":
         folder = "vulkan"
     return f"{wheels.rstrip('/')}/{folder}" if folder else None
+
+
+def why_no_index(build: Build, cuda: tuple[int, int] | None = None) -> str:
+    """Return why :func:`wheel_index` knows no index for ``build``, one for an accelerator, on this machine."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "they are for Linux on x86-64"
+    if build == "hip":
+        versions = " and ".join(f"{major}.{minor}" for (major, minor), _ in ROCM)
+        return f"they are for ROCm {versions}, and {ROCM_VERSION} names neither"
+    if cuda is None:
+        return "no driver of NVIDIA's was found, which decides on the version of CUDA"
+    (major, minor), _ = CUDA[-1]
+    return f"they are for CUDA {major}.{minor} and later, and the driver supports {cuda[0]}.{cuda[1]}"
 
 
 def _rocm(version: Path) -> tuple[int, int] | None:

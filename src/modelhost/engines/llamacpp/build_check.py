@@ -6,6 +6,7 @@ on the way it is measured how quick it is.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,10 @@ SHORT_PROMPT_TOKENS: Final = 8
 """Of the answers whose speed is measured. The bundled model has heads of 32 values, others of 64 and more: after
 a long prompt its answers are mostly attention, for which builds with AVX-512 need 2 to 4 times as long as the wheel."""
 ANSWER_TOKENS: Final = 64
-ROUNDS: Final = 7
-"""Each measures both, one right after the other."""
+ROUNDS: Final = 4
+"""Each measures both twice, one right after the other: the wheel, the build, the build, the wheel."""
+SERIES: Final = 3
+"""How often the rounds are repeated at most, until what they say does not contradict itself."""
 
 
 class CheckedWorker(Protocol):
@@ -169,7 +172,28 @@ def distance_where_parted(expected: Answer, found: Answer) -> float | None:
 async def _factors(wheel: CheckedWorker, built: CheckedWorker) -> Mapping[str, float]:
     await _timed(wheel)
     await _timed(built)
-    return factors_of([(await _timed(wheel), await _timed(built)) for _ in range(ROUNDS)])
+    pairs: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
+    for _ in range(SERIES):
+        for _ in range(ROUNDS):
+            pairs.append((await _timed(wheel), await _timed(built)))
+            pair = await _timed(built), await _timed(wheel)
+            pairs.append((pair[1], pair[0]))
+        if not are_contradictory(pairs):
+            break
+    return factors_of(pairs)
+
+
+def are_contradictory(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> bool:
+    """Return whether pairs of timings, as :func:`factors_of` takes them, leave open which of the two is quicker.
+
+    They do if one is quicker with prompts and the other with answers, or if more than a quarter of the pairs say
+    something else than the rest.
+    """
+    factors = factors_of(pairs).values()
+    if min(factors) < 1 < max(factors):
+        return True
+    quicker = sum(math.prod(factors_of([pair]).values()) > 1 for pair in pairs)
+    return len(pairs) / 4 < quicker < len(pairs) * 3 / 4
 
 
 def factors_of(rounds: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> Mapping[str, float]:

@@ -57,3 +57,8 @@ def speculation_kinds(config: dict[str, Any]) -> list[str]:
 def encoder_uses_gpu(config: dict[str, Any]) -> bool:
     """Whether the encoder of images and sound runs on a GPU: only if a layer of the model does."""
     return bool(config["gpu_layers"] != 0)
+
+
+def engine_version(version: str, config: dict[str, Any]) -> str:
+    """Return the version of the library, with the kind of a build that was made for the machine: ``0.5.0 (native)``."""
+    return f"{version} ({config['build']})" if config["build"] else version

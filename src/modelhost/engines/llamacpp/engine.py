@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
+from modelhost.engines.environments import build_of
 from modelhost.engines.launch import Launch, ModelSpec, Ready
 from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
@@ -205,6 +206,7 @@ class LlamaCpp(Engine):
             "tensor_split": [layers for layers in spec.gpu_split if layers],
             "options_given": sorted(name for name in spec.options if options[name] != OPTIONS[name]),
             "given_variables": sorted(spec.env),
+            "build": build_of(spec.python) if spec.python and spec.has_fallback else None,
         }
         module = SERVER_MODULE if options["server"] else MODULE
         argv = (sys.executable, "-m", module) if spec.python is None else command(spec.python, module)

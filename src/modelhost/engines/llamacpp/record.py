@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 
-from modelhost.engines.environments import FINISHED, LOCKS, folder_of, python_of
+from modelhost.engines.environments import FINISHED, LOCKS, PYTHON, folder_of, python_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
+from modelhost.engines.traits import Build
 
 ENGINE: Final = "llamacpp"
 DISTRIBUTION: Final = "xllamacpp"
@@ -79,10 +80,12 @@ def read_record(data_dir: Path) -> BuildRecord | None:
         return None
     try:
         stored: dict[str, Any] = dict(orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes()))
-        features, needs = tuple(stored.pop("features", ())), tuple(stored.pop("needs", ()))
+        features, needs = tuple(stored.pop("features", ())), tuple(stored.pop("needs"))
+        if stored.get("build") not in get_args(Build):
+            return None
         factors, others = _numbers(stored.pop("factors", {})), _numbers(stored.pop("other_answers", {}))
         return BuildRecord(features=features, needs=needs, factors=factors, other_answers=others, **stored)
-    except (TypeError, ValueError):  # among them orjson.JSONDecodeError
+    except (KeyError, TypeError, ValueError):  # among them orjson.JSONDecodeError
         return None
 
 
@@ -104,15 +107,26 @@ def locked_version() -> str:
 
 
 def why_unused(data_dir: Path, processor: Processor | None = None) -> str | None:
-    """Return why the installed build is not used; ``None`` if it is, or if there is none."""
-    if python_of(ENGINE, data_dir) is None:
+    """Return why the installed build is not used; ``None`` if it is, or if there is none.
+
+    A build is put in its place in one piece: a part that is missing was there before.
+    """
+    folder = folder_of(ENGINE, data_dir)
+    if not folder.exists():
         return None
-    record = read_record(data_dir)
-    if record is None:
-        return f"{folder_of(ENGINE, data_dir) / FINISHED} is damaged"
+    if (record := read_record(data_dir)) is None:
+        return _why_no_record(folder)
     if record.version != locked_version():
         return f"it is version {record.version}, and this modelhost is made for {locked_version()}"
     if lacking := sorted(set(record.needs) - (processor or this_processor()).flags):
         was_for = f" (it was built on {record.processor})" if record.processor else ""
         return f"this processor lacks what it was compiled for: {', '.join(lacking)}{was_for}"
     return None
+
+
+def _why_no_record(folder: Path) -> str:
+    if not (folder / FINISHED).exists():
+        return f"{folder / FINISHED} is missing"
+    if not (folder / PYTHON).exists():
+        return f"its Python, {folder / PYTHON}, is missing, or the one that it was made with"
+    return f"{folder / FINISHED} is damaged"

@@ -16,6 +16,7 @@ from typing import Any
 from modelhost.engines.llamacpp.config import (
     cache_folder,
     encoder_uses_gpu,
+    engine_version,
     listener_threads,
     prompt_threads,
     slot_save_path,
@@ -24,7 +25,13 @@ from modelhost.engines.llamacpp.config import (
     total_context,
 )
 from modelhost.engines.llamacpp.features import LLGUIDANCE, features_in, has_llguidance
-from modelhost.engines.worker.process import announce_failed, announce_ready, read_config, watch_lifeline
+from modelhost.engines.worker.process import (
+    announce_engine,
+    announce_failed,
+    announce_ready,
+    read_config,
+    watch_lifeline,
+)
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
 
@@ -33,12 +40,14 @@ def main() -> None:
     """Load the model, announce the address, wait for the end."""
     config = read_config()
     watch_lifeline()
+    announce_engine(is_loaded=False)
     try:
         # Here, not at the top: the lifeline is already watched while this loads 100 MB of native code.
         import xllamacpp  # noqa: PLC0415
     except ImportError as error:
         announce_failed("system_library_missing", _library_advice(str(error)))
         sys.exit(1)
+    announce_engine(is_loaded=True)
     params = build_params(xllamacpp, config)
     try:
         server = xllamacpp.Server(params)
@@ -55,7 +64,7 @@ def main() -> None:
         context_length=config["context_length"],
         slots=config["slots"],
         tasks=tasks_of(config),
-        engine_version=xllamacpp.__version__,
+        engine_version=engine_version(xllamacpp.__version__, config),
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
         sees_images=sees_images,

@@ -90,6 +90,11 @@ def _end_group_at_end_of_input() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def announce_engine(*, is_loaded: bool) -> None:
+    """Announce that the library of the engine is about to be imported, or that it is: the rest is for the model."""
+    _announce({"event": "engine", "is_loaded": is_loaded})
+
+
 def announce_progress(fraction: float) -> None:
     """Announce that ``fraction`` (0 to 1) of the loading is done."""
     _announce({"event": "progress", "fraction": fraction})

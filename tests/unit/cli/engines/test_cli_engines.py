@@ -85,6 +85,24 @@ def test_options_of_builds_are_for_what_is_built(
     assert main(["engines", "install", "llamacpp", "--build", "opencl", "--data-dir", str(tmp_path)]) == 2
 
 
+def test_an_index_of_wheels_is_a_url(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = ["engines", "install", "llamacpp", "--build", "cuda", "--data-dir", str(tmp_path)]
+    assert main([*command, "--wheels", "notaurl"]) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert '"notaurl" is no URL of an index: it begins with https://, http:// or file:///' in said
+
+
+def test_an_index_that_has_nothing_for_this_machine_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ("a compiler (get one)",))
+    monkeypatch.setattr("modelhost.cli.engines.installation.cuda_version", lambda: None)
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.wheel_index", lambda *_: None)
+    command = ["engines", "install", "llamacpp", "--build", "cuda", "--data-dir", str(tmp_path)]
+    assert main([*command, "--wheels", "http://127.0.0.1:9/whl"]) == 1
+    assert "not looking for a wheel at http://127.0.0.1:9/whl: " in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_a_build_lacks_is_told_without_a_log_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -14,12 +14,15 @@ from modelhost.engines.llamacpp.build import (
     build_lock,
     build_variables,
     compile_build,
+    forget_configuration,
     jobs_for,
     progress_in,
     reason_in,
+    why_no_index,
 )
 from modelhost.engines.llamacpp.machine import Processor
 from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_llguidance
+from modelhost.engines.traits import Build
 from modelhost.errors import EngineMissing
 
 GIB = 1 << 30
@@ -150,3 +153,56 @@ def test_hosts_keep_what_they_have_until_a_build_is_put_in_its_place(tmp_path: P
     workshop.folder.mkdir()
     assert activate_build(workshop).read_text() == "new"
     assert [path.name for path in (tmp_path / "engines").iterdir()] == ["llamacpp"]
+
+
+def test_another_attempt_finds_its_compilers_anew_and_keeps_what_is_compiled(tmp_path: Path) -> None:
+    build = tmp_path / "thirdparty" / "build"
+    shaders = build / "shaders-prefix" / "src"
+    gone = [
+        build / "CMakeCache.txt",
+        build / "CMakeFiles" / "3.31.6" / "CMakeCCompiler.cmake",
+        shaders / "shaders-build" / "CMakeCache.txt",
+        shaders / "shaders-stamp" / "shaders-configure",
+    ]
+    kept = [
+        build / "build.ninja",
+        build / ".ninja_log",
+        build / "CMakeFiles" / "common.dir" / "arg.cpp.o",
+        build / "CMakeFiles" / "llguidance_ext-complete",
+        shaders / "shaders-stamp" / "shaders-download",
+    ]
+    for path in (*gone, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    forget_configuration(tmp_path)
+    assert [path for path in gone if path.exists()] == []
+    assert all(path.exists() for path in kept)
+
+
+def test_a_library_that_the_cuda_toolkit_lacks_is_named_with_the_way_to_have_it() -> None:
+    complaint = [
+        "CMake Error at ggml/src/ggml-cuda/CMakeLists.txt:178 (target_link_libraries):",
+        'Target "ggml-cuda" links to:',
+        "",
+        "CUDA::cublas",
+        "",
+        "but the target was not found.  Possible reasons include:",
+    ]
+    assert reason_in(complaint).startswith("cublas of the CUDA toolkit is missing, or the files to compile with it (De")
+
+
+@pytest.mark.parametrize(
+    ("build", "cuda", "machine", "why"),
+    [
+        ("cuda", None, "x86_64", "no driver of NVIDIA's was found, which decides on the version of CUDA"),
+        ("cuda", (11, 4), "x86_64", "they are for CUDA 12.8 and later, and the driver supports 11.4"),
+        ("hip", None, "x86_64", "they are for ROCm 7.2 and 6.4, and /opt/rocm/.info/version names neither"),
+        ("vulkan", None, "aarch64", "they are for Linux on x86-64"),
+    ],
+)
+def test_why_no_wheel_is_looked_for_is_told(
+    build: Build, cuda: tuple[int, int] | None, machine: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert why_no_index(build, cuda) == why

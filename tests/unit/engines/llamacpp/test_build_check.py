@@ -12,9 +12,13 @@ from modelhost.cli.engines.installation import bundled_model
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.build_check import (
+    ANSWER_TOKENS,
     PROMPTS,
+    ROUNDS,
+    SERIES,
     TOLERANCE,
     Answer,
+    are_contradictory,
     check,
     difference_of,
     distance_where_parted,
@@ -125,6 +129,64 @@ def test_a_build_is_compared_with_the_wheel_at_the_same_time() -> None:
         (timed(100, 10), timed(20, 30)),
     ]
     assert factors_of(rounds) == {"prompts": 1.5, "answers": 1.1}
+
+
+def _pair(prompts: float, answers: float) -> tuple[dict[str, float], dict[str, float]]:
+    wheel = {"prompt_per_second": 100.0, "predicted_per_second": 10.0}
+    return wheel, {"prompt_per_second": 100.0 * prompts, "predicted_per_second": 10.0 * answers}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([_pair(1.5, 1.1)] * 8, False),
+        ([_pair(0.8, 0.9)] * 8, False),
+        ([_pair(1.41, 0.37)] * 8, True),
+        ([_pair(1.5, 1.1)] * 7 + [_pair(0.2, 0.2)], False),
+        ([_pair(1.5, 1.1)] * 5 + [_pair(0.2, 0.2)] * 3, True),
+    ],
+)
+def test_timings_that_leave_open_which_is_quicker_are_contradictory(
+    pairs: list[tuple[dict[str, float], dict[str, float]]], *, expected: bool
+) -> None:
+    assert are_contradictory(pairs) is expected
+
+
+class _Timed(_Worker):
+    """Notes in ``turns`` each answer whose speed is measured.
+
+    The first ``slow`` of them are a hundredth as quick, after prompts that are quicker.
+    """
+
+    def __init__(self, name: str, turns: list[str], *, slow: int = 0) -> None:
+        super().__init__()
+        self._name, self._turns, self._slow = name, turns, slow
+
+    async def fetch(self, path: str, body: Mapping[str, Any]) -> Any:
+        answer = await super().fetch(path, body)
+        if "ignore_eos" not in body:
+            return answer
+        if self._turns.count(self._name) < self._slow:
+            answer["timings"]["predicted_per_second"] /= 100
+            answer["timings"]["prompt_per_second"] *= 1.41
+        if body["n_predict"] == ANSWER_TOKENS:
+            self._turns.append(self._name)
+        return answer
+
+
+async def test_both_are_measured_in_turns_of_which_either_is_the_first_as_often() -> None:
+    turns: list[str] = []
+    checked = await check(_Timed("A", turns), _Timed("B", turns), "native")
+    assert "".join(turns) == "AB" + ROUNDS * "ABBA"
+    assert checked.factors == {"prompts": 1.0, "answers": 1.0}
+
+
+async def test_contradictory_timings_are_taken_again() -> None:
+    turns: list[str] = []
+    slow = 1 + 2 * ROUNDS  # the first time, and the whole first series
+    checked = await check(_Timed("A", turns), _Timed("B", turns, slow=slow), "native")
+    assert "".join(turns) == "AB" + SERIES * ROUNDS * "ABBA"
+    assert checked.factors == {"prompts": 1.0, "answers": 1.0}
 
 
 def test_builds_are_compared_whatever_program_takes_their_place_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

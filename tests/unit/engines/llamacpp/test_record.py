@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, installed
-from modelhost.engines.environments import FINISHED, folder_of
+from modelhost.engines.environments import FINISHED, PYTHON, folder_of
+from modelhost.engines.launch import ModelSpec
+from modelhost.engines.llamacpp.config import engine_version
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
 from modelhost.models.resolve.runtime import Runtime
@@ -77,16 +81,27 @@ def test_another_machine_does_not_run_what_it_lacks_the_instructions_for(tmp_pat
     )
 
 
+THIS_NATIVE = f'"version": "{locked_version()}", "build": "native"'
+
+
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ('{"version": "2020.1", "build": "native"}', "it is version 2020.1, and this modelhost is made for "),
+        (
+            '{"version": "2020.1", "build": "native", "needs": []}',
+            "it is version 2020.1, and this modelhost is made for ",
+        ),
         ('{"version": "2020.1"', f"{FINISHED} is damaged"),
         ('{"version": "2020.1", "since": 3}', f"{FINISHED} is damaged"),
         ("null", f"{FINISHED} is damaged"),
+        (f"{{{THIS_NATIVE}}}", f"{FINISHED} is damaged"),  # what does it need?
+        (f'{{"version": "{locked_version()}", "build": "warp", "needs": []}}', f"{FINISHED} is damaged"),
         ('["native"]', f"{FINISHED} is damaged"),
-        (f'{{"version": "{locked_version()}", "build": "native", "factors": null}}', f"{FINISHED} is damaged"),
-        (f'{{"version": "{locked_version()}", "build": "native", "factors": {{"prompts": "quick"}}}}', "is damaged"),
+        (
+            f'{{"version": "{locked_version()}", "build": "native", "needs": [], "factors": null}}',
+            f"{FINISHED} is damaged",
+        ),
+        (f'{{{THIS_NATIVE}, "needs": [], "factors": {{"prompts": "quick"}}}}', f"{FINISHED} is damaged"),
     ],
 )
 def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str, why: str) -> None:
@@ -100,6 +115,47 @@ def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str,
     assert facts.remark.endswith("Anew: modelhost engines install llamacpp")
 
 
+def _without_python(folder: Path) -> None:
+    (folder / PYTHON).unlink()
+
+
+def _with_python_of_none(folder: Path) -> None:
+    (folder / PYTHON).unlink()
+    (folder / PYTHON).symlink_to("/none/python")
+
+
+def _without_record(folder: Path) -> None:
+    (folder / FINISHED).unlink()
+
+
+def _with_folder_as_record(folder: Path) -> None:
+    (folder / FINISHED).unlink()
+    (folder / FINISHED).mkdir()
+
+
+@pytest.mark.parametrize(
+    ("lose", "why"),
+    [
+        (_without_python, f"its Python, {{folder}}/{PYTHON}, is missing, or the one that it was made with"),
+        (_with_python_of_none, f"its Python, {{folder}}/{PYTHON}, is missing, or the one that it was made with"),
+        (_without_record, f"{{folder}}/{FINISHED} is missing"),
+        (_with_folder_as_record, f"{{folder}}/{FINISHED} is damaged"),
+    ],
+)
+def test_a_build_that_has_lost_a_part_is_not_used_and_told_of(
+    tmp_path: Path, lose: Callable[[Path], None], why: str
+) -> None:
+    pretend_built(tmp_path, RECORD)
+    folder = folder_of("llamacpp", tmp_path)
+    lose(folder)
+    assert installed.why_environment_unused("llamacpp", tmp_path) == why.format(folder=folder)
+    assert installed.environment_of("llamacpp", tmp_path) is None
+    (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
+    assert (facts.is_installed, facts.build) == (True, "wheel")
+    assert facts.remark is not None
+    assert facts.remark.startswith(f"The build that is here is not used: {why.format(folder=folder)}")
+
+
 def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data_dir": str(tmp_path)})
     assert _python(settings) == (None, False)
@@ -111,7 +167,15 @@ def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_pat
     )
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
+    spec = ModelSpec(name="one", path=Path("one.gguf"), python=str(python), has_fallback=True)
+    assert LlamaCpp().launch(spec, "key").config["build"] == "native"
+    assert LlamaCpp().launch(replace(spec, has_fallback=False), "key").config["build"] is None
     server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
     assert _python(server) == (None, False)
     own = settings.model_copy(update={"worker_python": "/other/python"})
     assert _python(own) == ("/other/python", False)
+
+
+def test_the_version_of_a_build_names_its_kind() -> None:
+    assert engine_version("0.5.0", {"build": "native"}) == "0.5.0 (native)"
+    assert engine_version("0.5.0", {"build": None}) == "0.5.0"
