@@ -36,7 +36,7 @@ from bench.mcp_calls import McpCosts, calls_of, mcp_checks, mcp_json, mcp_table,
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
 from bench.media import MediaCost, measure_media, media_checks, media_json, media_table, pairs_of
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
-from bench.options import parser
+from bench.options import ENGINE_OF, read
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
 from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
 from bench.sides import StartError
@@ -46,7 +46,6 @@ from bench.tools import ToolCosts, effort_of, measure_tools
 from bench.tools_report import tools_checks, tools_json, tools_table
 from modelhost import logs
 
-ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
 WIDTH = 150
 Found = TypeVar("Found")
 
@@ -115,7 +114,7 @@ class Findings:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    options = parser().parse_args(arguments)
+    options = read(arguments)
     logs.setup_once()
     console = Console()
     console.width = max(console.width, WIDTH)  # a table in a log file is not to be cut

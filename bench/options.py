@@ -4,17 +4,54 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.contenders import ENGINES
 from bench.larger import KINDS
-from bench.loads import STREAMS
+from bench.loads import STREAMS, loads
+from bench.rivals.native import SETTINGS
+from bench.rivals.settings import LOADS, VARIANTS
 
 DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
 ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp", "doors")
 BY_NAME: Final = ("proxies", "native", "settings", "media")
+ENGINE_OF: Final = {"scripted": "scripted", "nano": "llamacpp"}
+"""The engine of the rows that are measured with each load."""
 RESULTS: Final = Path(__file__).parent / "results"
+
+
+def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what ``arguments`` (default: those of the process) ask for; ends the process if they contradict."""
+    reader = parser()
+    options = reader.parse_args(arguments)
+    if problem := _problem(options):
+        reader.error(problem)
+    return options
+
+
+def _problem(options: argparse.Namespace) -> str:
+    """Return why nothing, or something else, would be measured; empty if all is well."""
+    rows = set(options.only or ROWS)
+    if options.turns is not None and "native" not in rows:
+        return "--turns is for native, which is measured by name only: --only native"
+    if options.kind and rows.isdisjoint(("native", "settings")):
+        return "--kind is for native and settings, which are measured by name only: --only native"
+    names = [name for row in rows for name in _names(row)]
+    if options.load and not any(options.load in name for name in names):
+        there = f"there are: {', '.join(sorted(names))}" if names else "it is for scripted, nano, native and settings"
+        return f'--load "{options.load}" selects nothing of {", ".join(sorted(rows))}; {there}'
+    return ""
+
+
+def _names(row: str) -> Sequence[str]:
+    """Return what ``--load`` selects of ``row``."""
+    if row == "native":
+        return SETTINGS
+    if row == "settings":
+        return [*LOADS, *(each.name for each in VARIANTS)]
+    return [load.name for load in loads(quick=True) if load.engine == ENGINE_OF.get(row)]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help="for native: a llama-server (default: that of `make native`, or without it that of PATH)",
     )
     arguments.add_argument("--kind", choices=KINDS, action="append", help="of native and settings: only such files")
-    arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
+    arguments.add_argument("--rounds", type=_count, help="pairs of runs per row (default 3; quick 1)")
     arguments.add_argument(
         "--turns",
         type=_count,
@@ -70,7 +107,7 @@ def _program(text: str) -> Path:
 
 def _count(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text} is no number of turns")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 

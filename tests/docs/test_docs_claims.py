@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from bench.__main__ import parser
+from bench.options import parser
 from modelhost.cli.main import FORMS, app
 from modelhost.config.environment import OTHER_VARIABLES
 from modelhost.config.fields import SETTINGS

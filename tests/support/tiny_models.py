@@ -87,6 +87,26 @@ def without_tensors(folder: Path, prefix: str) -> Path:
     return folder
 
 
+def with_old_names(folder: Path) -> Path:
+    """Name the tensors of the model in ``folder`` as torch did before parametrizations; return that.
+
+    The files of most VITS voices have these names.
+    """
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    renamed = {
+        name.replace(".parametrizations.weight.original0", ".weight_g").replace(
+            ".parametrizations.weight.original1", ".weight_v"
+        ): tensor
+        for name, tensor in weights.items()
+    }
+    assert renamed.keys() != weights.keys()
+    save_file(renamed, path, {"format": "pt"})
+    return folder
+
+
 def write_voice(folder: Path, *, speakers: int = 2) -> Path:
     """Write a VITS voice that knows ``LETTERS``; what it says is noise."""
     import torch  # noqa: PLC0415 (as above)

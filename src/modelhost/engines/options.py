@@ -12,6 +12,13 @@ from modelhost.errors import ConfigError
 
 MOST_SLOTS: Final = 256
 """The largest number of requests that a worker runs at the same time."""
+SETTINGS: Final = frozenset(
+    {
+        *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
+        *("lora", "draft_model", "mmproj", "chat_template", "special_tokens", "worker_env"),
+    }
+)
+"""Settings of a model that are no engine options, although they are for the engine."""
 NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -36,16 +43,22 @@ def check_options(
         if name in refused:
             raise ConfigError(f'engine option "{name}": {refused[name]}', param="engine_options")
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else f"; it has: {', '.join(sorted(known))}"
-            raise ConfigError(f'engine option "{name}" is unknown to {engine}{hint}', param="engine_options")
+            hint = _hint(name, known)
+            raise ConfigError(f'engine option "{name}" is unknown to {engine}; {hint}', param="engine_options")
         values[name] = _convert(engine, name, value, known[name])
-        if name in choices and values[name] not in choices[name]:
+        if name in choices and values[name] not in (known[name], *choices[name]):
             raise ConfigError(
                 f'engine option "{name}" of {engine} takes {", ".join(choices[name])}, not "{values[name]}"',
                 param="engine_options",
             )
     return values
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    if name in SETTINGS:
+        return f"it is a setting, {name} (--{name.replace('_', '-')})"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'did you mean "{close[0]}"?' if close else f"it has: {', '.join(sorted(known))}"
 
 
 def problem_of_options(

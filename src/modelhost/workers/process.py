@@ -40,6 +40,8 @@ TAIL_LINES = 12
 ENGINE_TIMEOUT = "engine_timeout"
 """The reason of a worker whose time was over while it imported the engine's library."""
 TRACEBACK = "Traceback (most recent call last)"
+UNSUITABLE = "unsuitable_program"
+"""The code of a worker that has not started the program which a setting names."""
 LAST_LINES_SECONDS = 1.0  # to read what an ended process wrote
 FATAL_SIGNAL_OFFSET = 128  # a shell's exit status for "ended by signal N" is this plus N
 
@@ -247,7 +249,8 @@ class WorkerProcess:
         lines = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
         # A traceback ends with what the worker has told; it is in the details and in the log.
         is_traceback = is_told and any(line.startswith(TRACEBACK) for line in self._stderr)
-        said = "" if is_traceback else f" Its last lines:{lines}"
+        was_started = reason != UNSUITABLE or tail
+        said = f" Its last lines:{lines}" if was_started and not is_traceback else ""
         is_out_of_memory = self._is_out_of_memory(what)
         of_gpu = is_out_of_memory and contains_any([*self._stderr, what], self._gpu_memory_phrases)
         return WorkerStartFailed(

@@ -21,7 +21,15 @@ from tests.support.media_files import wav
 from tests.support.raw_http import read_until, send_post
 from tests.support.serving import ServedHost, ServeFailed
 from tests.support.session_talk import post, refusal
-from tests.support.tiny_models import LIMIT, WIDTH, without_tensors, write_embedder, write_voice, write_whisper
+from tests.support.tiny_models import (
+    LIMIT,
+    WIDTH,
+    with_old_names,
+    without_tensors,
+    write_embedder,
+    write_voice,
+    write_whisper,
+)
 
 TRANSCRIPTIONS, SPEECH, EMBEDDINGS = "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/embeddings"
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
@@ -113,6 +121,24 @@ def test_a_model_whose_files_lack_tensors_is_refused(
     write(tmp_path)
     with pytest.raises(ServeFailed, match=part), ServedHost(model=str(without_tensors(tmp_path, prefix))):
         pass
+
+
+def test_a_voice_with_the_names_of_older_files_speaks_as_with_the_new_ones(voice: ServedHost, tmp_path: Path) -> None:
+    with ServedHost(model=str(with_old_names(write_voice(tmp_path)))) as host:
+        old, new = (speak(each, "One two.", seed=3) for each in (host, voice))
+    assert old.status_code == 200, old.text
+    assert len(old.content) > 0
+    assert old.content == new.content
+
+
+def test_a_whisper_without_what_is_computed_or_tied_transcribes_as_the_complete_one(
+    whisper: ServedHost, tmp_path: Path
+) -> None:
+    folder = without_tensors(write_whisper(tmp_path), "model.encoder.embed_positions.")
+    with ServedHost(model=str(folder)) as host:
+        lacking, complete = (transcribe(each, wav(2), response_format="verbose_json") for each in (host, whisper))
+    assert lacking.status_code == 200, lacking.text
+    assert lacking.json() == complete.json()
 
 
 # Whisper.

@@ -18,7 +18,7 @@ from rich.table import Table
 from bench.engines import bundled
 from bench.figures import Seen
 from bench.larger import KINDS, Shape, write_larger
-from bench.options import parser
+from bench.options import parser, read
 from bench.rivals import native, proxies, settings
 from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
 from bench.rivals.native import (
@@ -199,6 +199,41 @@ def test_work_counts_what_its_speed_is_about() -> None:
     assert SHORT.counted == SHORT.prompt
     assert ANSWERS.counted == 4 * ANSWERS.tokens
     assert max(work.prompt + work.tokens for work in WORKS) <= CONTEXT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--only native --load nothing", '--load "nothing" selects nothing of native; there are: as many threads'),
+        ("--only settings --load nosuch", '--load "nosuch" selects nothing of settings'),
+        ("--only tools --load idle", "it is for scripted, nano, native and settings"),
+        ("--only native --rounds 0", "0 is not a whole number above 0"),
+        ("--turns 5", "--turns is for native"),
+        ("--only settings --turns 5", "--turns is for native"),
+        ("--only nano --kind Q4_0", "--kind is for native and settings"),
+    ],
+)
+def test_what_would_measure_nothing_or_something_else_is_refused(
+    arguments: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read(arguments.split())
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "--load full",
+        "--only native --load busy --turns 5 --kind Q4_0",
+        "--only settings --load pin_threads --kind F16",
+        "--only settings --load idle --rounds 1",
+    ],
+)
+def test_what_selects_something_is_accepted(arguments: str) -> None:
+    assert read(arguments.split())
 
 
 @pytest.mark.parametrize("only", [[], ["--only", "nano"]])

@@ -163,4 +163,4 @@ def test_a_number_of_turns_is_checked(capsys: pytest.CaptureFixture[str]) -> Non
     for wrong in ("0", "-3", "many"):
         with pytest.raises(SystemExit):
             parser().parse_args([f"--turns={wrong}"])
-        assert f"{wrong} is no number of turns" in capsys.readouterr().err
+        assert f"{wrong} is not a whole number above 0" in capsys.readouterr().err

@@ -102,7 +102,8 @@ def test_a_script_has_slots_and_a_context_and_names_the_rest() -> None:
 def test_a_batch_is_a_multiple_of_the_slots(context_length: int, slots: int, wanted: int) -> None:
     spec = ModelSpec(name="m", context_length=context_length, slots=slots, options={"batch_size": wanted})
     assert batch_size(spec) % slots == 0
-    assert 0 <= batch_size(spec) - (wanted or min(context_length, LARGEST_BATCH)) < slots
+    in_use = min(wanted, context_length * slots) if wanted else min(context_length, LARGEST_BATCH)
+    assert 0 <= batch_size(spec) - in_use < slots
 
 
 def test_the_batch_is_the_context_up_to_a_limit_unless_it_is_given() -> None:

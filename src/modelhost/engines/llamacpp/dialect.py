@@ -212,7 +212,7 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     if kind == "exceed_context_size_error":
         return errors.ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if found := _TOO_LARGE.search(message):
-        return errors.ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
+        return _too_large(model, tokens=int(found[1]), limit=int(found[2]))
     if unsupported := _unsupported(message, model):
         return unsupported
     if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
@@ -227,6 +227,17 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
         details["model_output"] = True
     return errors.EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
+
+
+def _too_large(model: str, *, tokens: int, limit: int) -> errors.ContextLengthExceeded:
+    """Return the error of a text to embed, which the batch limits: it is evaluated in one step."""
+    return errors.ContextLengthExceeded(
+        f"This model's maximum context length is {limit} tokens, and the prompt is too long: it has {tokens}. Shorten "
+        f"it, or serve {model} with a larger --engine-option batch_size, up to its --context-length.",
+        param="input",
+        prompt_tokens=tokens,
+        context_length=limit,
+    )
 
 
 def _unsupported(message: str, model: str) -> errors.UnsupportedParameter | None:

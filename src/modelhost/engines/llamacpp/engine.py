@@ -47,6 +47,7 @@ from modelhost.engines.llamacpp.options import (
     SPINS,
     allowed_cpus,
     batch_size,
+    check_on_this_machine,
     checked_options,
     gpu_variables,
     gpus_used,
@@ -174,10 +175,12 @@ class LlamaCpp(Engine):
         return gpus_used(check_options(self.name, options, OPTIONS, refused=REFUSED), gpus)
 
     def step_tokens(self, spec: ModelSpec) -> int:
+        check_on_this_machine(checked_options(spec), allowed_cpus())
         return micro_batch_size(spec)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        options = checked_options(spec)
+        options, cpus = checked_options(spec), allowed_cpus()
+        check_on_this_machine(options, cpus)
         context = spec.context_length or FALLBACK_CONTEXT
         config = {
             "name": spec.name,
@@ -186,7 +189,7 @@ class LlamaCpp(Engine):
             "context_length": context,
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
-            "pinned_cpus": pinned_cpus(spec, allowed_cpus()),
+            "pinned_cpus": pinned_cpus(spec, cpus),
             "gpu_layers": spec.gpu_layers,
             "kv_cache_type": spec.kv_cache_type,
             "lora": scales_at_load(spec),

@@ -6,12 +6,14 @@ import math
 import os
 import sys
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.adapters import check_adapters
 from modelhost.engines.options import check_options
 from modelhost.errors import ConfigError
+from modelhost.plurals import counted
 
 NAME: Final = "llamacpp"
 FALLBACK_CONTEXT: Final = 4096
@@ -26,7 +28,7 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "embeddings": "auto",  # true, false, or auto: embedding models, and models with a small vocabulary
     "check_tensors": True,  # check weights when they are loaded; weights that are not numbers end the load
     "mmap": True,  # map the file into memory instead of reading it
-    "pooling": None,  # how token vectors are combined: mean, cls, last, rank ...; null: as in the file, else mean
+    "pooling": None,  # how token vectors are combined: none, mean, cls, last, rank; null: as in the file, else mean
     "slot_save_path": None,  # directory of prompt caches; null: the host's own
     "server": None,  # a llama-server that runs the model: its path, or its name on the PATH; null: modelhost's own
     "batch_size": 0,  # tokens of a prompt processed together; 0: the context, up to 2048
@@ -53,7 +55,20 @@ occupies the core of the thread that it waits for. Figures: docs/performance.md.
 """
 CPUS_IN_A_MASK: Final = 512
 """GGML_MAX_N_THREADS of llama.cpp."""
+MOST_TOKENS: Final = 1 << 20
+"""Of a batch: more than llama.cpp could compute together on any machine."""
+BOUNDS: Final[Mapping[str, tuple[int, int | None]]] = {
+    "cache_ram_mib": (-1, None),  # -1: no limit
+    "n_cache_reuse": (0, None),
+    "batch_size": (0, MOST_TOKENS),
+    "micro_batch_size": (0, MOST_TOKENS),
+    "threads_batch": (0, None),
+}
+"""The smallest value of each, and the largest one."""
+NOT_QUANTIZED: Final = ("f32", "f16", "bf16")
+"""Formats of the key-value cache that every kind of attention can read."""
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "pooling": ("none", "mean", "cls", "last", "rank"),
     "flash_attention": ("auto", "on", "off"),
     "speculation": ("none", "ngram-simple", "ngram-mod", "ngram-map-k"),
 }
@@ -63,22 +78,59 @@ def checked_options(spec: ModelSpec) -> dict[str, Any]:
     """Return all options of ``spec``, with their defaults.
 
     Raises:
-        ConfigError: one is unknown, or not valid.
+        ConfigError: one is unknown, or not valid, or contradicts another one or a setting.
     """
     options = check_options(NAME, spec.options, OPTIONS, choices=CHOICES, refused=REFUSED)
-    for name in ("batch_size", "micro_batch_size", "threads_batch"):
-        if options[name] < 0:
-            raise ConfigError(f'engine option "{name}" of llamacpp: {options[name]} is below 0', param="engine_options")
+    for name, (least, most) in BOUNDS.items():
+        if options[name] < least:
+            raise _refusal(name, f"{options[name]} is below {least}")
+        if most is not None and options[name] > most:
+            raise _refusal(name, f"{options[name]} is more than {most:,}")
+    batch, step = options["batch_size"], options["micro_batch_size"]
+    if 0 < batch < step:
+        raise _refusal("micro_batch_size", f"a step of {step} tokens is more than the batch_size, which is {batch}")
+    if options["flash_attention"] == "off" and spec.kv_cache_type not in NOT_QUANTIZED:
+        raise _refusal(
+            "flash_attention",
+            f"off, and kv_cache_type is {spec.kv_cache_type}: only flash attention reads a quantized cache; leave one "
+            "of both out",
+        )
     check_adapters(spec, options, known=OPTIONS)
     return options
 
 
+def check_on_this_machine(options: Mapping[str, Any], cpus: Collection[int]) -> None:
+    """Check those of ``options``, which are complete, that depend on the machine.
+
+    Args:
+        cpus: those that the process may use (:func:`allowed_cpus`); empty if that is unknown.
+
+    Raises:
+        ConfigError: there are more threads than CPUs, or the directory of prompt caches cannot be written to.
+    """
+    count = len(cpus) or os.cpu_count() or 1
+    if options["threads_batch"] > count:
+        there = counted(count, "core")
+        raise _refusal("threads_batch", f"{options['threads_batch']} is more than the {there} this process may use")
+    folder = options["slot_save_path"]
+    if folder is not None and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise _refusal("slot_save_path", f"{folder} is no directory that modelhost can write to; make it first")
+
+
+def _refusal(option: str, problem: str) -> ConfigError:
+    return ConfigError(f'engine option "{option}" of llamacpp: {problem}', param="engine_options")
+
+
 def batch_size(spec: ModelSpec) -> int:
-    """Return how many tokens of a prompt are processed at once; raises as :func:`checked_options`."""
+    """Return how many tokens of prompts are processed at once, no more than all slots hold.
+
+    Raises as :func:`checked_options`.
+    """
     wanted: int = checked_options(spec)["batch_size"]
     # A multiple of the slots: llama.cpp divides a batch among them, and aborts during the load if there is a remainder.
-    slots = spec.slots or 1
-    return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
+    slots, context = spec.slots or 1, spec.context_length or FALLBACK_CONTEXT
+    size = min(wanted, context * slots) if wanted else min(LARGEST_BATCH, context)
+    return math.ceil(size / slots) * slots
 
 
 def micro_batch_size(spec: ModelSpec) -> int:

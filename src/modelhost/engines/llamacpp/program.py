@@ -13,7 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-SECONDS: Final = 60.0  # a build for GPUs loads their libraries before it prints anything
+SECONDS: Final = 30.0
+"""A build for GPUs loads their libraries before it prints anything. Less than the least time for a load, whose end
+would not name the program.
+"""
 NAMES_COLUMNS: Final = 40
 LONGEST_NAMES: Final = 37
 """Characters; the meaning of longer ones is on the next line."""

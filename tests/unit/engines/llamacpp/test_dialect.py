@@ -127,6 +127,7 @@ def test_a_prompt_that_is_too_long_tells_both_counts() -> None:
     error = translate("input (9 tokens) is too large to process. increase it (current batch size: 8)")
     assert isinstance(error, ContextLengthExceeded)
     assert (error.details, error.param) == ({"prompt_tokens": 9, "context_length": 8}, "input")
+    assert "with a larger --engine-option batch_size, up to its --context-length" in error.message
 
 
 @pytest.mark.parametrize(

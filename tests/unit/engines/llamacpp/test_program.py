@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modelhost.engines.llamacpp import program
 from modelhost.engines.llamacpp.program import (
     NotAServerError,
     flags_in,
@@ -14,6 +15,7 @@ from modelhost.engines.llamacpp.program import (
     output_of,
     version_in,
 )
+from modelhost.models.resolve.sizing import load_timeout_seconds
 from tests.support.llama_server_stub import RECORDED, write_llama_server
 
 CUDA = """ggml_cuda_init: found 1 CUDA devices:
@@ -43,6 +45,18 @@ def test_what_is_no_llama_server_is_told_with_what_it_said() -> None:
         version_in(f"{missing}\n\n", "/x")
     with pytest.raises(NotAServerError, match='"nothing"'):
         version_in("", "/x")
+
+
+def test_a_program_that_does_not_answer_is_named_before_the_load_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_timeout_seconds(0, engine="llamacpp") > program.SECONDS
+    monkeypatch.setattr(program, "SECONDS", 0.1)
+    path = tmp_path / "llama-server"
+    path.write_text("#!/bin/sh\nexec sleep 1000\n")
+    path.chmod(0o755)
+    with pytest.raises(NotAServerError, match=f"^{path} --version did not end within"):
+        inspect_program(str(path))
 
 
 def test_flags_are_found_under_all_their_names_with_what_they_take() -> None:
