@@ -7,7 +7,6 @@ from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
 
 import orjson
@@ -350,9 +349,7 @@ class _EventStream:
     async def __aenter__(self) -> None:
         self._exchange.begin_keeping_alive()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         await self._exchange.end_keeping_alive()
         if error is None:
             await self._exchange.end_stream()
