@@ -11,8 +11,7 @@ from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.client.host_client import Body, Picture, Transcript
-from modelhost.errors import ModelhostError, ModelNotFound
-from modelhost.exchange.audio_files import container_of
+from modelhost.errors import InvalidAudio, ModelhostError, ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
@@ -109,7 +108,8 @@ class FakeBackend:
         self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
     ) -> Transcript:
         parsed_form({name: (value,) for name, value in fields.items()})
-        container_of(file)
+        if not file:
+            raise InvalidAudio("file: it is empty.", param="file")
         self.bodies.append({"file": file, **fields})
         for progress in self.progress:
             on_progress(progress)

@@ -11,8 +11,7 @@ from modelhost import json_text
 from modelhost.chat.media import hearing as hear
 from modelhost.chat.media.jobs import answered_job
 from modelhost.chat.speech import capable_model
-from modelhost.errors import EngineError
-from modelhost.exchange.audio_files import container_of
+from modelhost.errors import EngineError, InvalidAudio
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
 from modelhost.exchange.requests import ChatRequest, TranscriptionRequest
@@ -70,11 +69,13 @@ class Transcribing:
             UnsupportedOperation: the model does not transcribe.
             ModelhostError: before the first segment, or in the middle.
         """
-        return self._opened(request, container_of(request.file), caller, on_queued)
+        if not request.file:
+            raise InvalidAudio("file: it is empty.", param="file")
+        return self._opened(request, caller, on_queued)
 
     @asynccontextmanager
     async def _opened(
-        self, request: TranscriptionRequest, container: str, caller: Caller, on_queued: OnQueued | None
+        self, request: TranscriptionRequest, caller: Caller, on_queued: OnQueued | None
     ) -> AsyncIterator[Heard]:
         CALL_DEPTH.set(caller.depth)
         if (hearing := await self._chat_model(request.model)) is not None:
@@ -84,7 +85,7 @@ class Transcribing:
                 yield Heard(model=hearing.name, seconds=seconds, language=language, segments=segments)
             return
         model = await capable_model(self._collection(), "transcription", request.model)
-        payload = Raw(content_type="application/octet-stream", data=_job(request, container))
+        payload = Raw(content_type="application/octet-stream", data=_job(request))
         async with answered_job(self._collection(), model, "transcription", payload, on_queued) as (worker, answer):
             name = worker.process.name
             async with aclosing(decoded_events(EventBlocks(answer), model=model.name, worker=name)) as events:
@@ -116,10 +117,9 @@ class Transcribing:
         yield hear.whole_segment(answer.choice().text or "", seconds, request.temperature)
 
 
-def _job(request: TranscriptionRequest, container: str) -> bytes:
+def _job(request: TranscriptionRequest) -> bytes:
     """Return what the worker gets: a line of JSON, and the file."""
     fields = {
-        "container": container,
         "language": request.language,
         "prompt": request.prompt,
         "temperature": request.temperature,

@@ -6,10 +6,11 @@ import re
 from typing import Final
 
 from modelhost.errors import InvalidAudio
+from modelhost.exchange.mp3_frames import after_tag
 
 CONTAINERS: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     ("wav", re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL)),
-    ("mp3", re.compile(rb"ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa\xfb]")),
+    ("mp3", re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa\xfb]")),
     ("aac", re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")),
     ("ogg", re.compile(rb"OggS")),
     ("flac", re.compile(rb"fLaC")),
@@ -28,7 +29,9 @@ def container_of(data: bytes, param: str = "file") -> str:
     """
     if not data:
         raise InvalidAudio(f"{param}: it is empty.", param=param)
-    found = next((name for name, signature in CONTAINERS if signature.match(data)), None)
+    # What follows a tag decides; what is unknown behind one is most likely an MP3, which decoders find in its middle.
+    behind = after_tag(data)
+    found = next((name for name, signature in CONTAINERS if signature.match(data, behind)), "mp3" if behind else None)
     if found is None:
         raise InvalidAudio(f"{param}: its format is unknown; {FORMATS} are read.", param=param)
     return found

@@ -42,7 +42,7 @@ def _of_wav(data: bytes, _limit: float) -> float | None:
 
 
 def _of_flac(data: bytes, _limit: float) -> float | None:
-    (packed,) = struct.unpack(">Q", data[STREAM_INFO])
+    (packed,) = struct.unpack(">Q", data[after_tag(data) :][STREAM_INFO])
     rate, samples = packed >> 44, packed & 0xFFFFFFFFF
     return samples / rate if rate and samples else None
 

@@ -14,6 +14,8 @@ HEAD: Final = struct.Struct("<4sBBqIIIB")
 """Of a page: the capture pattern, its version, its flags, its position in time, its stream, its number, its checksum,
 the number of its segments."""
 CHECKSUM: Final = slice(22, 26)
+IS_FIRST: Final = 2
+"""The flag of the first page of a stream."""
 IS_LAST: Final = 4
 """The flag of the last page of a stream."""
 ALL_ONES: Final = 0xFFFFFFFF
@@ -35,6 +37,8 @@ def is_whole(data: bytes) -> bool:
         if page is None:
             return False
         _, _, flags, _, stream, number, checksum, _ = HEAD.unpack_from(page)
+        if flags & IS_FIRST:  # files that were joined may call their streams alike
+            numbers.pop(stream, None)
         if checksum != checksum_of(page) or number != numbers.get(stream, number):
             return False
         numbers[stream], has_ended = number + 1, bool(flags & IS_LAST)

@@ -126,7 +126,7 @@ class Whisper:
 
         def job(emit: Emit) -> None:
             decoding = import_decoder()
-            samples = decoding.decode(data, container=request["container"], max_minutes=self._max_minutes)
+            samples = decoding.decode(data, max_minutes=self._max_minutes)
             with self._torch.inference_mode():
                 self._transcribe(samples, decoding.SAMPLE_RATE, {**request, "prompt_ids": prompt}, emit)
 

@@ -61,7 +61,7 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
     _check_prompt(model, request.get("prompt"))
 
     def job(emit: Emit) -> None:
-        samples = decode(data, container=request["container"], max_minutes=config["max_minutes"])
+        samples = decode(data, max_minutes=config["max_minutes"])
         segments, info = model.transcribe(
             samples,
             language=language,

@@ -56,7 +56,9 @@ def test_verbose_json_has_the_times_that_are_wanted(granularities: set[str]) -> 
     ("data", "container"),
     [
         (b"RIFF\0\0\0\0WAVE", "wav"),
-        (b"ID3\4", "mp3"),
+        (b"ID3" + bytes(7), "mp3"),
+        (b"ID3" + bytes(7) + b"\xff\xf1P", "aac"),
+        (b"ID3" + bytes(6) + b"\2ab" + b"fLaC", "flac"),
         (b"\xff\xfb\x90", "mp3"),
         (b"\xff\xf1P", "aac"),
         (b"OggS", "ogg"),
