@@ -11,7 +11,8 @@ from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.client.host_client import Body, Picture, Transcript
-from modelhost.errors import InvalidAudio, ModelhostError, ModelNotFound
+from modelhost.errors import ModelhostError, ModelNotFound
+from modelhost.exchange.audio_files import check_may_be_sound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
@@ -108,8 +109,7 @@ class FakeBackend:
         self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress = ignore_progress
     ) -> Transcript:
         parsed_form({name: (value,) for name, value in fields.items()})
-        if not file:
-            raise InvalidAudio("file: it is empty.", param="file")
+        check_may_be_sound(file)
         self.bodies.append({"file": file, **fields})
         for progress in self.progress:
             on_progress(progress)

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 24_000
-CODECS = {"mp3": "libmp3lame", "webm": "libopus", "ogg": "libopus", "flac": "flac", "aiff": "pcm_s16be"}
+CODECS = {
+    "mp3": "libmp3lame",
+    "webm": "libopus",
+    "ogg": "libopus",
+    "flac": "flac",
+    "aiff": "pcm_s16be",
+    "oga": "vorbis",
+}
+EXPERIMENTAL = {"strict": "experimental"}
 PCM = {"caf": "pcm_s16le", "w64": "pcm_s16le", "wav": "pcm_s16le"}
 
 
@@ -36,7 +44,9 @@ def written(
     codec = (CODECS | PCM).get(kind, "aac")
     stream_file = io.BytesIO()
     with av.open(path or _Stream(stream_file), "w", format=kind, options=options) as output:
-        stream: Any = output.add_stream(codec, rate=48_000 if codec == "libopus" else rate, layout=layout)
+        stream: Any = output.add_stream(
+            codec, rate=48_000 if codec == "libopus" else rate, layout=layout, options=EXPERIMENTAL
+        )
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
         frame.sample_rate = rate
         output.mux(stream.encode(frame))
@@ -54,16 +64,15 @@ class _Stream:
         return self._file.write(data)
 
 
-def with_pauses(data: bytes, kind: str) -> bytes:
+def with_pauses(data: bytes, kind: str, path: Path) -> bytes:
     """Return a copy of a file without each second half second of its packets, as of silence that is not stored."""
-    copy = io.BytesIO()
-    with av.open(io.BytesIO(data), "r") as source, av.open(copy, "w", format=kind) as output:
+    with av.open(io.BytesIO(data), "r") as source, av.open(path, "w", format=kind) as output:
         stream = output.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.pts is not None and int(2 * packet.pts * packet.time_base) % 2 == 0:
                 packet.stream = stream
                 output.mux(packet)
-    return copy.getvalue()
+    return path.read_bytes()
 
 
 def tag(size: int) -> bytes:

@@ -11,7 +11,8 @@ from modelhost import json_text
 from modelhost.chat.media import hearing as hear
 from modelhost.chat.media.jobs import answered_job
 from modelhost.chat.speech import capable_model
-from modelhost.errors import EngineError, InvalidAudio
+from modelhost.errors import EngineError
+from modelhost.exchange.audio_files import check_may_be_sound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.payloads import Raw
 from modelhost.exchange.requests import ChatRequest, TranscriptionRequest
@@ -69,8 +70,7 @@ class Transcribing:
             UnsupportedOperation: the model does not transcribe.
             ModelhostError: before the first segment, or in the middle.
         """
-        if not request.file:
-            raise InvalidAudio("file: it is empty.", param="file")
+        check_may_be_sound(request.file)
         return self._opened(request, caller, on_queued)
 
     @asynccontextmanager

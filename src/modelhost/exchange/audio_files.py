@@ -1,4 +1,4 @@
-"""What an audio file is, by its first bytes: nothing else is given to a decoder."""
+"""What an audio file is, by its first bytes. What has none of them that sound can have reaches no model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from modelhost.errors import InvalidAudio
 from modelhost.exchange.mp3_frames import after_tag
 
 CONTAINERS: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
-    ("wav", re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL)),
+    ("wav", re.compile(rb"(RIFF|RF64|BW64)....WAVE", re.DOTALL)),
     ("mp3", re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa\xfb]")),
     ("aac", re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")),
     ("ogg", re.compile(rb"OggS")),
     ("flac", re.compile(rb"fLaC")),
     ("matroska", re.compile(rb"\x1a\x45\xdf\xa3")),
-    ("mov", re.compile(rb"....ftyp", re.DOTALL)),
+    ("aiff", re.compile(rb"FORM....AIF[FC]", re.DOTALL)),
+    ("caf", re.compile(rb"caff")),
+    ("w64", re.compile(rb"riff\x2e\x91\xcf\x11")),
+    ("amr", re.compile(rb"#!AMR")),
+    ("mov", re.compile(rb"....(ftyp|moov|mdat|wide|free|skip)", re.DOTALL)),
 )
 """FFmpeg's names of containers, with their signatures."""
-FORMATS: Final = "WAV, MP3, AAC, Ogg (Opus, Vorbis), FLAC, WebM, Matroska, M4A and MP4"
+FORMATS: Final = "WAV, AIFF, CAF, MP3, AAC, AMR, Ogg (Opus, Vorbis), FLAC, WebM, Matroska, M4A and MP4"
+UNKNOWN_FORMAT: Final = f"its format is unknown; {FORMATS} are read"
+SYNC: Final = re.compile(rb"\xff[\xe2-\xff]|APETAGEX")
+"""What a frame of MP3 or AAC begins with, or a tag before one."""
+SEARCHED_BYTES: Final = 65_536
+"""In these, a recording that begins within a frame has another one."""
 
 
 def container_of(data: bytes, param: str = "file") -> str:
@@ -33,8 +42,18 @@ def container_of(data: bytes, param: str = "file") -> str:
     behind = after_tag(data)
     found = next((name for name, signature in CONTAINERS if signature.match(data, behind)), "mp3" if behind else None)
     if found is None:
-        raise InvalidAudio(f"{param}: its format is unknown; {FORMATS} are read.", param=param)
+        raise InvalidAudio(f"{param}: {UNKNOWN_FORMAT}.", param=param)
     return found
+
+
+def check_may_be_sound(data: bytes, param: str = "file") -> None:
+    """Check what is seen at once; a decoder finds out the rest.
+
+    Raises:
+        InvalidAudio: it is empty, or without anything of a format that is read, such as a text or a playlist.
+    """
+    if not SYNC.search(data, 0, SEARCHED_BYTES):
+        container_of(data, param)
 
 
 UNKNOWN: Final = b"\xff" * 4

@@ -80,6 +80,9 @@ def test_what_is_no_form_is_refused(scripted_host: ServedHost) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
     answer = scripted_host.http.post(PATH, data={"model": "scripted"}, files={"other": b"x"})
     assert answer.json()["error"]["param"] == "file"
+    text = "--x\r\nContent-Disposition: form-data; name=file\r\n\r\nabc\r\n--x--\r\n"
+    answer = scripted_host.http.post(PATH, content=text, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert "send it as a file" in answer.json()["error"]["message"]
 
 
 def test_a_body_that_is_too_large_is_refused(start_host: StartHost) -> None:

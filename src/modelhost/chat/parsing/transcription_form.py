@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from modelhost.chat.parsing.fields import NonEmpty, Number
 from modelhost.chat.parsing.problems import invalid_request
@@ -15,11 +17,20 @@ from modelhost.exchange.requests import TranscriptionRequest
 LISTS: Final = ("timestamp_granularities", "include")
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 LONGEST_PROMPT: Final = 10_000
+LANGUAGE: Final = r"^[a-z]{2,3}$"
 
 
 def _stripped(value: Any) -> Any:
     """Forms are written by hand: a line break at the end of a text is none of it."""
     return value.strip() if isinstance(value, str) else value
+
+
+def _language(value: Any) -> Any:
+    """Check the form of a code, since a pattern alone would not say what to send."""
+    text = _stripped(value)
+    if isinstance(text, str) and not re.fullmatch(LANGUAGE, text):
+        raise PydanticCustomError("language", 'it has to be a code of two or three small letters, such as "en"')
+    return text
 
 
 class TranscriptionForm(BaseModel):
@@ -28,7 +39,7 @@ class TranscriptionForm(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     model: str | None = None
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$"), BeforeValidator(_stripped)] | None = Field(
+    language: Annotated[str, Field(pattern=LANGUAGE), BeforeValidator(_language)] | None = Field(
         default=None, description="The language as a code, such as `en`. Default: recognized."
     )
     prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] | None = None

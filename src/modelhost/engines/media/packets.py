@@ -17,12 +17,11 @@ from modelhost.engines.media.ogg_pages import is_whole
 from modelhost.engines.media.refusals import AUDIO_TOO_LONG, INVALID_AUDIO
 from modelhost.engines.media.stated_lengths import SECONDS_LESS, stated_seconds
 from modelhost.engines.worker.asgi import ErrorResponse, error_body
+from modelhost.exchange.audio_files import UNKNOWN_FORMAT
 from modelhost.exchange.mp3_frames import after_tag
 from modelhost.plurals import counted
 
 SECONDS_A_MINUTE: Final = 60
-FORMATS: Final = "WAV, AIFF, CAF, MP3, AAC, AMR, Ogg (Opus, Vorbis), FLAC, WebM, Matroska, M4A and MP4"
-UNKNOWN_FORMAT: Final = f"its format is unknown; {FORMATS} are read"
 READ: Final = "wav,w64,aiff,caf,mp3,aac,amr,ogg,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2"
 """What FFmpeg may find a file to be, by its names. Others, such as playlists, could name further files."""
 BIG_ENDIAN_WAV: Final = b"RIFX"
@@ -39,6 +38,7 @@ MOST_REST: Final = 8_191
 """The bytes of a frame of AAC, at most (ISO/IEC 14496-3, 1.A.2.2)."""
 MOST_HEADS: Final = 64
 """The bytes of the heads of a cluster and a block of Matroska, with some room."""
+NEGATIVE: Final = 2**31
 SHARE_LOST: Final = 0.1
 """Of the bytes that a gap in time would have filled: a gap with more was not left by silence that is not stored."""
 TAG: Final = re.compile(rb"ID3[\x02-\x04]\x00.[\x00-\x7f]{4}", re.DOTALL)
@@ -70,7 +70,7 @@ def opened(data: bytes) -> Any:
         return av.open(io.BytesIO(data), options={"format_whitelist": READ}, metadata_errors="ignore")
     except av.error.ArgumentError as error:
         raise invalid(UNKNOWN_FORMAT) from error
-    except av.error.InvalidDataError as error:
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise invalid(f"it is damaged, or {UNKNOWN_FORMAT}") from error
 
 
@@ -100,7 +100,7 @@ def packets_of(data: bytes, max_minutes: int) -> Packets:
             raise invalid("it is damaged, or cut off; send the whole file")
         if not file.streams.audio:
             raise invalid("it has no sound")
-        stream = file.streams.audio[0]
+        stream = file.streams.best("audio")
         if stated is None and container in STATED_BY_STREAM and stream.duration:
             stated = float(stream.duration * stream.time_base)
         elif stated is None and container in STATED_BY_FILE and file.duration and len(file.streams) == 1:
@@ -115,6 +115,8 @@ def packets_of(data: bytes, max_minutes: int) -> Packets:
     missing = found.missing(rate) if container in TIMED and is_alone else 0.0
     if container in UNTIMED and rate:
         missing = max(0, _sound_bytes(data) - found.size - found.begin) / rate
+    if container == "flac" and stated is not None:  # of the whole, of which it may be a part that begins later
+        stated -= found.start
     missing_outside = missing if container in UNTIMED else 0.0
     seconds = max(found.seconds + missing_outside, found.lasts(container))
     return Packets(container=container, seconds=seconds, missing=missing, bytes_per_second=rate, stated=stated)
@@ -124,7 +126,7 @@ def demuxed(file: Any, data: bytes) -> Iterator[Any]:
     """The packets of the first sound; the rest of one, at the end of a stream that was cut off, is none."""
     end = 0
     try:
-        for packet in file.demux(file.streams.audio[0]):
+        for packet in file.demux(file.streams.best("audio")):
             end = max(end, (packet.pos or 0) + packet.size)
             yield packet
     except av.error.InvalidDataError:
@@ -178,8 +180,12 @@ def _sound_bytes(data: bytes) -> int:
 
 
 def seconds_of(packet: Any) -> float:
-    """Return how long the sound of a packet is, as far as it says."""
-    return float(packet.duration * packet.time_base) if packet.duration else 0.0
+    """Return how long the sound of a packet is, as far as it says.
+
+    FFmpeg gives the last page of a short Vorbis a negative length, which arrives as a huge one.
+    """
+    is_said = packet.duration and packet.duration < NEGATIVE
+    return float(packet.duration * packet.time_base) if is_said else 0.0
 
 
 def check_length(seconds: float, max_minutes: int) -> None:

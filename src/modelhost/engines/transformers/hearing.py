@@ -175,7 +175,8 @@ class Whisper:
         return self._languages[int(found.reshape(-1)[0])]
 
     def _spectrogram(self, samples: Any, rate: int) -> Any:
-        features = self._features(samples, sampling_rate=rate, return_tensors="pt").input_features
+        floats = import_decoder().as_floats(samples)
+        features = self._features(floats, sampling_rate=rate, return_tensors="pt").input_features
         return features.to(self._model.device, self._model.dtype)
 
     def _segments(self, samples: Any, rate: int, request: Mapping[str, Any], emit: Emit) -> Iterator[dict[str, Any]]:

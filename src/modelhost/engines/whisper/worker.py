@@ -6,18 +6,23 @@ an environment of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from modelhost.engines.media.decoding import SAMPLE_RATE, decode
+from modelhost.engines.media.decoding import SAMPLE_RATE, as_floats, decode
 from modelhost.engines.media.events import EVENTS, event
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
 from modelhost.engines.media.transcripts import PATH, read_request
+from modelhost.engines.whisper.pieces import Piece, Placed, Transcript
 from modelhost.engines.worker.asgi import invalid
 from modelhost.engines.worker.process import read_config, watch_lifeline
+
+FRAMES_PER_SECOND = 100
+"""Of the spectrum, in which the library counts where its windows begin."""
 
 
 def load(config: Mapping[str, Any]) -> LoadedMedia:
@@ -60,23 +65,27 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
         raise invalid("model: it knows English only, so it cannot translate.", param="model")
     _check_prompt(model, request.get("prompt"))
 
-    def job(emit: Emit) -> None:
-        samples = decode(data, max_minutes=config["max_minutes"])
-        segments, info = model.transcribe(
-            samples,
-            language=language,
+    def transcribe(piece: Piece) -> tuple[Iterator[Any], Any]:
+        found: tuple[Iterator[Any], Any] = model.transcribe(
+            as_floats(piece.samples),
+            language=language or piece.language,
             task="translate" if request["translates"] else "transcribe",
             temperature=request["temperature"],  # one: retries with others take minutes where speech repeats
-            initial_prompt=request.get("prompt"),
+            initial_prompt=piece.context or request.get("prompt"),
             word_timestamps=request["word_timestamps"],
             vad_filter=request["vad"],
         )
+        return found
+
+    def job(emit: Emit) -> None:
+        samples = decode(data, max_minutes=config["max_minutes"])
+        transcript = Transcript(transcribe, samples)
         seconds = samples.size / SAMPLE_RATE
-        if emit(event("info", duration=seconds, language=info.language)):
-            for segment in segments:
-                if not emit(event("segment", **_segment(segment))):
-                    segments.close()
-                    return
+        if emit(event("info", duration=seconds, language=transcript.language)):
+            with closing(transcript.segments()) as segments:
+                for placed in segments:
+                    if not emit(event("segment", **_segment(placed))):
+                        return
             emit(event("done"))
 
     return job, EVENTS
@@ -91,13 +100,17 @@ def _check_prompt(model: Any, prompt: str | None) -> None:
         raise invalid(f"prompt: it has {count} tokens, and the model takes {most}.", param="prompt")
 
 
-def _segment(segment: Any) -> dict[str, Any]:
-    words = [{"word": word.word, "start": float(word.start), "end": float(word.end)} for word in segment.words or ()]
+def _segment(placed: Placed) -> dict[str, Any]:
+    segment, offset = placed.segment, placed.offset
+    words = [
+        {"word": word.word, "start": offset + float(word.start), "end": offset + float(word.end)}
+        for word in segment.words or ()
+    ]
     return {
-        "id": int(segment.id) - 1,
-        "seek": int(segment.seek),
-        "start": float(segment.start),
-        "end": float(segment.end),
+        "id": placed.number,
+        "seek": int(segment.seek) + round(offset * FRAMES_PER_SECOND),
+        "start": offset + float(segment.start),
+        "end": offset + float(segment.end),
         "text": segment.text,
         "tokens": [int(token) for token in segment.tokens],
         "temperature": float(segment.temperature or 0.0),

@@ -68,6 +68,22 @@ def test_files_that_were_joined_are_read_with_the_tags_between_them(kind: str) -
     assert heard(data + tag(640) + data + tag(200_000) + data) == pytest.approx(3 * SECONDS, abs=0.2)
 
 
+def test_many_files_that_were_joined_are_read() -> None:
+    assert heard(20 * written(noise(1), "mp3")) == pytest.approx(20 * 1.05, abs=1)
+
+
+@pytest.mark.parametrize("kind", ["webm", "mov"])
+def test_sound_that_pauses_has_its_times(kind: str, tmp_path: Path) -> None:
+    data = written(noise(SECONDS), "mp4", tmp_path / "sound") if kind == "mov" else written(noise(SECONDS), kind)
+    assert heard(with_pauses(data, kind, tmp_path / "paused")) == pytest.approx(SECONDS, abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 0.5, 0.9])
+def test_a_short_vorbis_is_as_long_as_it_is(seconds: float, tmp_path: Path) -> None:
+    data = written(noise(seconds), "oga", tmp_path / "sound", layout="stereo")
+    assert heard(data) == pytest.approx(seconds, abs=0.05)
+
+
 def test_files_with_other_rates_that_were_joined_are_read() -> None:
     joined = written(noise(SECONDS), "mp3") + written(noise(SECONDS, 48_000), "mp3", rate=48_000)
     assert heard(joined) == pytest.approx(2 * SECONDS, abs=0.2)
@@ -83,9 +99,10 @@ def test_ogg_files_whose_parts_cannot_be_read_as_one_are_refused_with_what_to_do
     assert "convert it" in problem_of(written(noise(SECONDS), "ogg") + other)
 
 
-@pytest.mark.parametrize("kind", ["webm", "matroska", "ogg"])
-def test_silence_that_is_not_stored_is_no_damage(kind: str) -> None:
-    assert heard(with_pauses(written(noise(SECONDS), "webm"), kind)) > 1
+@pytest.mark.parametrize("kind", ["webm", "matroska"])
+def test_silence_that_is_not_stored_is_no_damage(kind: str, tmp_path: Path) -> None:
+    data = with_pauses(written(noise(SECONDS), "webm"), kind, tmp_path / "paused")
+    assert heard(data) == pytest.approx(SECONDS, abs=0.05)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -109,7 +126,7 @@ def test_samples_that_fill_their_places_in_part_are_read_as_if_they_filled_them(
     guid = b"\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
     data = b"fmt " + struct.pack("<I", 40) + form + guid + b"data" + struct.pack("<I", 4 * RATE) + samples.tobytes()
     found = decode(b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WAVE" + data, max_minutes=1)
-    assert np.abs(found - decode(written(sound, "wav"), max_minutes=1)).max() < 0.001
+    assert np.abs(found - decode(written(sound, "wav"), max_minutes=1).astype(np.int32)).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from modelhost.chat.parsing.transcription_form import parsed_form
 from modelhost.chat.transcription import Heard, Segment
 from modelhost.errors import InvalidAudio, InvalidRequest, UnsupportedParameter
-from modelhost.exchange.audio_files import container_of
+from modelhost.exchange.audio_files import check_may_be_sound, container_of
 from modelhost.http.openai.audio.rendering import rendered_text, verbose_json, whole_json
 
 SEGMENTS: list[Segment] = [
@@ -71,10 +71,19 @@ def test_a_container_is_known_by_its_first_bytes(data: bytes, container: str) ->
     assert container_of(data) == container
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"\0" * 100 + b"\xff\xfb\x90", b"APETAGEX", b"ID3" + bytes(7), b"FORM\0\0\0\0AIFF", b"\0\0\0\x08wide", b"#!AMR\n"],
+)
+def test_what_a_decoder_may_read_is_given_to_one(data: bytes) -> None:
+    check_may_be_sound(data)
+
+
 @pytest.mark.parametrize("data", [b"", b"#EXTM3U\nhttp://x/", b"RIFF\0\0\0\0AVI ", b"%PDF", b"ffconcat version 1.0"])
 def test_anything_else_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidAudio):
-        container_of(data)
+    for check in (container_of, check_may_be_sound):
+        with pytest.raises(InvalidAudio):
+            check(data)
 
 
 def test_a_form_has_texts() -> None:
@@ -102,3 +111,9 @@ def test_what_is_wrong_in_a_form_is_named(fields: dict[str, list[str]], error: A
     with pytest.raises(error) as caught:
         parsed_form(fields)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("language", ["EN", "en-US", "english", ""])
+def test_a_language_is_refused_with_what_to_send(language: str) -> None:
+    with pytest.raises(InvalidRequest, match=r'language: it has to be a code .* such as "en"'):
+        parsed_form({"language": [language]})

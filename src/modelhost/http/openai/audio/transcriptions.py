@@ -51,6 +51,8 @@ async def read_form(exchange: Exchange, limit_bytes: int) -> SentForm:
     for name in parts.files:
         if name != "file":
             raise InvalidRequest(f"{name}: the audio belongs in the field file.", param="file")
+    if "file" in parts.fields:
+        raise InvalidRequest("file: it came as a text; send it as a file, with a plain filename=.", param="file")
     if "file" not in parts.files:
         raise InvalidRequest("file: the audio is missing.", param="file")
     return SentForm(fields=parts.fields, file=parts.files["file"][0])
