@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import yaml
 
 from tests.support.eventually import eventually
 from tests.support.media_files import wav
+from tests.support.nano_hf import NANO_HF
 from tests.support.raw_http import read_until, send_post
 from tests.support.serving import ServedHost, ServeFailed
 from tests.support.session_talk import post, refusal
@@ -30,9 +32,18 @@ from tests.support.tiny_models import (
     write_voice,
     write_whisper,
 )
+from tests.support.tiny_vision import write_llava
 
 TRANSCRIPTIONS, SPEECH, EMBEDDINGS = "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/embeddings"
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+
+
+def write_pooled(folder: Path) -> Path:
+    return write_embedder(folder, pooling=MEAN)
+
+
+def write_nano(folder: Path) -> Path:
+    return Path(shutil.copytree(NANO_HF, folder, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
 
 @pytest.fixture(scope="module")
 def embedder_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_embedder(tmp_path_factory.mktemp("embedder"), pooling=MEAN)
+    return write_pooled(tmp_path_factory.mktemp("embedder"))
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +124,9 @@ def test_the_voices_of_a_model_that_is_not_loaded_are_listed(registry: Path) -> 
     [
         (write_whisper, "model.decoder.layers.0.", "of its part decoder"),
         (write_voice, "text_encoder.", "of its part text_encoder"),
+        (write_llava, "vision_tower.", "of its part vision_tower"),
+        (write_nano, "model.layers.1.", "of its part layers"),
+        (write_pooled, "encoder.layer.1.", "of its part encoder"),
     ],
 )
 def test_a_model_whose_files_lack_tensors_is_refused(
@@ -121,6 +135,11 @@ def test_a_model_whose_files_lack_tensors_is_refused(
     write(tmp_path)
     with pytest.raises(ServeFailed, match=part), ServedHost(model=str(without_tensors(tmp_path, prefix))):
         pass
+
+
+def test_a_model_for_texts_does_without_the_part_that_it_does_not_use(tmp_path: Path) -> None:
+    with ServedHost(model=str(without_tensors(write_pooled(tmp_path), "pooler."))) as host:
+        assert host.http.post("/v1/embeddings", json={"input": "One."}).status_code == 200
 
 
 def test_a_voice_with_the_names_of_older_files_speaks_as_with_the_new_ones(voice: ServedHost, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +14,12 @@ LISTED: Final = 3
 """Missing tensors that a message names."""
 
 
-def loaded(model_class: Any, config: Mapping[str, Any], folder: Path | None = None) -> Any:
+def loaded(
+    model_class: Any, config: Mapping[str, Any], folder: Path | None = None, *, unused: Collection[str] = ()
+) -> Any:
     """Return the model in ``folder`` (default: that of ``config``), ready to compute.
+
+    ``unused`` are parts that nothing is computed with.
 
     Raises:
         ValueError: the files lack tensors.
@@ -25,9 +29,16 @@ def loaded(model_class: Any, config: Mapping[str, Any], folder: Path | None = No
     device = device_of(torch, config["device"])
     place = Path(config["path"]) if folder is None else folder
     dtype = dtype_of(torch, config["dtype"], device)
-    model, found = model_class.from_pretrained(place, dtype=dtype, local_files_only=True, output_loading_info=True)
-    if missing := sorted(name for name in found["missing_keys"] if not name.endswith(COMPUTED)):
-        parts = ", ".join(sorted({_part_of(name, model_class.base_model_prefix) for name in missing}))
+    trusts = {"trust_remote_code": True} if config.get("trust_remote_code") else {}
+    model, found = model_class.from_pretrained(
+        place, dtype=dtype, local_files_only=True, output_loading_info=True, **trusts
+    )
+    prefix = model.base_model_prefix
+    missing = sorted(
+        name for name in found["missing_keys"] if not name.endswith(COMPUTED) and _part_of(name, prefix) not in unused
+    )
+    if missing:
+        parts = ", ".join(sorted({_part_of(name, prefix) for name in missing}))
         named = ", ".join(missing[:LISTED])
         raise ValueError(
             f"the checkpoint lacks {len(missing)} tensors of its part {parts} ({named}): download it again, or take a "

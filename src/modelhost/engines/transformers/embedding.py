@@ -17,8 +17,8 @@ import orjson
 
 from modelhost.engines.media.jobs import Emit, Job
 from modelhost.engines.media.starting import LoadedMedia, run
+from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid, read_json
-from modelhost.engines.worker.devices import device_of, dtype_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 PATH: Final = "/v1/embeddings"
@@ -37,6 +37,8 @@ OLD_NAMES: Final = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
+UNUSED: Final = ("pooler",)
+"""What many files leave out, as the vectors of all tokens are used."""
 ACTIVATIONS: Final = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
 
 
@@ -52,13 +54,12 @@ def load(config: Mapping[str, Any]) -> LoadedMedia:
 
     logging.disable_progress_bar()
     torch.set_num_threads(config["threads"])
-    folder, device = Path(config["path"]), device_of(torch, config["device"])
+    folder = Path(config["path"])
     first, *others = read_modules(folder)
     if first[0] != "Transformer":
         raise ValueError(f"modules.json begins with {first[0]}; this engine computes those that begin with Transformer")
     trusts = {"local_files_only": True, "trust_remote_code": config["trust_remote_code"]}
-    dtype = dtype_of(torch, config["dtype"], device)
-    model = AutoModel.from_pretrained(folder / first[1], dtype=dtype, **trusts).to(device).eval()
+    model = loaded(AutoModel, config, folder / first[1], unused=UNUSED)
     tokenizer = AutoTokenizer.from_pretrained(folder / first[1], **trusts)
     limit = most_tokens(folder, config["context_length"])
     embedder = Embedder(model, tokenizer, limit=limit, prompt=default_prompt(folder))

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.transformers.vision_kinds import PROCESSORS
-from modelhost.engines.worker.devices import device_of, dtype_of
+from modelhost.engines.worker.devices import device_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -53,10 +54,7 @@ def load(config: Mapping[str, Any]) -> Any:
     device = device_of(torch, config["device"])
     trusts = config["trust_remote_code"]
     described = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trusts)
-    model = _class_of(described).from_pretrained(
-        directory, dtype=dtype_of(torch, config["dtype"], device), local_files_only=True, trust_remote_code=trusts
-    )
-    model = model.to(device).eval()
+    model = loaded(_class_of(described), config)
     _check_layers(model.config.get_text_config())
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trusts)
     library = TransformersLibrary(model, device)
