@@ -10,7 +10,7 @@ import pytest
 from modelhost.engines import ENGINES
 from modelhost.engines.installed import can_do, kind_of
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.media.sentences import LONGEST, bounded, sentences_in
+from modelhost.engines.media.sentences import LONGEST, MOST_AT_ONCE, bounded, sentences_in
 from modelhost.engines.transformers.embedding import default_prompt, most_tokens, poolings_in, read_modules
 from modelhost.engines.transformers.hearing import Segment, read_window
 from modelhost.errors import ConfigError, InvalidAudio, NothingToSpeak
@@ -125,6 +125,9 @@ def test_a_text_of_short_sentences_is_left_to_a_voice_that_finds_them_itself() -
     short = "One sentence. " * 100
     assert bounded(short) == [short]
     assert bounded(f"Short. {'long ' * 200}")[0] == "Short."
+    book = "Hello there, my friend. How are you?\n" * 500
+    assert "".join(bounded(book)) == book
+    assert {len(part) <= MOST_AT_ONCE and part.startswith("Hello") for part in bounded(book)[:-1]} == {True}
 
 
 @pytest.mark.parametrize(

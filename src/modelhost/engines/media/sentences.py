@@ -10,6 +10,8 @@ END: Final = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 """Between two sentences."""
 LONGEST: Final = 500
 """Characters of a sentence: a voice computes it as a whole, with memory that grows faster than its length."""
+MOST_AT_ONCE: Final = 2_000
+"""Characters: a voice that finds the sentences itself reads all of its text before it speaks the first."""
 CLAUSE_END: Final = re.compile(r"[,;:](?=\s)|[\u3001\uff0c\uff1b\uff1a]")
 
 
@@ -20,8 +22,16 @@ def sentences_in(text: str) -> list[str]:
 
 
 def bounded(text: str) -> list[str]:
-    """Return ``text`` as it is, for a voice that finds sentences itself; its sentences if one is too long for that."""
-    return sentences_in(text) if any(len(sentence) > LONGEST for sentence in END.split(text)) else [text]
+    """Return ``text`` in parts of several sentences, for a voice that finds these itself; each if one is too long."""
+    if any(len(sentence) > LONGEST for sentence in END.split(text)):
+        return sentences_in(text)
+    parts, begin, end = [], 0, 0
+    for found in END.finditer(text):
+        if found.end() - begin > MOST_AT_ONCE and end > begin:
+            parts.append(text[begin:end])
+            begin = end
+        end = found.end()
+    return [part for part in (*parts, text[begin:]) if part.strip()]
 
 
 def _parts(sentence: str) -> Iterator[str]:
