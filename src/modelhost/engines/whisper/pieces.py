@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple
 
 from modelhost.engines.media.decoding import SAMPLE_RATE
@@ -39,12 +39,12 @@ class Transcript:
     piece begins there.
     """
 
-    def __init__(self, transcribe: Callable[[Piece], tuple[Iterator[Any], Any]], samples: Any) -> None:
+    def __init__(self, transcribe: Callable[[Piece], tuple[Generator[Any, None, None], Any]], samples: Any) -> None:
         self._transcribe, self._samples = transcribe, samples
         self._first = transcribe(Piece(self._piece(0), None, ()))
         self.language: str = self._first[1].language
 
-    def segments(self) -> Iterator[Placed]:
+    def segments(self) -> Generator[Placed, None, None]:
         """Yield the segments; closing it closes the library's."""
         at, number = 0.0, 0
         context: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ an environment of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -65,8 +65,8 @@ def prepare(model: Any, raw: bytes, config: Mapping[str, Any]) -> tuple[Job, str
         raise invalid("model: it knows English only, so it cannot translate.", param="model")
     _check_prompt(model, request.get("prompt"))
 
-    def transcribe(piece: Piece) -> tuple[Iterator[Any], Any]:
-        found: tuple[Iterator[Any], Any] = model.transcribe(
+    def transcribe(piece: Piece) -> tuple[Generator[Any, None, None], Any]:
+        found: tuple[Generator[Any, None, None], Any] = model.transcribe(
             as_floats(piece.samples),
             language=language or piece.language,
             task="translate" if request["translates"] else "transcribe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +32,11 @@ class Library:
         self.closed = 0
         self._silent_from = silent_from
 
-    def __call__(self, piece: Piece) -> tuple[Iterator[Any], Info]:
+    def __call__(self, piece: Piece) -> tuple[Generator[Any, None, None], Info]:
         self.pieces.append(piece)
         return self._segments(piece.samples), Info("en")
 
-    def _segments(self, samples: Any) -> Iterator[Segment]:
+    def _segments(self, samples: Any) -> Generator[Segment, None, None]:
         try:
             for number in np.unique(samples):
                 (places,) = np.nonzero(samples == number)
