@@ -36,7 +36,7 @@ class Transcript:
     """The segments of sound that is transcribed piece by piece.
 
     What is written about the last window of a piece may end in the middle of a sentence: it is left out, and the next
-    piece begins there.
+    piece begins there. A segment with a long silence in it, which the library was told to leave out, stays.
     """
 
     def __init__(self, transcribe: Callable[[Piece], tuple[Generator[Any, None, None], Any]], samples: Any) -> None:
@@ -55,7 +55,8 @@ class Transcript:
             goes_on_at = piece_seconds
             try:
                 for segment in found:
-                    if not is_last and segment.start > 0 and segment.end > piece_seconds - WINDOW_SECONDS:
+                    is_in_last_window = segment.end > piece_seconds - WINDOW_SECONDS
+                    if not is_last and is_in_last_window and segment.start > piece_seconds / 2:
                         goes_on_at = segment.start
                         break
                     yield Placed(segment, number, at)

@@ -81,6 +81,13 @@ def test_silence_at_the_end_of_a_piece_is_passed_over() -> None:
     assert len(library.pieces) == 3
 
 
+def test_a_segment_across_a_long_silence_ends_its_piece() -> None:
+    sound = np.repeat(np.arange(3, dtype=np.int16), [SAMPLE_RATE, (PIECE_SECONDS + 90) * SAMPLE_RATE, SAMPLE_RATE])
+    library = Library()
+    assert len(list(Transcript(library, sound).segments())) == 4
+    assert len(library.pieces) == 2
+
+
 def test_a_client_that_leaves_ends_the_work_of_the_library() -> None:
     library = Library()
     segments = Transcript(library, sentences(200)).segments()
