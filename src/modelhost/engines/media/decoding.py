@@ -23,7 +23,7 @@ SAMPLE_RATE: Final = 16_000
 LARGEST: Final = np.float32(32_768)
 LEAST_SECONDS: Final = 0.1
 """Less is refused by OpenAI too: models make words up that nobody can have spoken in it."""
-TIMED: Final = frozenset({"matroska", "mov", "ogg"})
+WITH_PAUSES: Final = frozenset({"matroska", "mov", "ogg"})
 """Containers in which sound may begin after pictures, or pause."""
 EXACT: Final = frozenset({"wav", "w64", "aiff", "flac"})
 """Containers whose sound decodes to as many samples as it has; other codecs cut off what they added in encoding."""
@@ -94,7 +94,7 @@ class _Sound:
         self._resampler = _Resampler()
         self._parts: list[NDArray[np.int16]] = [np.zeros(0, np.int16)]
         self._seconds = 0.0
-        has_times = file.format.name.partition(",")[0] in TIMED
+        has_times = file.format.name.partition(",")[0] in WITH_PAUSES
         self._end = file.start_time / av.time_base if has_times and file.start_time is not None else None
 
     def add(self, frame: Any) -> None:
