@@ -24,7 +24,7 @@ CONTAINERS: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
 """FFmpeg's names of containers, with their signatures."""
 FORMATS: Final = "WAV, AIFF, CAF, MP3, AAC, AMR, Ogg (Opus, Vorbis), FLAC, WebM, Matroska, M4A and MP4"
 UNKNOWN_FORMAT: Final = f"its format is unknown; {FORMATS} are read"
-SYNC: Final = re.compile(rb"\xff[\xe2-\xff]|APETAGEX")
+SYNC: Final = re.compile(rb"\xff[\xe2-\xe7\xf0-\xfd]|APETAGEX")
 """What a frame of MP3 or AAC begins with, or a tag before one."""
 SEARCHED_BYTES: Final = 65_536
 """In these, a recording that begins within a frame has another one."""

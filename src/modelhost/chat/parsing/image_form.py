@@ -26,6 +26,8 @@ WITHOUT_EFFECT: Final = ("quality", "style", "moderation", "input_fidelity")
 USUAL: Final = frozenset({"auto", "standard", None})
 LONGEST_PROMPT: Final = 32_000
 LARGEST_SEED: Final = 2**32 - 1
+MOST_STEPS: Final = 10_000
+"""The engine takes fewer, as it is configured; this bound is for numbers that are none of steps."""
 SIZE: Final = r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$"
 DATA: Final = "data:"
 BASE64: Final = ";base64,"
@@ -62,7 +64,7 @@ class ImageGenerationRequest(BaseModel):
         default=None, description="The same seed gives the same images. Default: random; the answer names it."
     )
     negative_prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Default: the pipeline's own.")
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = Field(default=None, description="Default: the pipeline's own.")
     guidance: Annotated[Number, Field(ge=0, le=100)] | None = Field(
         default=None, description="How closely the image follows the prompt. Default: the pipeline's own."
     )
