@@ -26,6 +26,7 @@ from modelhost.models.residency.status import ModelStatus, State
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler
 from tests.support.gguf_files import write_embedding_model, write_model
 from tests.support.nano_hf import NANO_HF
+from tests.support.unservable import without_tokenizer
 
 
 def _write(path: Path, *entries: dict[str, Any]) -> None:
@@ -97,6 +98,12 @@ async def test_a_model_that_cannot_be_loaded_is_known_beforehand_until_it_is_men
         found = await _looked(collection)
         assert "good.gguf" in (found["good"].obstacle or "")
         assert found["good"].context_length is None
+
+
+async def test_what_the_load_would_refuse_in_a_directory_is_known_beforehand(tmp_path: Path) -> None:
+    without_tokenizer(tmp_path / "mute")
+    async with _collection(tmp_path, {"name": "mute", "local_path": "mute"}) as collection:
+        assert "lacks the files of its tokenizer" in ((await _looked(collection))["mute"].obstacle or "")
 
 
 async def test_a_model_that_the_budget_can_never_hold_is_an_obstacle_too(tmp_path: Path) -> None:
