@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelhost.exchange.tasks import Task
 
-def tasks_of(config: dict[str, Any]) -> list[str]:
+
+def tasks_of(config: dict[str, Any]) -> list[Task]:
     """Return the tasks of this model. A reranker generates no text; other models may also make embeddings."""
-    shared = ["tokenize", "detokenize"]
+    shared: list[Task] = ["tokenize", "detokenize"]
     if config["pooling"] == "rank":
         return ["rerank", *shared]
     if config["embedding_only"]:
         return ["embeddings", *shared]
-    return ["chat", "completions", *(["embeddings"] if config["embeddings"] else []), *shared]
+    embeddings: list[Task] = ["embeddings"] if config["embeddings"] else []
+    return ["chat", "completions", *embeddings, *shared]
 
 
 def cache_folder(config: dict[str, Any]) -> str | None:

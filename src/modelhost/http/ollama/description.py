@@ -246,12 +246,11 @@ def capabilities_of(model: HostedModel, status: ModelStatus, facts: ModelFacts, 
     if facts.is_reranker:
         return []
     operations = frozenset(status.operations)
-    fills_in = "infill" in operations if operations else any(key in facts.values for key in FILL_IN_KEYS)
     encoder = model.known is not None and model.known.spec.mmproj_path is not None
     can = {
         "completion": not operations or bool(operations & {"chat", "completions"}),
         "tools": mentions_tools(template) if template is not None else "chat" in operations or not operations,
-        "insert": fills_in,
+        "insert": any(key in facts.values for key in FILL_IN_KEYS),
         "vision": status.sees_images if status.sees_images is not None else encoder or facts.can_see,
         "embedding": bool(operations) and not operations & {"chat", "completions"} and "embeddings" in operations,
         "thinking": template is not None and thinks(template),

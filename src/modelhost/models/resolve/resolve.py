@@ -113,6 +113,7 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
         dtype=_dtype(located, runtime, visible),
         gpus=usable,
         offload=offload if places_layers else None,
+        tasks=tuple(sorted(engine.tasks(spec))),
         longest_context=described.context_length if described is not None else None,
         hears_audio=read_media_encoder(spec.mmproj_path).hears if spec.mmproj_path is not None else None,
     )
