@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.exchange.tasks import Task
 
-
-def tasks_of(config: dict[str, Any]) -> list[Task]:
+def tasks_of(config: dict[str, Any]) -> list[str]:
     """Return the tasks of this model. A reranker generates no text; other models may also make embeddings."""
-    shared: list[Task] = ["tokenize", "detokenize"]
+    shared = ["tokenize", "detokenize"]
     if config["pooling"] == "rank":
         return ["rerank", *shared]
     if config["embedding_only"]:
         return ["embeddings", *shared]
-    embeddings: list[Task] = ["embeddings"] if config["embeddings"] else []
-    return ["chat", "completions", *embeddings, *shared]
+    return ["chat", "completions", *(["embeddings"] if config["embeddings"] else []), *shared]
 
 
 def cache_folder(config: dict[str, Any]) -> str | None:

@@ -67,7 +67,7 @@ from modelhost.engines.options import check_options
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import ModelhostError
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
@@ -176,7 +176,8 @@ class LlamaCpp(Engine):
         return gpus_used(check_options(self.name, options, OPTIONS, refused=REFUSED), gpus)
 
     def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
-        return tuple(tasks_of(self._kind(spec)))
+        announced = tasks_of(self._kind(spec))
+        return tuple(task for task in TASKS if task in announced)
 
     def _kind(self, spec: ModelSpec) -> dict[str, Any]:
         """Return the values of the worker's configuration that its tasks depend on."""
