@@ -37,6 +37,7 @@ def write_model(  # noqa: PLR0913 (each is a damage that some test does)
     rank_head: bool = False,
     pooling_type: gguf.PoolingType | None = None,
     more_control: Sequence[str] = (),
+    fim_token_id: int | None = None,
 ) -> Path:
     """Write a llama-like model with a byte-level vocabulary; ``declared_*`` lie about what is there."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -54,6 +55,8 @@ def write_model(  # noqa: PLR0913 (each is a damage that some test does)
     if pooling_type is not None:
         writer.add_pooling_type(pooling_type)
     _add_vocabulary(writer, vocabulary, (*_CONTROL, *more_control))
+    if fim_token_id is not None:
+        writer.add_uint32("tokenizer.ggml.fim_pre_token_id", fim_token_id)
     if template is not None:
         writer.add_chat_template(template)
     _add_weights(writer, blocks, vocabulary, architecture=architecture, rank_head=rank_head)

@@ -273,6 +273,14 @@ class Engine(ABC):
         """
         return min(spec.context_length or STEP_TOKENS, STEP_TOKENS)
 
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        """Return the tasks that a worker of ``spec`` will announce; empty if that is not known before it is started.
+
+        Raises:
+            ConfigError: an engine option that is not valid.
+        """
+        return () if spec.task is None else (spec.task,)
+
     def advice(self, task: Task) -> str:
         """Return advice for a model of this engine that cannot do ``task``; empty if there is none."""
         return ""

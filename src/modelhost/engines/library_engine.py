@@ -18,7 +18,7 @@ from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_tok
 from modelhost.engines.tool_calls.forms import AUTO, FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.exchange.tasks import TOKEN_STRINGS, Task
+from modelhost.exchange.tasks import TOKEN_STRINGS, WRITING, Task
 from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
@@ -47,6 +47,9 @@ class LibraryDialect(Engine):
     """What all engines with such workers have in common."""
 
     parses_special_tokens = False
+
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        return super().tasks(spec) or WRITING
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""

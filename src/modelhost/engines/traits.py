@@ -183,8 +183,11 @@ class EngineTraits:
     """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
     has_vision_file: bool = False
     """Whether a model's encoder of images and sound is a separate file, which the host looks for."""
-    vision_types: frozenset[str] = frozenset()
-    """The kinds of models in safetensors whose images it takes, by ``model_type``; empty also if it does not say."""
+    vision_types: frozenset[str] | None = None
+    """The kinds of models in safetensors whose images it takes, by ``model_type``; ``None`` if it does not say."""
+    why_not_loaded: Callable[[str], str | None] = lambda _model_type: None
+    """Returns why it cannot serve models in safetensors that write text, by their ``model_type``; ``None``: nothing is
+    known against it. It speaks of the engine in this Python, not of one in an environment of its own."""
     unknown_statements: frozenset[str] = frozenset()
     """Statements of Jinja that its chat templates cannot have, beyond those that load other templates."""
 

@@ -19,6 +19,8 @@ Task = Literal[
     "images",
     "image_edits",
 ]
+WRITING: Final[tuple[Task, ...]] = ("chat", "completions", "tokenize", "detokenize")
+"""The tasks of a model that writes text and does nothing else."""
 BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 

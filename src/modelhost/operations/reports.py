@@ -117,7 +117,9 @@ class ModelReport(Result):
     idle_unload_seconds: IdleUnloadSeconds
     loaded_at: float | None
     last_used_at: float | None
-    operations: list[str] = Field(description="Supported operations; empty before the first load.")
+    operations: list[str] = Field(
+        description="Supported operations; before the first load, those that the model's files tell."
+    )
     sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
     hears_audio: bool | None = Field(default=None, description="Whether the model accepts sound; `null` if unknown.")
     engine_version: str | None = Field(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.adapter_files import NANO, write_gguf_adapter
-from tests.support.gguf_files import write_embedding_model
+from tests.support.gguf_files import write_embedding_model, write_model
 from tests.support.hub import HubServer, Repository, serve_hub
 from tests.support.ollama import (
     QUESTION,
@@ -107,6 +107,11 @@ def test_a_model_without_gguf_has_info_and_capabilities_too(scripted_host: Serve
     model = show(scripted_host, "scripted")
     assert model["model_info"]["general.architecture"] == "scripted"
     assert "completion" in model["capabilities"]
+
+
+def test_a_loaded_model_that_fills_in_says_so(start_host: Start, tmp_path: Path) -> None:
+    host = start(start_host, tmp_path, model=str(write_model(tmp_path / "gap.gguf", fim_token_id=3)))
+    assert "insert" in show(host, "gap")["capabilities"]
 
 
 def test_an_embedding_model_says_so(start_host: Start, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from modelhost import Host
-from modelhost.errors import WorkerStartFailed
+from modelhost.errors import ModelFileInvalid, WorkerStartFailed
 from modelhost.models.files.hf_directory import read_hf_directory
 from tests.support.eventually import eventually
 from tests.support.media_files import of_each_format, png_url
@@ -345,8 +345,14 @@ def test_a_model_without_what_reads_images_takes_text_only(has_encoder: bool, tm
         assert "takes no images" in answer.json()["error"]["message"]
 
 
-async def test_a_kind_that_is_not_served_is_named(tmp_path: Path) -> None:
+async def test_a_kind_that_is_not_served_is_named_by_the_host_or_where_it_makes_no_claim_by_the_worker(
+    tmp_path: Path,
+) -> None:
     folder = renamed(write_llava(tmp_path / "other"), "vipllava", "VipLlavaForConditionalGeneration")
+    with pytest.raises(ModelFileInvalid, match="of the kind vipllava are not served by this engine"):
+        await Host(model=str(folder), threads=1).start()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {}}))
     with pytest.raises(WorkerStartFailed, match="of the kind vipllava are not served by this engine"):
         await Host(model=str(folder), threads=1).start()
 

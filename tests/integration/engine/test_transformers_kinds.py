@@ -21,6 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.media_files import wav
 from tests.support.nano_hf import NANO_HF
 from tests.support.raw_http import read_until, send_post
+from tests.support.registries import NANO
 from tests.support.serving import ServedHost, ServeFailed
 from tests.support.session_talk import post, refusal
 from tests.support.tiny_models import (
@@ -102,8 +103,26 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_whisper(folder / "ears")
     write_voice(folder / "mouth")
     models = [{"name": name, "local_path": name} for name in ("ears", "mouth")]
+    models += [{"name": "writer", "local_path": str(NANO_HF)}, {"name": "small", "local_path": str(NANO)}]
     (folder / "models.yaml").write_text(yaml.safe_dump({"models": models}))
     return folder / "models.yaml"
+
+
+def test_models_can_do_what_is_said_of_them_before_they_are_loaded(registry: Path) -> None:
+    with ServedHost(models_config=str(registry)) as host:
+
+        def told() -> dict[str, tuple[str, frozenset[str]]]:
+            cards = host.http.get("/v1/models").json()["data"]
+            return {card["id"]: (card["state"], frozenset(card["operations"])) for card in cards}
+
+        before = told()
+        for name in before:
+            assert host.http.post("/v1/models/load", json={"model_id": name, "wait": True}).status_code == 200
+        after = told()
+        assert {state for state, _ in before.values()} == {"unloaded"}
+        assert {state for state, _ in after.values()} == {"ready"}
+        assert {name: can for name, (_, can) in before.items()} == {name: can for name, (_, can) in after.items()}
+        assert all(can for _, can in after.values())
 
 
 def test_models_that_their_files_alone_describe_are_loaded_for_a_request(registry: Path) -> None:

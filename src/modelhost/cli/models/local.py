@@ -24,6 +24,7 @@ from modelhost.config.directories import data_directory
 from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.models.files.gguf import read_header
+from modelhost.models.files.hf_directory import is_hf_directory
 from modelhost.models.hub.cache import cached_folder, disk_bytes, download, is_offline, remove_repository
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.resolve import inventory
@@ -140,7 +141,7 @@ def collect_facts(path: Path) -> dict[str, Any]:
     Raises:
         SetupError: it is damaged, or a directory with several models.
     """
-    if path.is_dir() and not (path / "config.json").is_file():
+    if path.is_dir() and not is_hf_directory({file.name for file in path.iterdir()}):
         path = locate(str(path)).path or path
     data_dir = data_directory(host_settings())
     first = inventory.inspect(path, data_dir=data_dir)

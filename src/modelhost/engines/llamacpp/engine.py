@@ -14,6 +14,7 @@ from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
 from modelhost.engines.environments import build_of
 from modelhost.engines.launch import Launch, ModelSpec, Ready
 from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, scales_at_load
+from modelhost.engines.llamacpp.config import tasks_of
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,
     ProgressEvents,
@@ -66,7 +67,7 @@ from modelhost.engines.options import check_options
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import ModelhostError
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.monitor.engine_reports import EngineMetrics
 
 SAMPLING = frozenset(
@@ -174,6 +175,18 @@ class LlamaCpp(Engine):
     def used_gpus(self, options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
         return gpus_used(check_options(self.name, options, OPTIONS, refused=REFUSED), gpus)
 
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        announced = tasks_of(self._kind(spec))
+        return tuple(task for task in TASKS if task in announced)
+
+    def _kind(self, spec: ModelSpec) -> dict[str, Any]:
+        """Return the values of the worker's configuration that its tasks depend on."""
+        return {
+            "pooling": checked_options(spec)["pooling"] or spec.pooling or "mean",
+            "embedding_only": spec.embedding_only,
+            "embeddings": makes_embeddings(spec),
+        }
+
     def step_tokens(self, spec: ModelSpec) -> int:
         check_on_this_machine(checked_options(spec), allowed_cpus())
         return micro_batch_size(spec)
@@ -199,9 +212,7 @@ class LlamaCpp(Engine):
             "max_in_flight": spec.max_in_flight,
             **options,
             "cache_ram_mib": cache_ram_mib(spec, options),
-            "pooling": options["pooling"] or spec.pooling or "mean",
-            "embedding_only": spec.embedding_only,
-            "embeddings": makes_embeddings(spec),
+            **self._kind(spec),
             "thinks": may_think_first(spec),
             "batch_size": batch_size(spec),
             "micro_batch_size": micro_batch_size(spec),

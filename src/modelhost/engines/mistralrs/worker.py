@@ -18,8 +18,8 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from modelhost.engines.worker.process import announce_failed, announce_ready, read_config, watch_lifeline
+from modelhost.exchange.tasks import WRITING
 
-TASKS = ("chat", "completions", "tokenize", "detokenize")
 VERBATIM = "{{ messages[0]['content'] }}"
 """The chat template that the library gets: conversations are rendered here, since with tools the library changes what
 it renders, and constrains answers to a form of calls that the model does not write."""
@@ -94,7 +94,7 @@ def serve_runner(runner: Any, config: Mapping[str, Any]) -> None:
             url,
             context_length=config["context_length"],
             slots=config["slots"],
-            tasks=TASKS,
+            tasks=WRITING,
             engine_version=f"mistralrs {version('mistralrs')}",
             chat_stops=config["chat_stops"],
         )

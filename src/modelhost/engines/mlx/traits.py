@@ -23,5 +23,6 @@ TRAITS: Final = EngineTraits(
     can=TEXT,
     installation=Installation(modules=("mlx", "mlx_lm", "llguidance"), distribution="mlx-lm", has_extra=True),
     process_bytes=130_000_000,
+    vision_types=frozenset(),
     numbers=NumberFormats(uses_16_bits_on_apple_silicon=True, keeps_packed=True),
 )

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.media.engine import MediaEngine
+from modelhost.exchange.tasks import Task
 
 KINDS: Final = ("auto", "vits", "matcha", "kokoro", "kitten")
 
@@ -26,6 +28,9 @@ class Speech(MediaEngine):
     name = "speech"
     module = "modelhost.engines.speech.worker"
     options = OPTIONS
+
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        return ("speech",)
 
     def problem_of(self, options: Mapping[str, Any]) -> str:
         if options["kind"] not in KINDS:

@@ -6,6 +6,7 @@ from typing import Final
 
 from modelhost.engines.capabilities import EXACT, TEXT_ONLY, Capabilities
 from modelhost.engines.traits import TEXT, EngineTraits, GpuSupport, Installation, NumberFormats
+from modelhost.engines.transformers.text_kinds import why_not_loaded
 from modelhost.engines.transformers.vision_kinds import PROCESSORS
 
 TRAITS: Final = EngineTraits(
@@ -32,5 +33,6 @@ TRAITS: Final = EngineTraits(
     gpu=GpuSupport(install_command="pip install --force-reinstall torch"),
     process_bytes=420_000_000,
     vision_types=frozenset(PROCESSORS),
+    why_not_loaded=why_not_loaded,
     numbers=NumberFormats(uses_16_bits_on_apple_silicon=True),
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost.engines.transformers.checkpoints import loaded
+from modelhost.engines.transformers.text_kinds import why_images_are_not_served
 from modelhost.engines.transformers.vision_kinds import PROCESSORS
 from modelhost.engines.worker.devices import device_of
 from modelhost.engines.worker.process import read_config, watch_lifeline
@@ -87,10 +88,7 @@ def _class_of(described: Any) -> Any:
         return AutoModelForImageTextToText
     kind = type(described)
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(
-            f"models for images of the kind {described.model_type} are not served by this engine, only those of the "
-            f"kinds {', '.join(sorted(PROCESSORS))}: take vllm, or a GGUF file of it, for llama.cpp"
-        )
+        raise ValueError(why_images_are_not_served(described.model_type))
     return AutoModelForCausalLM
 
 

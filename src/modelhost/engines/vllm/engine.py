@@ -18,7 +18,7 @@ from modelhost.engines.vllm.dialect import FIELDS, adapt_request, convert_answer
 from modelhost.engines.vllm.families import AUTO, NONE
 from modelhost.engines.vllm.params import CHOICES, HONOURS, OPTIONS, accepted, check_values
 from modelhost.errors import ModelhostError
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import WRITING, Task
 from modelhost.monitor.engine_reports import EngineMetrics
 
 SERVER: Final = "vllm.entrypoints.openai.api_server"
@@ -57,6 +57,9 @@ class Vllm(Engine):
     request_fields = FIELDS
     metrics = METRICS
     adapters = ServedAdapters()
+
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        return WRITING
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         return accepted(params)

@@ -34,6 +34,7 @@ from modelhost.engines.worker.process import (
     end_with_host,
     read_config,
 )
+from modelhost.exchange.tasks import WRITING
 
 POLL_SECONDS = 0.1
 STAGES = (
@@ -78,7 +79,7 @@ def main() -> None:
         url_of(address),
         context_length=config["context_length"],
         slots=config["slots"],
-        tasks=("chat", "completions", "tokenize", "detokenize"),
+        tasks=WRITING,
         engine_version=f"vllm {_ask(address, config, '/version')['version']}",
         chat_stops=config["chat_stops"],
         chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.media.engine import MediaEngine
+from modelhost.exchange.tasks import Task
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "compute_type": "auto",  # int8, int8_float16, float16, float32 ...; auto: int8 on a CPU, float16 on a GPU
@@ -29,6 +31,9 @@ class Whisper(MediaEngine):
     name = "whisper"
     module = "modelhost.engines.whisper.worker"
     options = OPTIONS
+
+    def tasks(self, spec: ModelSpec) -> tuple[Task, ...]:
+        return ("transcription",)
 
     def problem_of(self, options: Mapping[str, Any]) -> str:
         for name, known in (("compute_type", COMPUTE_TYPES), ("device", DEVICES)):

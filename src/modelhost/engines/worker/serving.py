@@ -20,6 +20,7 @@ from modelhost.engines.worker.batcher import Batcher, BatchFigures
 from modelhost.engines.worker.library import GpuMemory, Loaded
 from modelhost.engines.worker.process import announce_failed, announce_ready
 from modelhost.engines.worker.server import serve
+from modelhost.exchange.tasks import WRITING
 
 PREFIX: Final = "worker:"
 
@@ -62,7 +63,6 @@ def _of_memory(memory: GpuMemory | None) -> Iterator[_Figure]:
 Load = Callable[[Mapping[str, Any]], Loaded]
 """Loads the model of a configuration. Any exception is announced as the reason why the worker cannot start."""
 
-TASKS = ("chat", "completions", "tokenize", "detokenize")
 MIB = 1 << 20
 
 
@@ -89,7 +89,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             url,
             context_length=config["context_length"],
             slots=config["slots"],
-            tasks=TASKS,
+            tasks=WRITING,
             engine_version=loaded.version,
             chat_stops=config["chat_stops"],
             sees_images=loaded.vision is not None,

@@ -21,6 +21,7 @@ from modelhost.models.files.gguf_stream import Value
 from modelhost.models.files.hf_directory import read_hf_directory
 from modelhost.models.files.memory_pools import on_gpus
 from modelhost.models.files.model_files import stamps_of
+from modelhost.models.files.servability import takes_images
 from modelhost.models.registry.created import CreatedModel
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.status import ModelStatus, State
@@ -65,7 +66,7 @@ def facts_of(model: HostedModel) -> ModelFacts:
     if serves(model.engine.name, "script"):
         return ModelFacts(architecture=model.engine.name, values={}, modified_at=path.stat().st_mtime)
     (stamp,) = stamps_of([path]).values()
-    return _of_directory(path, stamp) if path.is_dir() else _of_gguf(path, stamp)
+    return _of_directory(path, model.engine.name, stamp) if path.is_dir() else _of_gguf(path, stamp)
 
 
 @lru_cache(CACHED_MODELS)
@@ -84,7 +85,7 @@ def _of_gguf(path: Path, _stamp: object) -> ModelFacts:
 
 
 @lru_cache(CACHED_MODELS)
-def _of_directory(path: Path, _stamp: object) -> ModelFacts:
+def _of_directory(path: Path, engine: str, _stamp: object) -> ModelFacts:
     described = read_hf_directory(path)
     family = min(described.families, default=described.architecture)
     values: dict[str, Value] = {
@@ -99,7 +100,7 @@ def _of_directory(path: Path, _stamp: object) -> ModelFacts:
         values={**values, f"{family}.context_length": described.context_length},
         is_reranker=described.is_reranker,
         is_embedding=not described.is_generating and not described.is_reranker,
-        can_see=described.can_see,
+        can_see=takes_images(described, engine),
         modified_at=path.stat().st_mtime,
     )
 
@@ -245,12 +246,11 @@ def capabilities_of(model: HostedModel, status: ModelStatus, facts: ModelFacts, 
     if facts.is_reranker:
         return []
     operations = frozenset(status.operations)
-    fills_in = "infill" in operations if operations else any(key in facts.values for key in FILL_IN_KEYS)
     encoder = model.known is not None and model.known.spec.mmproj_path is not None
     can = {
         "completion": not operations or bool(operations & {"chat", "completions"}),
         "tools": mentions_tools(template) if template is not None else "chat" in operations or not operations,
-        "insert": fills_in,
+        "insert": any(key in facts.values for key in FILL_IN_KEYS),
         "vision": status.sees_images if status.sees_images is not None else encoder or facts.can_see,
         "embedding": bool(operations) and not operations & {"chat", "completions"} and "embeddings" in operations,
         "thinking": template is not None and thinks(template),

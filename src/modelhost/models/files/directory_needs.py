@@ -15,6 +15,7 @@ from modelhost.engines import TRAITS
 from modelhost.engines.installed import is_apple_silicon
 from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.memory_pools import RAM, Bytes
+from modelhost.models.files.servability import takes_images
 
 CUDA_PROCESS_BYTES = 1_200_000_000  # main memory that PyTorch's CUDA libraries take
 CUDA_CONTEXT_BYTES = 600_000_000  # of the GPU
@@ -67,7 +68,7 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
         * slots
     )
     computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
-    if not TRAITS[engine].vision_types.isdisjoint(model.families):
+    if TRAITS[engine].vision_types and takes_images(model, engine):
         computing += model.image_work_bytes
     process = TRAITS[engine].process_bytes
     if not on_gpu:

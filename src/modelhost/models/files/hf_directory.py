@@ -139,6 +139,14 @@ CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 MODULES, SENTENCE_TRANSFORMERS = "modules.json", "sentence_transformers"
 """The file of a model for sentence embeddings, and what it adds to the families."""
 SUFFIX = ".safetensors"
+IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of which one says how images are read; the second one is newer, and may say that of more than images."""
+TOKENIZER_CONFIG, OWN_CODE = "tokenizer_config.json", "auto_map"
+VOCABULARY_BEGINS, VOCABULARY_ENDS = ("tokenizer.", "vocab"), (".model", ".tiktoken", ".spm", ".tokenizer")
+VOCABULARIES = frozenset({"tekken.json", "merges.txt", "dict.txt", "bpe.codes", "byte_maps.json"})
+"""What the files with a vocabulary are called: ``VOCAB_FILES_NAMES`` of the tokenizers in transformers."""
+WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+"""Tokenizers that take bytes or characters as they are."""
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 LAYERS_KEYS, HEADS_KEYS = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head")
 WIDTH_KEYS = ("hidden_size", "n_embd")
@@ -155,6 +163,7 @@ class HfModel:
     """What a directory says of its model. ``None`` means that it is silent."""
 
     architecture: str
+    model_type: str | None
     families: frozenset[str]
     """``model_type`` of the model and of the part of it that writes, and ``SENTENCE_TRANSFORMERS``."""
     weights: Weights
@@ -168,6 +177,12 @@ class HfModel:
     is_generating: bool
     is_reranker: bool
     can_see: bool
+    """Whether it is made for images."""
+    has_image_processor: bool
+    """Whether a file says how images are read."""
+    has_tokenizer: bool
+    has_own_code: bool
+    """Whether it names Python files of its own for the library to run."""
     image_work_bytes: int
     """For the work on one image."""
     kv_elements_per_token: int
@@ -179,6 +194,16 @@ class HfModel:
 def is_hf_directory(names: set[str]) -> bool:
     """Whether a directory with files of these ``names`` is such a model."""
     return CONFIG in names and (INDEX in names or any(name.endswith(SUFFIX) for name in names))
+
+
+def describes_model(directory: Path) -> bool:
+    """Whether ``config.json`` in ``directory`` is that of a model, with weights or without; other programs use the
+    name, too."""
+    try:
+        config = _json(directory / CONFIG)
+    except (ModelFileMissing, ModelFileInvalid):
+        return False  # of whatever it is the file
+    return "model_type" in config or "architectures" in config
 
 
 def read_hf_directory(directory: Path) -> HfModel:
@@ -195,6 +220,7 @@ def read_hf_directory(directory: Path) -> HfModel:
     weights = Weights.together([read_weights(path) for path in _weight_files(directory, config)])
     return HfModel(
         architecture=architecture,
+        model_type=str(config["model_type"]) if "model_type" in config else None,
         families=_families(directory, config, text),
         weights=weights,
         quantization=_quantization(config, weights),
@@ -205,6 +231,9 @@ def read_hf_directory(directory: Path) -> HfModel:
         is_generating=architecture.endswith(GENERATING),
         is_reranker=architecture.endswith("ForSequenceClassification"),
         can_see="vision_config" in config or "visual" in config,
+        has_image_processor=any(is_file_or_link(directory / name) for name in IMAGE_PROCESSORS),
+        has_tokenizer=_has_tokenizer(directory),
+        has_own_code=OWN_CODE in config,
         image_work_bytes=image_work_bytes(config, _image_processor(directory)) if "vision_config" in config else 0,
         kv_elements_per_token=_kv_elements_per_token(text),
         vocab_size=_count(text, "vocab_size"),
@@ -221,11 +250,22 @@ def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _image_processor(directory: Path) -> Mapping[str, Any]:
     """Return the configuration of what reads images: a file of its own, or in newer directories a part of another."""
-    own, shared = directory / "preprocessor_config.json", directory / "processor_config.json"
+    own, shared = (directory / name for name in IMAGE_PROCESSORS)
     if is_file_or_link(own):
         return _json(own)
     part = _json(shared).get("image_processor") if is_file_or_link(shared) else None
     return part if isinstance(part, dict) else {}
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    """Whether a vocabulary is here, or a tokenizer that does without one or brings code of its own."""
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    if any(
+        name in VOCABULARIES or name.startswith(VOCABULARY_BEGINS) or name.endswith(VOCABULARY_ENDS) for name in names
+    ):
+        return True
+    config = _json(directory / TOKENIZER_CONFIG) if TOKENIZER_CONFIG in names else {}
+    return OWN_CODE in config or str(config.get("tokenizer_class")).startswith(WITHOUT_VOCABULARY)
 
 
 def _families(directory: Path, *configs: Mapping[str, Any]) -> frozenset[str]:
@@ -287,7 +327,7 @@ def _chat_template(directory: Path) -> str | None:
         raise ModelFileMissing(f"{own}: {why_missing(own)}", path=str(own)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(f"{own} cannot be read: {error}", path=str(own)) from error
-    for name in ("tokenizer_config.json", "chat_template.json"):
+    for name in (TOKENIZER_CONFIG, "chat_template.json"):
         path = directory / name
         template = _json(path).get("chat_template") if is_file_or_link(path) else None
         if isinstance(template, list):  # several by name
@@ -308,7 +348,9 @@ def _json(path: Path) -> dict[str, Any]:
         value = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ModelFileMissing(f"{path}: {why_missing(path)}", path=str(path)) from error
-    except (OSError, orjson.JSONDecodeError) as error:
+    except OSError as error:
+        raise ModelFileInvalid(f"{path} cannot be read: {error.strerror or error}", path=str(path)) from error
+    except orjson.JSONDecodeError as error:
         raise ModelFileInvalid(f"{path} is not readable JSON ({error}): download it again", path=str(path)) from error
     if not isinstance(value, dict):
         raise ModelFileInvalid(f"{path} is not a JSON object: download it again", path=str(path))

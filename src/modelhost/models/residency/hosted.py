@@ -230,9 +230,8 @@ class HostedModel:
 
     @property
     def expected_operations(self) -> tuple[str, ...]:
-        """What it can do; before it is loaded, the one task of which its files say that it does nothing else."""
-        own = self.known.spec.task if self.known else None
-        return self.operations or (() if own is None else (own,))
+        """What it can do; before it is loaded, by its files and settings; empty if these do not tell."""
+        return self.operations or (self.known.tasks if self.known else ())
 
     @property
     def may_hear(self) -> bool | None:

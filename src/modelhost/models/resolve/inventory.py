@@ -16,20 +16,29 @@ from modelhost.config.directories import data_directory
 from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS
-from modelhost.engines.installed import default_engine, engine_with_layout, how_to_install, is_installed, kind_of
+from modelhost.engines.installed import (
+    default_engine,
+    engine_with_layout,
+    how_to_install,
+    is_installed,
+    kind_of,
+    missing_modules,
+)
 from modelhost.engines.traits import DirectoryFormat
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing, ModelhostError
 from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import need_bytes
-from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
+from modelhost.models.files.hf_directory import HfModel, describes_model, is_hf_directory, read_hf_directory
 from modelhost.models.files.media_encoder import encoder_beside
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.files.model_files import servable_models, stem
 from modelhost.models.files.pipeline import is_pipeline, read_pipeline
+from modelhost.models.files.servability import takes_images, why_not_served
 from modelhost.models.registry.likely_engine import best_installed_engine
 from modelhost.models.resolve.companion_files import bytes_of
 from modelhost.models.resolve.engine_choice import no_engine_message
+from modelhost.models.resolve.locate import locate
 from modelhost.models.resolve.own_layouts import layout_files, layout_need
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
 from modelhost.plurals import counted
@@ -117,11 +126,19 @@ def scan(
 
 def inspect(path: Path, *, context_length: int | None = None, data_dir: Path | None = None) -> Entry:
     """Return what the model at ``path`` says of itself; a damaged one is an entry that is not usable."""
-    if path.is_dir():
-        if (owner := engine_with_layout(file.name for file in path.iterdir())) is not None:
-            return _layout_entry(path, owner, data_dir or data_directory(Settings()))
+    if not path.is_dir():
+        return _gguf_entry(path, context_length)
+    names = {file.name for file in path.iterdir()}
+    if (owner := engine_with_layout(names)) is not None:
+        return _layout_entry(path, owner, data_dir or data_directory(Settings()))
+    if is_hf_directory(names):
         return _directory_entry(path, context_length, data_dir or data_directory(Settings()))
-    return _gguf_entry(path, context_length)
+    try:
+        located = locate(str(path.absolute()))
+    except (ModelFileInvalid, ModelFileMissing) as error:
+        return _broken(path, path.name, "safetensors", error)
+    assert located.path is not None
+    return _gguf_entry(located.path, context_length)
 
 
 def smallest(inventory: Inventory) -> Entry:
@@ -153,13 +170,14 @@ def _models_below(directory: Path, seen: set[tuple[int, int]], problems: list[st
             folders.clear()  # the components of a pipeline are directories of models, too
             yield Path(folder)
             continue
-        for name in servable_models(visible):
+        servable = servable_models(visible)
+        for name in servable:
             identity = _identity(Path(folder, name), problems)
             if identity is not None and identity not in seen:
                 seen.add(identity)
                 yield Path(folder, name)
-        if is_hf_directory(set(visible)):
-            yield Path(folder)
+        if is_hf_directory({*visible, *folders}) or (not servable and describes_model(Path(folder))):
+            yield Path(folder)  # without weights, or with a damaged config.json, it is an entry that says so
 
 
 def _identity(path: Path, problems: list[str]) -> tuple[int, int] | None:
@@ -222,6 +240,9 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
     own = kind_of(model.families)
     engine = best_installed_engine(data_dir) if own is None else own[0] if is_installed(own[0], data_dir) else None
     estimate_context = context_length or min(model.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
+    likely = engine or default_engine("safetensors")
+    why_not = no_engine_message() if engine is None else None
+    why_not = why_not_served(model, path, likely, is_in_own_python=not missing_modules(likely)) or why_not
     return Entry(
         name=path.name,
         path=str(path),
@@ -232,29 +253,21 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
         quantization=model.quantization,
         context_length=model.context_length,
         has_chat_template=model.chat_template is not None,
-        capabilities=_capabilities_of(model),
+        capabilities=_capabilities_of(model, likely),
         estimate_context=estimate_context,
-        need_bytes=directory_need(
-            model, engine=engine or default_engine("safetensors"), options={}, context_length=estimate_context, slots=1
-        )[RAM],
-        is_usable=engine is not None and (model.is_generating or own is not None),
-        why_not=_why_not(model, engine),
+        need_bytes=directory_need(model, engine=likely, options={}, context_length=estimate_context, slots=1)[RAM],
+        is_usable=why_not is None,
+        why_not=why_not,
     )
 
 
-def _capabilities_of(model: HfModel) -> tuple[Capability, ...]:
+def _capabilities_of(model: HfModel, engine: str) -> tuple[Capability, ...]:
     if (own := kind_of(model.families)) is not None:
         return (OF_TASKS[own[1]],)
     if not model.is_generating:
         return ("rerank" if model.is_reranker else "embed",)
-    extra: tuple[Capability, ...] = ("see",) if model.can_see else ()
+    extra: tuple[Capability, ...] = ("see",) if takes_images(model, engine) else ()
     return ("chat", *extra, *(("tools",) if mentions_tools(model.chat_template) else ()))
-
-
-def _why_not(model: HfModel, engine: str | None) -> str | None:
-    if not model.is_generating and kind_of(model.families) is None:
-        return f"a {model.architecture} in safetensors writes no text; llama.cpp serves such models in GGUF"
-    return no_engine_message() if engine is None else None
 
 
 def _layout_entry(path: Path, owner: str, data_dir: Path) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from modelhost.models.files.media_encoder import read_media_encoder
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.files.model_files import stamps_of
 from modelhost.models.files.pipeline import is_pipeline, read_pipeline
+from modelhost.models.files.servability import why_not_served
 from modelhost.models.hub.cache import cached_model, download
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.repository_files import Format
@@ -84,6 +86,7 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
     located = found or find_files(settings)
     runtime = runtime or Runtime.of(engine_of(located, settings), settings)
     engine, header, described = runtime.engine, located.header, located.header or located.directory
+    _check_servable(located, runtime)
     usable = visible_gpus(runtime.env, gpus)
     visible = engine.used_gpus(runtime.options, usable)
     if prefers_float16 and located.directory is not None:
@@ -110,9 +113,21 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
         dtype=_dtype(located, runtime, visible),
         gpus=usable,
         offload=offload if places_layers else None,
+        tasks=tuple(sorted(engine.tasks(spec))),
         longest_context=described.context_length if described is not None else None,
         hears_audio=read_media_encoder(spec.mmproj_path).hears if spec.mmproj_path is not None else None,
     )
+
+
+def _check_servable(located: Located, runtime: Runtime) -> None:
+    """Raise ModelFileInvalid if the files of a directory tell that its engine does not serve it."""
+    if located.directory is None or located.path is None:
+        return
+    is_in_own_python = runtime.python in (None, sys.executable)
+    engine = runtime.engine.name
+    reason = why_not_served(located.directory, located.path, engine, is_in_own_python=is_in_own_python)
+    if reason is not None:
+        raise ModelFileInvalid(reason, path=str(located.path))
 
 
 def _memory_for_sizes(
@@ -211,9 +226,7 @@ def _capacity(
         assert located.directory is not None
         longest = located.directory.context_length
         return _Capacity(context_length=min(filter(None, (settings.context_length, longest)), default=None), slots=1)
-    model = (
-        located.header if located.directory is None else _sized_directory(located.directory, settings, runtime, gpus)
-    )
+    model = located.header if located.directory is None else _sized_directory(located.directory, runtime, gpus)
     if model is None:
         return _Capacity(context_length=settings.context_length, slots=settings.slots)
     bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
@@ -251,16 +264,10 @@ def _dtype(located: Located, runtime: Runtime, gpus: Sequence[int]) -> str | Non
     return DTYPES.get(located.header.quantization) if located.header is not None else None
 
 
-def _sized_directory(
-    directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]
-) -> sizing.SizedModel:
-    engine = runtime.engine.name
-    if not directory.is_generating:
-        raise ModelFileInvalid(
-            f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
-            "llama.cpp serves embedding models in GGUF"
-        )
-    return directory_needs.sized_directory(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
+def _sized_directory(directory: HfModel, runtime: Runtime, gpus: Sequence[int]) -> sizing.SizedModel:
+    return directory_needs.sized_directory(
+        directory, engine=runtime.engine.name, options=runtime.options, on_gpu=bool(gpus)
+    )
 
 
 def _size_bytes(located: Located) -> int:

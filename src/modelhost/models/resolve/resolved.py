@@ -8,6 +8,7 @@ from modelhost.engines.base import Engine
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import Task
 from modelhost.models.files.memory_pools import MODELS, Bytes
 from modelhost.models.files.model_files import Stamps
 from modelhost.models.resolve.runtime import UnusedGpu
@@ -40,6 +41,8 @@ class Resolved:
     """How it can be laid out over GPUs; ``None`` if that is its engine's business."""
     unused_gpu: UnusedGpu | None = None
     """Beside which it is computed on the CPU, though nobody wants that."""
+    tasks: tuple[Task, ...] = ()
+    """What its worker will announce that it does; empty if that is not known before it is started."""
     longest_context: int | None = None
     """Tokens that the model was made for; ``None`` if its files do not say."""
     hears_audio: bool | None = None

@@ -21,6 +21,7 @@ from tests.support.fake_server import Served
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
 from tests.support.other_stores import write_lm_studio, write_ollama
+from tests.support.unservable import UNSERVABLE
 from tests.unit.operations.fake_host import FakeHost
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
@@ -69,6 +70,17 @@ def test_a_scan_writes_the_inventory_and_prints_a_table(models: Path, capsys: py
     assert "3 models, 2 usable; written to MODEL_INVENTORY.json" in shown.err
     written = json.loads(Path("MODEL_INVENTORY.json").read_text())
     assert [model["name"] for model in written["models"]] == ["broken", "large", "small"]
+
+
+def test_what_cannot_be_served_is_shown_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind, (write, words) in UNSERVABLE.items():
+        assert main(["models", "show", str(write(tmp_path / kind))]) == 1, kind
+        assert words in capsys.readouterr().err
+    assert main(["models", "scan", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    rows = {line.split()[0]: line for line in shown.out.splitlines()}
+    assert all(f"no: {tmp_path}" in rows[kind] for kind in UNSERVABLE)
+    assert f"{len(UNSERVABLE)} models, 0 usable" in shown.err
 
 
 def test_a_scan_as_json_is_what_is_written(models: Path, capsys: pytest.CaptureFixture[str]) -> None:

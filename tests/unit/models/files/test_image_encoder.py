@@ -60,11 +60,12 @@ def test_what_a_configuration_does_not_say_is_not_counted(config: dict[str, Any]
 
 def test_images_count_for_engines_that_see_with_the_model() -> None:
     text = read_hf_directory(NANO_HF)
-    seeing = replace(text, families=frozenset({"llava", "llama"}), image_work_bytes=7_000_000)
+    seeing = replace(text, model_type="llava", has_image_processor=True, image_work_bytes=7_000_000)
 
     def need(model: HfModel, engine: str) -> int:
         return directory_need(model, engine=engine, options={}, context_length=128, slots=1)["ram"]
 
     assert need(seeing, "transformers") == need(text, "transformers") + 7_000_000
-    assert need(replace(seeing, families=frozenset({"vipllava"})), "transformers") == need(text, "transformers")
+    assert need(replace(seeing, model_type="vipllava"), "transformers") == need(text, "transformers")
+    assert need(replace(seeing, has_image_processor=False), "transformers") == need(text, "transformers")
     assert need(seeing, "mlx") == need(text, "mlx")

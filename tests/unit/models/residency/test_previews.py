@@ -24,8 +24,9 @@ from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.registry_sync import Previews, inspect_files
 from modelhost.models.residency.status import ModelStatus, State
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler
-from tests.support.gguf_files import write_embedding_model, write_model
+from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.nano_hf import NANO_HF
+from tests.support.unservable import without_tokenizer
 
 
 def _write(path: Path, *entries: dict[str, Any]) -> None:
@@ -97,6 +98,40 @@ async def test_a_model_that_cannot_be_loaded_is_known_beforehand_until_it_is_men
         found = await _looked(collection)
         assert "good.gguf" in (found["good"].obstacle or "")
         assert found["good"].context_length is None
+
+
+WRITES = {"chat", "completions", "tokenize", "detokenize"}
+
+
+async def test_the_files_of_models_tell_what_they_can_do(tmp_path: Path) -> None:
+    write_model(tmp_path / "tiny.gguf")
+    write_embedding_model(tmp_path / "vectors.gguf")
+    write_reranker_model(tmp_path / "order.gguf")
+    entries: tuple[dict[str, Any], ...] = (
+        {"name": "tiny", "local_path": "tiny.gguf", "params": {"engine_options": {"embeddings": False}}},
+        {"name": "both", "local_path": "tiny.gguf", "params": {"engine_options": {"embeddings": True}}},
+        {"name": "vectors", "local_path": "vectors.gguf"},
+        {"name": "order", "local_path": "order.gguf"},
+        {"name": "safe", "local_path": str(NANO_HF), "engine": "transformers"},
+        {"name": "afar", "hf_id": "org/not-here-GGUF"},
+    )
+    async with _collection(tmp_path, *entries) as collection:
+        assert {model.operations for model in collection.status().models} == {()}
+        found = {name: set(model.operations) for name, model in (await _looked(collection)).items()}
+    assert found == {
+        "tiny": WRITES,
+        "both": WRITES | {"embeddings"},
+        "vectors": {"embeddings", "tokenize", "detokenize"},
+        "order": {"rerank", "tokenize", "detokenize"},
+        "safe": WRITES,
+        "afar": set(),
+    }
+
+
+async def test_what_the_load_would_refuse_in_a_directory_is_known_beforehand(tmp_path: Path) -> None:
+    without_tokenizer(tmp_path / "mute")
+    async with _collection(tmp_path, {"name": "mute", "local_path": "mute"}) as collection:
+        assert "lacks the files of its tokenizer" in ((await _looked(collection))["mute"].obstacle or "")
 
 
 async def test_a_model_that_the_budget_can_never_hold_is_an_obstacle_too(tmp_path: Path) -> None:

@@ -11,8 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modelhost.errors import ConfigError, ModelFileMissing
-from modelhost.models.resolve.inventory import Entry, Inventory, read_inventory, scan, smallest, write_inventory
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError, ModelFileMissing, SetupError
+from modelhost.models.resolve.inventory import (
+    Entry,
+    Inventory,
+    inspect,
+    read_inventory,
+    scan,
+    smallest,
+    write_inventory,
+)
+from modelhost.models.resolve.resolve import resolve
 from tests.support.gguf_files import (
     broken_files,
     write_embedding_model,
@@ -20,8 +30,9 @@ from tests.support.gguf_files import (
     write_reranker_model,
     write_split_model,
 )
+from tests.support.nano_hf import NANO_HF
+from tests.support.unservable import UNSERVABLE, write_seeing
 
-NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 TOOL_TEMPLATE = "{% if tools %}{{ tools }}{% endif %}"
 
 
@@ -71,6 +82,36 @@ def test_a_hugging_face_directory_is_an_entry(tmp_path: Path) -> None:
     (entry,) = scan([tmp_path]).entries
     assert (entry.format, entry.parameters, entry.capabilities) == ("safetensors", 2_706_240, ("chat", "tools"))
     assert (entry.is_usable, entry.why_not) == (True, None)
+
+
+@pytest.mark.parametrize("kind", UNSERVABLE)
+def test_what_the_load_refuses_is_an_entry_with_the_same_reason(tmp_path: Path, kind: str) -> None:
+    write, words = UNSERVABLE[kind]
+    folder = write(tmp_path / kind)
+    (entry,) = scan([tmp_path]).entries
+    assert (entry.name, entry.format, entry.is_usable) == (kind, "safetensors", False)
+    assert words in (entry.why_not or "")
+    with pytest.raises(SetupError) as refused:
+        resolve(Settings(model=str(folder), threads=1))
+    assert refused.value.message == entry.why_not
+
+
+@pytest.mark.parametrize(("has_processor", "can"), [(True, ("chat", "see", "tools")), (False, ("chat", "tools"))])
+def test_a_directory_without_what_reads_images_is_one_for_text(
+    tmp_path: Path, has_processor: bool, can: tuple[str, ...]
+) -> None:
+    write_seeing(tmp_path / "eyes", has_processor=has_processor)
+    (entry,) = scan([tmp_path]).entries
+    assert (entry.capabilities, entry.is_usable) == (can, True)
+
+
+def test_a_config_beside_gguf_files_or_of_another_program_is_no_model(tmp_path: Path) -> None:
+    for name, text in (("gguf", '{"model_type": "llama"}'), ("program", '{"port": 80}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    write_model(tmp_path / "gguf" / "a.gguf")
+    assert list(named(scan([tmp_path]))) == ["a"]
+    assert inspect(tmp_path / "gguf").path == str(tmp_path / "gguf" / "a.gguf")
 
 
 def test_directories_of_other_layouts_are_models_and_a_pipeline_is_one(tmp_path: Path) -> None:
