@@ -61,6 +61,21 @@ async def test_what_was_noted_is_read_the_newest_first(store: StateStore) -> Non
     assert await store.audit.entries(operation="save-state") == ()
 
 
+def nested(levels: int) -> Any:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
+@pytest.mark.parametrize("arguments", [{"seed": 2**70}, {"prompt": "\ud800"}, {"tools": nested(300)}, {1: b"\xff"}])
+async def test_arguments_that_databases_cannot_hold_stop_no_other_entry(
+    store: StateStore, arguments: dict[Any, Any]
+) -> None:
+    store.audit.note(entry(0, arguments=arguments))
+    store.audit.note(entry(1))
+    last, first = await store.audit.entries()
+    assert last == entry(1)
+    assert len(first.arguments) == 1
+
+
 async def test_entries_of_the_same_moment_come_newest_first(store: StateStore) -> None:
     for number in range(3):
         store.audit.note(entry(0, operation=f"o{number}"))

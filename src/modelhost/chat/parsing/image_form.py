@@ -64,7 +64,9 @@ class ImageGenerationRequest(BaseModel):
         default=None, description="The same seed gives the same images. Default: random; the answer names it."
     )
     negative_prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] | None = None
-    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = Field(default=None, description="Default: the pipeline's own.")
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = Field(
+        default=None, description="Default: the pipeline's own."
+    )
     guidance: Annotated[Number, Field(ge=0, le=100)] | None = Field(
         default=None, description="How closely the image follows the prompt. Default: the pipeline's own."
     )

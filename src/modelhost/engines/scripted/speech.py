@@ -37,7 +37,9 @@ class ScriptedSpeech:
         """Answer a request: each word of the reply to what follows the signature of a WAV file is a segment."""
         line, _, data = raw.partition(b"\n")
         body = read_json(line)
-        await counted(self._state, body, self._transcribe(data[WAV_HEAD:].decode(errors="replace"), body, send), receive)
+        await counted(
+            self._state, body, self._transcribe(data[WAV_HEAD:].decode(errors="replace"), body, send), receive
+        )
 
     async def _transcribe(self, said: str, body: dict[str, Any], send: Send) -> None:
         reply = decide(self._config, self._rules, said, may_call=False)

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
+from modelhost import json_text
 from modelhost.state.records import AuditEntry, Removed, SnapshotInfo
 from modelhost.state.sql.conversation_rows import ConversationRows
 from modelhost.state.sql.response_rows import ResponseRows
@@ -148,8 +149,16 @@ class AuditRows(TableRows):
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
     row = asdict(entry)
-    row["arguments"] = orjson.dumps(entry.arguments, default=str, option=orjson.OPT_NON_STR_KEYS)
+    row["arguments"] = _written(entry.arguments)
     return row | {name: _storable(row[name]) for name in _ENTRY_TEXTS}
+
+
+def _written(arguments: Mapping[str, Any]) -> bytes:
+    """Return ``arguments`` as JSON, whatever a client sent: an entry that cannot be written would stop all others."""
+    try:
+        return json_text.encode(dict(arguments), default=str, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps({"unwritable": _storable(repr(arguments))})
 
 
 def _storable(text: str | None) -> str | None:
