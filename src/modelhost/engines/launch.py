@@ -131,6 +131,8 @@ class Ready:
     """Default values for fields of a chat that the worker needs."""
     sees_images: bool | None = None
     """Whether the messages of a chat may contain images; ``None`` if that is unknown."""
+    why_blind: str | None = None
+    """Why they may not, and what would help, in sentences for clients; ``None`` if the engine does not say."""
     hears_audio: bool | None = None
     """Whether they may contain sound; as above."""
     voices: tuple[str, ...] = ()
