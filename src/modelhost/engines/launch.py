@@ -8,7 +8,8 @@ The protocol between the host and the worker processes of this package:
   The pipe then stays open. Its end means that the host is gone: the worker exits at once.
 * Standard output: lines of JSON. ``{"event": "progress", "fraction": 0.5}`` any number of times, then one
   ``{"event": "ready", "url": URL, ...}`` (:class:`Ready`; the URL is ``unix:///PATH`` or ``http://127.0.0.1:PORT``), or
-  ``{"event": "failed", "code": ..., "message": ...}`` and an exit.
+  ``{"event": "failed", "code": ..., "message": ...}`` and an exit; with ``"has_way_out": true`` if the message of files
+  that cannot be used says what to do about them.
 * Standard error: the log, which the host keeps line by line.
 * SIGTERM: exit at once with status 0 (the host has drained the requests before).
 """
