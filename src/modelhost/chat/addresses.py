@@ -81,7 +81,7 @@ class Addresses:
         places: dict[_Wanted, str] = {}
         for place, wanted in _all_in(request.messages):
             if not wanted.is_text and model.sees_images is False:
-                raise blind(model.name, place)
+                raise blind(model.name, place, model.why_blind)
             if not self._settings.fetch_urls:
                 raise FetchRefused(
                     f"{place}: the host fetches no images and no documents: send the contents in the request, as "

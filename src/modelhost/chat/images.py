@@ -53,7 +53,7 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
     """
     sees, images = worker.ready.sees_images, _images_in(messages)
     if sees is False and images:
-        raise blind(worker.model, images[0][0])
+        raise blind(worker.model, images[0][0], worker.ready.why_blind)
     _check_no_addresses(messages)
     pixels = 0
     for param, part in images if sees else ():
@@ -101,10 +101,10 @@ def _without(kind: str, text: str, note: str, request: ChatRequest, notes: Notes
     return replace(request, messages=messages)
 
 
-def blind(model: str, param: str) -> UnsupportedOperation:
-    """Return the error for an image at ``param``, of a model that accepts none."""
+def blind(model: str, param: str, why: str | None) -> UnsupportedOperation:
+    """Return the error for an image at ``param``, of a model that accepts none; ``why`` as its worker announced."""
     return UnsupportedOperation(
-        f"{param}: {model} takes no images, as it is served. {HOW_TO_SEE}", model=model, param=param
+        f"{param}: {model} takes no images, as it is served. {why or HOW_TO_SEE}", model=model, param=param
     )
 
 
@@ -127,8 +127,10 @@ def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
 
 def is_viewable(image: ToolImage) -> bool:
     """Whether models can be shown ``image``, by its format and its size."""
+    file = Base64File(image.data)
     try:
-        size = size_of(Base64File(image.data))
+        file.check()
+        size = size_of(file)
     except ValueError:
         return False
     return size is not None and size[0] * size[1] <= LARGEST_IMAGE
@@ -192,6 +194,7 @@ def _pixels_of(part: Mapping[str, Any], param: str) -> int:
         )
     file = Base64File(data)
     try:
+        file.check()
         is_known, size = image_type(file.read(0, SIGNATURE_BYTES)) is not None, size_of(file)
     except ValueError:
         raise InvalidRequest(f"{param}: the image is not in base64.", param=param) from None

@@ -8,7 +8,8 @@ The protocol between the host and the worker processes of this package:
   The pipe then stays open. Its end means that the host is gone: the worker exits at once.
 * Standard output: lines of JSON. ``{"event": "progress", "fraction": 0.5}`` any number of times, then one
   ``{"event": "ready", "url": URL, ...}`` (:class:`Ready`; the URL is ``unix:///PATH`` or ``http://127.0.0.1:PORT``), or
-  ``{"event": "failed", "code": ..., "message": ...}`` and an exit.
+  ``{"event": "failed", "code": ..., "message": ...}`` and an exit; with ``"has_way_out": true`` if the message of files
+  that cannot be used says what to do about them.
 * Standard error: the log, which the host keeps line by line.
 * SIGTERM: exit at once with status 0 (the host has drained the requests before).
 """
@@ -131,6 +132,8 @@ class Ready:
     """Default values for fields of a chat that the worker needs."""
     sees_images: bool | None = None
     """Whether the messages of a chat may contain images; ``None`` if that is unknown."""
+    why_blind: str | None = None
+    """Why they may not, and what would help, in sentences for clients; ``None`` if the engine does not say."""
     hears_audio: bool | None = None
     """Whether they may contain sound; as above."""
     voices: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "queue_full": "Try again after `Retry-After` seconds, or serve with a larger `--queue-size`.",
     "too_many_connections": "Try again after `Retry-After` seconds, or serve with a larger `--max-connections`.",
     "queue_timeout": "Try again, or serve with a larger `--request-timeout`.",
-    "model_failed": "See the reason in the message; the host retries automatically.",
+    "model_failed": "See the reason in the message; a later request tries again.",
     "model_unloaded": "Try again: the model is loaded again for it.",
     "insufficient_memory": "Unload or unpin a model of `details.holders`, or serve with a larger `--memory-budget`.",
     "disk_full": "Make room on the disk of the directory in the message, or serve with another `--data-dir`.",

@@ -40,6 +40,7 @@ TAIL_LINES = 12
 ENGINE_TIMEOUT = "engine_timeout"
 """The reason of a worker whose time was over while it imported the engine's library."""
 TRACEBACK = "Traceback (most recent call last)"
+WAY_OUT = " Download or convert its files again, or correct its engine options; the log has the engine's own lines."
 UNSUITABLE = "unsuitable_program"
 """The code of a worker that has not started the program which a setting names."""
 LAST_LINES_SECONDS = 1.0  # to read what an ended process wrote
@@ -231,8 +232,7 @@ class WorkerProcess:
             return SystemLibraryMissing(message)
         if event.get("code") == ModelFileInvalid.code and not self._is_out_of_memory(message):
             return ModelFileInvalid(
-                f"{self._model} cannot be loaded: {message.rstrip('.')}. Download or convert its files again, or "
-                "correct its engine options; the log has the engine's own lines.",
+                f"{self._model} cannot be loaded: {message.rstrip('.')}.{'' if event.get('has_way_out') else WAY_OUT}",
                 model=self._model,
                 stderr=self.stderr_tail(),
             )
@@ -254,7 +254,7 @@ class WorkerProcess:
         is_out_of_memory = self._is_out_of_memory(what)
         of_gpu = is_out_of_memory and contains_any([*self._stderr, what], self._gpu_memory_phrases)
         return WorkerStartFailed(
-            f"The worker of {self._model} could not start: {what}.{said}",
+            f"The worker of {self._model} could not start: {what.rstrip('.')}.{said}",
             model=self._model,
             worker=self.name,
             reason=reason,

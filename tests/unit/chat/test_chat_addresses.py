@@ -35,7 +35,7 @@ async def fetched(web: Web, *parts: Part, sees: bool | None = True, **settings: 
     given = {"fetch_urls": True, "fetch_hosts": (f"127.0.0.1:{web.port}",), **settings}
     addresses = Addresses(Settings.model_validate(given))
     request = ChatRequest(messages=(Message(role="system", content="Hi"), Message(role="user", content=parts)))
-    model = cast("HostedModel", SimpleNamespace(name="m", sees_images=sees))
+    model = cast("HostedModel", SimpleNamespace(name="m", sees_images=sees, why_blind=None))
     found = await addresses.with_contents(request, model)
     assert found.messages[0] is request.messages[0]
     assert isinstance(found.messages[1].content, tuple)

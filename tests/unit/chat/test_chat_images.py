@@ -67,6 +67,29 @@ def test_a_model_that_does_not_see_says_how_one_is_served_that_does() -> None:
     assert caught.value.param == "messages[1].content[1]"
 
 
+def test_a_model_that_does_not_see_says_what_its_worker_knows_of_it() -> None:
+    ready = Ready(url="", sees_images=False, why_blind="The file a.json is missing.")
+    worker = cast("Worker", SimpleNamespace(model="m", ready=ready))
+    with pytest.raises(UnsupportedOperation) as caught:
+        check_images(worker, messages_of([{"role": "user", "content": [image(png_url())]}]))
+    assert caught.value.message.endswith("m takes no images, as it is served. The file a.json is missing.")
+
+
+def with_junk(data: str) -> str:
+    """Return an image in base64 that has other characters behind its header."""
+    return f"{data[:-8]}@@@@{data[-8:]}"
+
+
+def test_an_image_is_read_to_its_end_whether_it_is_in_base64() -> None:
+    with pytest.raises(InvalidRequest, match=r"messages\[1\]\.content\[1\]: the image is not in base64\."):
+        check(image(with_junk(png_url(64, 64))), sees=True)
+
+
+def test_an_image_of_a_tool_that_is_not_in_base64_ends_no_conversation() -> None:
+    damaged = ToolImage(media_type="image/png", data=with_junk(PNG.data))
+    assert content_with_images(ToolOutcome(name="look", text="Here:", images=(damaged,))) == "Here:"
+
+
 def shown(sees: bool | None, *messages: dict[str, Any]) -> tuple[ChatRequest, ChatRequest, list[str]]:
     """Return a request, what of it a model is shown, and the notes."""
     noted: list[str] = []

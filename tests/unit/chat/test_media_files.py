@@ -53,6 +53,19 @@ def test_the_size_of_an_image_is_in_its_header(data: bytes, size: tuple[int, int
     assert size_of(file(data)) == size
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10_000])
+def test_a_file_is_in_base64_as_a_whole(count: int) -> None:
+    file(bytes(range(256)) * count).check()
+
+
+@pytest.mark.parametrize("junk", ["@", "====", "\0", "-_", "é", "\n", " "])
+def test_a_character_outside_of_base64_is_found_wherever_it_is(junk: str) -> None:
+    text = base64.b64encode(bytes(9_000)).decode()
+    for at in (0, 6_000, 11_999):
+        with pytest.raises(ValueError, match="alphabet of base64"):
+            Base64File(text[:at] + junk + text[at:]).check()
+
+
 def test_a_file_in_base64_is_read_in_parts() -> None:
     data = bytes(range(256))
     for start, count in ((0, 0), (0, 1), (1, 3), (2, 7), (250, 20), (300, 5)):

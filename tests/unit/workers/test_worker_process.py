@@ -67,7 +67,7 @@ async def test_a_library_that_hangs_is_told_from_a_model_that_takes_long(events:
 
 LOADING = """
 from modelhost.engines.media.starting import run
-from modelhost.engines.worker.process import read_config
+from modelhost.engines.worker.process import UnusableFiles, read_config
 
 def load(config):
     raise {error}
@@ -95,6 +95,12 @@ async def test_files_that_the_library_refuses_are_told_in_a_sentence(error: str,
     assert "Download or convert its files again, or correct its engine options" in message
     assert not [part for part in ("Traceback", str(Path(__file__).parents[3]), ".cc", "\n") if part in message]
     assert any(line.startswith("Traceback") for line in failed.value.details["stderr"])
+
+
+async def test_files_of_which_the_worker_knows_what_to_do_are_told_in_its_words() -> None:
+    with pytest.raises(ModelFileInvalid) as failed:
+        await _start(LOADING.format(error="UnusableFiles('the vocabulary is empty: download it again.')"))
+    assert failed.value.message == "m cannot be loaded: the vocabulary is empty: download it again."
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
+WHY_BLIND: Final = (
+    "This engine takes text only: serve a model that was made for images on another one, such as a GGUF file, with its "
+    "mmproj*.gguf beside it, on llamacpp."
+)
 STEPS_BETWEEN_CLEANINGS = 512
 """MLX keeps the memory of freed arrays; ``mlx_lm`` releases it as often."""
 
@@ -51,6 +55,7 @@ def load(config: Mapping[str, Any]) -> Any:
         version=f"mlx-lm {version('mlx-lm')}, mlx {version('mlx')}",
         eos_ids=end_tokens(tokenizer.eos_token_ids, directory),
         defaults=generation_config(directory),
+        why_blind=WHY_BLIND,
     )
 
 

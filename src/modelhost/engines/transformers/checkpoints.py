@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from modelhost.engines.worker.devices import device_of, dtype_of
+from modelhost.engines.worker.process import UnusableFiles
 
 COMPUTED: Final = ("encoder.embed_positions.weight",)
 """The ends of the names of tensors that are computed where a file lacks them: the sinusoids of a Whisper."""
+WAY_OUT: Final = "the files do not fit together: download the model again, or take a complete one"
 LISTED: Final = 3
 """Missing tensors that a message names."""
 
@@ -22,7 +24,7 @@ def loaded(
     ``unused`` are parts that nothing is computed with.
 
     Raises:
-        ValueError: the files lack tensors.
+        UnusableFiles: they lack tensors, or have some of other shapes than their configuration says.
     """
     import torch  # noqa: PLC0415 (slow; the lifeline is watched already)
 
@@ -31,8 +33,15 @@ def loaded(
     dtype = dtype_of(torch, config["dtype"], device)
     trusts = {"trust_remote_code": True} if config.get("trust_remote_code") else {}
     model, found = model_class.from_pretrained(
-        place, dtype=dtype, local_files_only=True, output_loading_info=True, **trusts
+        # With an error of its own for wrong shapes, the library names them in its log only.
+        place,
+        dtype=dtype,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **trusts,
     )
+    _check_shapes(found["mismatched_keys"])
     prefix = model.base_model_prefix
     missing = sorted(
         name for name in found["missing_keys"] if not name.endswith(COMPUTED) and _part_of(name, prefix) not in unused
@@ -40,11 +49,22 @@ def loaded(
     if missing:
         parts = ", ".join(sorted({_part_of(name, prefix) for name in missing}))
         named = ", ".join(missing[:LISTED])
-        raise ValueError(
+        raise UnusableFiles(
             f"the checkpoint lacks {len(missing)} tensors of its part {parts} ({named}): download it again, or take a "
             "complete one"
         )
     return model.to(device).eval()
+
+
+def _check_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Check that no tensor has another shape in the files than in the model; each with both shapes, in this order."""
+    if mismatched:
+        name, in_files, in_model = min(mismatched)
+        others = f" ({len(mismatched) - 1} more differ)" if len(mismatched) > 1 else ""
+        raise UnusableFiles(
+            f"the tensor {name} has the shape {list(in_files)}, where config.json describes {list(in_model)}{others}: "
+            f"{WAY_OUT}"
+        )
 
 
 def _part_of(tensor: str, prefix: str) -> str:

@@ -16,16 +16,19 @@ from typing import Any, Final
 import transformers
 from PIL import Image, ImageOps
 
+from modelhost.engines.transformers.checkpoints import WAY_OUT
 from modelhost.engines.transformers.library import TransformersLibrary
-from modelhost.engines.transformers.vision_kinds import PROCESSORS
+from modelhost.engines.transformers.vision_kinds import PROCESSOR_FILES, PROCESSORS
 from modelhost.engines.worker.images import FIRST_IMAGE_ID, RequestImage, prompt_with_images
 from modelhost.engines.worker.library import ImageFailed, PlacedImage, ReadImage, Scores, UnreadableImage
+from modelhost.engines.worker.process import UnusableFiles, cause_of, is_of_files
 
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MOST_PIXELS: Final = 64_000_000
 """Of an image before it is scaled. The host, which reads headers itself, has the same limit."""
 OF_TEXT: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
 """What a processor returns beside what the encoder of images takes."""
+LONGEST_SENTENCE: Final = 200
 SIDE: Final = 32
 """Of the image that is shown to a model when it is loaded."""
 
@@ -40,10 +43,9 @@ class TransformersVision:
         """Read the files of the processor in ``directory``, and have the model see an image.
 
         Raises:
-            ValueError: the processor does not fit the model.
+            UnusableFiles: no processor can be made of its files, or it does not fit the model.
         """
-        kind = getattr(transformers, PROCESSORS[model.config.model_type])
-        self._processor = kind.from_pretrained(directory, local_files_only=True)
+        self._processor = _processor(PROCESSORS[model.config.model_type], directory)
         _complete(self._processor, model.config)
         self._lock = threading.Lock()  # its tokenizer is not safe in threads; and one large image at a time is enough
         self._library, self._model = library, model
@@ -54,7 +56,14 @@ class TransformersVision:
             prompt = prompt_with_images("", [self.image_token_id], [image], self.image_token_id)
             self._vectors(prompt.images[0])
         except ImageFailed as error:
-            raise ValueError(f"the processor of images does not fit the model: {error}") from error
+            raise UnusableFiles(f"the processor of images does not fit the model: {error}: {WAY_OUT}") from error
+        except Exception as error:
+            if not is_of_files(error):
+                raise
+            names = ", ".join(("config.json", *_files_of_processor(directory)))
+            raise UnusableFiles(
+                f"it cannot see an image in the way that {names} describe ({cause_of(error).rstrip('.')}): {WAY_OUT}"
+            ) from error
 
     def read(self, data: bytes) -> ReadImage:
         """Return the image in the file ``data``; may be called in any thread."""
@@ -117,6 +126,31 @@ class TransformersVision:
     def _moved(self, value: Any) -> Any:
         is_number = value.is_floating_point()
         return value.to(self._library.device, self._model.dtype if is_number else value.dtype)
+
+
+def _processor(kind: str, directory: Path) -> Any:
+    """Return the processor of the class ``kind`` in ``directory``.
+
+    Raises:
+        UnusableFiles: its files do not describe one, or one that the library does not know.
+    """
+    try:
+        return getattr(transformers, kind).from_pretrained(directory, local_files_only=True)
+    except Exception as error:
+        if not is_of_files(error):
+            raise
+        # What follows the first sentence is a list of all that the library knows, or about its hub.
+        said = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        raise UnusableFiles(
+            f"{' and '.join(_files_of_processor(directory))} cannot be used to read images "
+            f"({type(error).__name__}: {said[:LONGEST_SENTENCE]}): the file is empty, incomplete, or for another "
+            f"library or version (transformers {transformers.__version__} is here): download it again from where the "
+            "model is from"
+        ) from error
+
+
+def _files_of_processor(directory: Path) -> list[str]:
+    return [name for name in PROCESSOR_FILES if (directory / name).is_file()]
 
 
 def _complete(processor: Any, config: Any) -> None:

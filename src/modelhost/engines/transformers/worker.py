@@ -7,22 +7,19 @@ not ``transformers serve``, since that does not enforce ``tool_choice`` and ``re
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from modelhost.engines.transformers.checkpoints import loaded
 from modelhost.engines.transformers.text_kinds import why_images_are_not_served
-from modelhost.engines.transformers.vision_kinds import PROCESSORS
+from modelhost.engines.transformers.vision_kinds import PROCESSOR_FILES, PROCESSORS, WITHOUT_KIND, WITHOUT_PROCESSOR
 from modelhost.engines.worker.devices import device_of
-from modelhost.engines.worker.process import read_config, watch_lifeline
+from modelhost.engines.worker.process import UnusableFiles, read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Layers that keep keys and values of each token. Others keep a state that cannot be padded or truncated."""
-PROCESSOR_FILES: Final = ("preprocessor_config.json", "processor_config.json")
-"""Of which one says how images are read."""
 
 
 def main() -> None:
@@ -38,7 +35,7 @@ def load(config: Mapping[str, Any]) -> Any:
     """Return the model of ``config`` as :class:`~modelhost.engines.worker.library.Loaded`.
 
     Raises:
-        ValueError: this engine cannot batch layers of its kind.
+        UnusableFiles: this engine cannot batch layers of its kind.
     """
     import torch  # noqa: PLC0415
     from transformers import AutoConfig, AutoTokenizer, __version__  # noqa: PLC0415
@@ -59,6 +56,7 @@ def load(config: Mapping[str, Any]) -> Any:
     _check_layers(model.config.get_text_config())
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trusts)
     library = TransformersLibrary(model, device)
+    why_blind = _why_blind(model.config.model_type, directory)
     return Loaded(
         library=library,
         tokenizer=tokenizer,
@@ -67,7 +65,8 @@ def load(config: Mapping[str, Any]) -> Any:
         eos_ids=end_tokens([tokenizer.eos_token_id], directory),
         defaults=generation_config(directory),
         gpu_memory=(lambda: gpu_memory(torch.cuda)) if device.startswith("cuda") else None,
-        vision=_vision_of(library, model, directory),
+        vision=_vision_of(library, model, directory) if why_blind is None else None,
+        why_blind=why_blind,
     )
 
 
@@ -75,7 +74,7 @@ def _class_of(described: Any) -> Any:
     """Return the class of ``transformers`` that loads a model with the configuration ``described``.
 
     Raises:
-        ValueError: it is a model for images of a kind that this engine does not serve.
+        UnusableFiles: it is a model for images of a kind that this engine does not serve.
     """
     from transformers import (  # noqa: PLC0415
         MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -88,19 +87,26 @@ def _class_of(described: Any) -> Any:
         return AutoModelForImageTextToText
     kind = type(described)
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(why_images_are_not_served(described.model_type))
+        raise UnusableFiles(why_images_are_not_served(described.model_type))
     return AutoModelForCausalLM
 
 
+def _why_blind(model_type: str, directory: Path) -> str | None:
+    """Return why a model takes no images and what would, in sentences for clients; ``None``: it takes them."""
+    if model_type not in PROCESSORS:
+        return WITHOUT_KIND
+    return None if any((directory / name).is_file() for name in PROCESSOR_FILES) else WITHOUT_PROCESSOR
+
+
 def _vision_of(library: Any, model: Any, directory: Path) -> Any:
-    """Return what lets ``model`` see; ``None``: its kind does not, or the files of its processor are not there."""
-    if model.config.model_type not in PROCESSORS:
-        return None
-    if not any((directory / name).is_file() for name in PROCESSOR_FILES):
-        sys.stderr.write(f"without {' or '.join(PROCESSOR_FILES)}, this model takes no images\n")
-        return None
+    """Return what lets ``model`` see.
+
+    Raises:
+        ModuleNotFoundError: Pillow is not installed.
+        UnusableFiles: the processor does not fit the model.
+    """
     if find_spec("PIL") is None:
-        raise ValueError("a model that sees needs Pillow: install it beside transformers (pip install pillow)")
+        raise ModuleNotFoundError("a model that sees needs Pillow: install it beside transformers (pip install pillow)")
     from modelhost.engines.transformers.vision import TransformersVision  # noqa: PLC0415
 
     return TransformersVision(library, model, directory)
@@ -130,7 +136,7 @@ def gpu_memory(cuda: Any) -> Any:
 def _check_layers(config: Any) -> None:
     others = sorted(set(getattr(config, "layer_types", None) or ()) - ATTENTION)
     if others:
-        raise ValueError(
+        raise UnusableFiles(
             f"this model has layers of the kind {', '.join(others)}, which this engine cannot work on in batches: "
             "take a GGUF file of it, for llama.cpp"
         )

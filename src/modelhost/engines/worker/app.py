@@ -188,4 +188,4 @@ class AnswerWriter:
 
     def _weighed(self, token: int, logprob: float | None) -> dict[str, Any]:
         piece = self._vocabulary.piece(token)
-        return {"id": token, "token": piece, "bytes": list(piece.encode()), "logprob": logprob}
+        return {"id": token, "token": piece, "bytes": list(self._vocabulary.piece_bytes(token)), "logprob": logprob}

@@ -155,3 +155,5 @@ class Loaded:
     """Returns the GPU memory of the library, in any thread; ``None``: it uses no GPU, or does not report it."""
     vision: Vision | None = None
     """``None``: it takes no images."""
+    why_blind: str | None = None
+    """Why it takes none, as :attr:`modelhost.engines.launch.Ready.why_blind`."""

@@ -33,6 +33,11 @@ LONGEST_REPORT: Final = 10_000
 """Characters of an error that are looked at; a library may list all tensors."""
 LONGEST_CAUSE: Final = 500
 
+
+class UnusableFiles(ValueError):
+    """The files of a model cannot be used. The message says what is wrong with them and what to do about it."""
+
+
 _host: list[int] = []  # the descriptor that leads to the host, once read_config has moved it
 
 
@@ -112,6 +117,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     chat_defaults: Mapping[str, Any] | None = None,
     most_tokens: int | None = None,
     sees_images: bool | None = None,
+    why_blind: str | None = None,
     hears_audio: bool | None = None,
     voices: Iterable[str] = (),
     reports_begin: bool = False,
@@ -133,6 +139,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "chat_defaults": dict(chat_defaults or {}),
             "most_tokens": most_tokens,
             "sees_images": sees_images,
+            "why_blind": why_blind,
             "hears_audio": hears_audio,
             "voices": list(voices),
             "reports_begin": reports_begin,
@@ -143,9 +150,9 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     )
 
 
-def announce_failed(code: str, message: str) -> None:
-    """Announce why the worker cannot start; the caller exits afterwards."""
-    _announce({"event": "failed", "code": code, "message": message})
+def announce_failed(code: str, message: str, *, has_way_out: bool = False) -> None:
+    """Announce why the worker cannot start, and whether ``message`` says what to do; the caller exits afterwards."""
+    _announce({"event": "failed", "code": code, "message": message, **({"has_way_out": True} if has_way_out else {})})
 
 
 def announce_load_error(error: BaseException) -> None:
@@ -155,7 +162,10 @@ def announce_load_error(error: BaseException) -> None:
     """
     traceback.print_exception(error)
     sys.stderr.flush()
-    announce_failed(UNUSABLE if _is_of_files(error) else "load_failed", cause_of(error))
+    if isinstance(error, UnusableFiles):
+        announce_failed(UNUSABLE, str(error), has_way_out=True)
+    else:
+        announce_failed(UNUSABLE if is_of_files(error) else "load_failed", cause_of(error))
 
 
 def cause_of(error: BaseException) -> str:
@@ -165,7 +175,8 @@ def cause_of(error: BaseException) -> str:
     return cause if len(cause) <= LONGEST_CAUSE else f"{cause[:LONGEST_CAUSE]}..."
 
 
-def _is_of_files(error: BaseException) -> bool:
+def is_of_files(error: BaseException) -> bool:
+    """Whether a library that loads a model raises ``error`` for its files, not for the machine."""
     if isinstance(error, OSError):
         return error.errno in (None, errno.ENOENT)
     is_of_reader = type(error).__module__.partition(".")[0] in READERS

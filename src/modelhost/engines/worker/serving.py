@@ -18,7 +18,7 @@ from modelhost.engines.worker.app import EventBridge, LibraryAnswers
 from modelhost.engines.worker.asgi import WorkerRoutes
 from modelhost.engines.worker.batcher import Batcher, BatchFigures
 from modelhost.engines.worker.library import GpuMemory, Loaded
-from modelhost.engines.worker.process import announce_failed, announce_ready
+from modelhost.engines.worker.process import announce_load_error, announce_ready
 from modelhost.engines.worker.server import serve
 from modelhost.exchange.tasks import WRITING
 
@@ -78,9 +78,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
     try:
         loaded, batcher = begun.result()
     except Exception as error:  # noqa: BLE001 (a library may raise anything when it loads)
-        traceback.print_exception(error)
-        announce_failed("load_failed", f"{type(error).__name__}: {error}")
-        sys.stderr.flush()
+        announce_load_error(error)
         os._exit(1)
 
     def announce(url: str) -> None:
@@ -93,6 +91,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             engine_version=loaded.version,
             chat_stops=config["chat_stops"],
             sees_images=loaded.vision is not None,
+            why_blind=loaded.why_blind,
             hears_audio=False,
         )
 

@@ -23,6 +23,24 @@ from tokenizers.decoders import DecodeStream
 from modelhost.engines.special_tokens import ANSWER_MARKS, ASSISTANT, ControlTokens, without_server_marks
 from modelhost.engines.tool_calls.channels import CHANNEL, CHANNEL_MARKERS
 
+REPLACEMENT: Final = "\ufffd"
+BYTE_NAME: Final = re.compile(r"<0x([0-9A-F]{2})>")
+"""A token that is a byte, in tokenizers that have such for what is not in their vocabulary."""
+
+
+def _byte_of() -> Mapping[str, int]:
+    """Return the bytes by the characters that stand for them in the names of tokens of byte-level BPE.
+
+    https://github.com/openai/gpt-2/blob/master/src/encoder.py (``bytes_to_unicode``): the printable ones of Latin-1
+    stand for themselves, the others are numbered from 256 on.
+    """
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
+
+
+BYTE_OF: Final = _byte_of()
+
 
 class Vocabulary:
     """The vocabulary of a tokenizer of ``transformers``."""
@@ -56,8 +74,22 @@ class Vocabulary:
         return text
 
     def piece(self, token: int) -> str:
-        """Return the text of a single token; a part of a character becomes the replacement character."""
-        return self.decode([token])
+        """Return the text of a single token within others; a part of a character becomes the replacement character."""
+        alone = self.decode([token])
+        # Decoders of SentencePiece take the blank from the beginning of a text.
+        return self.decode([token, token]).removeprefix(alone) or alone
+
+    def piece_bytes(self, token: int) -> bytes:
+        """Return the bytes of a single token, which may be a part of a character."""
+        piece = self.piece(token)
+        if REPLACEMENT not in piece:
+            return piece.encode()
+        name: str = self.backend.id_to_token(token) or ""
+        if found := BYTE_NAME.fullmatch(name):
+            return bytes([int(found[1], 16)])
+        own = bytes(BYTE_OF[char] for char in name if char in BYTE_OF)
+        # Of another kind of tokenizer, or the character itself is meant, unless these bytes are read like that.
+        return own if own.decode(errors="replace") == piece else piece.encode()
 
     def _literal_backend(self) -> Any:
         if self._literal is None:

@@ -176,6 +176,8 @@ class HostedModel:
         """What it can do, as its worker said when it was loaded last; empty before."""
         self.sees_images: bool | None = None
         """Whether it takes images, as its worker said; ``None`` before, and if it did not say."""
+        self.why_blind: str | None = None
+        """Why it takes none, if its worker said so (:attr:`modelhost.engines.launch.Ready.why_blind`)."""
         self.hears_audio: bool | None = None
         """Whether it takes sound; as above."""
         self.progress: float | None = None
@@ -335,6 +337,7 @@ class HostedModel:
         self.memory = None
         self.operations = tuple(sorted(worker.ready.tasks))
         self.sees_images, self.hears_audio = worker.ready.sees_images, worker.ready.hears_audio
+        self.why_blind = worker.ready.why_blind
         self.loaded_at, self.load_seconds = time.time(), load_seconds
         self.meters.count_load(load_seconds, self.slots or 1)
 

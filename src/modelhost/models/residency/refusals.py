@@ -13,6 +13,14 @@ from modelhost.plurals import counted
 MB = 1_000_000
 OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
 """Details of a load error that are passed on: where it happened, and what to do about it."""
+LASTING = (
+    errors.ModelFileInvalid,
+    errors.ModelFileMissing,
+    errors.ConfigError,
+    errors.EngineMissing,
+    errors.SystemLibraryMissing,
+)
+"""Load errors that stay until somebody changes what the message names."""
 
 
 def queue_full(record: ModelRecord) -> errors.QueueFull:
@@ -46,9 +54,14 @@ def failed(record: ModelRecord, now: float) -> errors.ModelFailed:
     error = record.last_error
     reason = error.message if error else "The reason is unknown."
     of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
-    is_retried = not isinstance(error, errors.ModelFileInvalid)
+    if isinstance(error, LASTING):
+        later = ", and a request loads it once this is mended:"
+    elif record.is_wanted:
+        later = " and is tried again later."
+    else:
+        later = ", and a later request tries again."
     return errors.ModelFailed(
-        f"{record.name} could not be started{' and is tried again later' if is_retried else ''}. {reason}",
+        f"{record.name} could not be started{later} {reason}",
         retry_after_seconds=max(1, math.ceil(record.retry_at - now)),
         model=record.name,
         **of_cause,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from modelhost.engines.special_tokens import FROM_SERVER, meaningful_names
 from modelhost.engines.worker.template import ChatTemplate
@@ -112,3 +113,41 @@ def test_the_first_word_and_swallowed_blanks_are_as_the_tokenizer_has_them() -> 
     marked = contents.marked({"messages": [{"role": "user", "content": "<end>"}]})["messages"][0]["content"]
     assert contents.tokens(f"one<end>  two{marked}") == [0, 3, 2, 4, 6, 5]
     assert vocabulary.encode("one<end>  two", add_special=False) == [0, 3, 2]
+
+
+BYTES = {f"<0x{byte:02X}>": byte for byte in range(256)}
+
+
+def sentencepiece() -> Vocabulary:
+    """A vocabulary as that of Llama 2: words with the blank before them, and bytes for all else."""
+    backend = Tokenizer(models.BPE(vocab={**BYTES, "<unk>": 256, "▁one": 257, "▁": 258}, merges=[], byte_fallback=True))
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(parts)
+    return Vocabulary(PreTrainedTokenizerFast(tokenizer_object=backend))
+
+
+@given(st.text())
+def test_the_bytes_of_tokens_are_together_those_of_their_text(text: str) -> None:
+    tokens = _literal(text)
+    assert b"".join(map(nano_vocabulary().piece_bytes, tokens)) == text.encode()
+
+
+def test_a_token_that_is_a_part_of_a_character_has_its_own_bytes() -> None:
+    tokens = _literal("🎉")
+    assert len(tokens) > 1
+    assert [nano_vocabulary().piece(token) for token in tokens] == ["\ufffd"] * len(tokens)
+    assert b"".join(map(nano_vocabulary().piece_bytes, tokens)) == "🎉".encode()
+
+
+def test_bytes_and_blanks_of_sentencepiece_are_those_of_their_tokens() -> None:
+    vocabulary = sentencepiece()
+    tokens = [257, 257, 258, *"é".encode(), 65]
+    assert b"".join(map(vocabulary.piece_bytes, tokens)) == " one one éA".encode()
+    assert [vocabulary.piece(token) for token in tokens] == [" one", " one", " ", "\ufffd", "\ufffd", "A"]
+
+
+def test_the_replacement_character_itself_has_its_bytes() -> None:
+    backend = Tokenizer(models.BPE(vocab={"\ufffd": 0}, merges=[]))
+    backend.decoder = decoders.Fuse()
+    vocabulary = Vocabulary(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert vocabulary.piece_bytes(0) == "\ufffd".encode()

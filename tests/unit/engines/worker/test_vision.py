@@ -174,5 +174,5 @@ def test_a_damaged_image_is_unreadable(seeing: Seeing, cut: int) -> None:
 def test_a_model_that_sees_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker, "find_spec", lambda _name: None)
     config = {"path": str(write_llava(tmp_path)), "threads": 1, "device": "cpu", "dtype": "float32"}
-    with pytest.raises(ValueError, match="Pillow"):
+    with pytest.raises(ModuleNotFoundError, match="Pillow"):
         worker.load({**config, "trust_remote_code": False})

@@ -130,10 +130,14 @@ def test_files_that_cannot_be_used_are_not_said_to_be_tried_again() -> None:
     world.ask("ant")
     world.fail("ant")
     record = world.ledger.record("ant")
-    assert "is tried again later. It did not start." in refusals.failed(record, world.now).message
+    assert refusals.failed(record, world.now).message == (
+        "ant could not be started, and a later request tries again. It did not start."
+    )
     record.last_error = ModelFileInvalid("The tensors are damaged.")
     refused = refusals.failed(record, world.now)
-    assert refused.message == "ant could not be started. The tensors are damaged."
+    assert refused.message == (
+        "ant could not be started, and a request loads it once this is mended: The tensors are damaged."
+    )
     assert refused.details["cause"] == "model_file_invalid"
 
 
@@ -152,6 +156,8 @@ def test_a_pinned_model_that_failed_is_tried_again_by_itself() -> None:
     world.request_load("ant")
     world.fail("ant")
     assert state(world, "ant") is State.FAILED
+    refused = refusals.failed(world.ledger.record("ant"), world.now)
+    assert refused.message == "ant could not be started and is tried again later. It did not start."
     world.advance(FIRST_SECONDS)
     assert state(world, "ant") is State.LOADING
 
