@@ -35,7 +35,7 @@ from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.transcription import Transcribing
-from modelhost.chat.turn import PiecesOfTurn, adapted, check_can, turn_of
+from modelhost.chat.turn import OfLoop, PiecesOfTurn, adapted, check_can, turn_of
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
@@ -178,7 +178,10 @@ class Answering:
 
     def with_injected_tools(self, request: ChatRequest) -> ChatRequest:
         """Return ``request`` with the tools that the host adds by itself; one that selects tools stays as it is."""
-        given = host_tools.NONE if request.mcp is not None else host_tools.granted_tools(request, self._toolbox)
+        if request.mcp is not None:
+            return request
+        calls_tools = self._collection().find(request.model).calls_tools
+        given = host_tools.granted_tools(request, self._toolbox, calls_tools=calls_tools)
         return host_tools.with_tools(request, given.tools) if given.tools else request
 
     def _opened(self, request: ChatOrCompletion, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
@@ -256,7 +259,7 @@ class Answering:
             async with own as hub, self._open(request, replace(context, own_servers=hub)) as opened:
                 yield opened
             return
-        if context.may_wait and (starting := self._starting(request)) is not None:
+        if context.may_wait and (starting := self._starting(model, request)) is not None:
             begin = partial(self._open, request, replace(context, may_wait=False, may_relay=False))
             async with aclosing(self._later(model, starting, begin, context)) as pieces:
                 yield pieces
@@ -267,8 +270,8 @@ class Answering:
         if isinstance(request, ChatRequest):
             if request.mcp is not None:
                 request = await with_context(request, self._toolbox.reading)
-            given = host_tools.granted_tools(request, self._toolbox, context.own_servers)
-            note_missing(model.name, given.missing)
+            given = host_tools.granted_tools(request, self._toolbox, context.own_servers, calls_tools=model.calls_tools)
+            note_missing(model.name, given)
             first = first_events(request, given)
             if given.tools or request.host_calls.pending:
                 loop = self._loop(model, request, context, given, schema)
@@ -320,11 +323,11 @@ class Answering:
             async for piece in _pieces_of(opened):
                 yield piece
 
-    def _starting(self, request: ChatOrCompletion) -> StartingServers | None:
+    def _starting(self, model: HostedModel, request: ChatOrCompletion) -> StartingServers | None:
         """Return the servers that a request has to wait for."""
         if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
-        selection = host_tools.selection_for(request, self._toolbox)
+        selection = host_tools.selection_for(request, self._toolbox, calls_tools=model.calls_tools)
         return None if selection is None else self._toolbox.hub.starting(selection)
 
     def _loop(
@@ -335,9 +338,12 @@ class Answering:
         given: GrantedTools,
         schema: OutputSchema | None,
     ) -> ToolLoop:
-        options, notes, sounds = request.mcp, Notes(model.name), SoundCheck()
+        options, notes = request.mcp, Notes(model.name)
         depth = context.caller.depth
         tools = given.runner or self._toolbox.hub
+        granted = frozenset(tool.name for tool in given.tools)
+        default = granted if host_tools.are_default(request, self._toolbox) else frozenset[str]()
+        of_loop = OfLoop(sounds=SoundCheck(), default_tools=default)
 
         async def explained(error: ContextLengthExceeded, of_turn: ChatRequest) -> ContextLengthExceeded:
             if len(of_turn.messages) > len(request.messages):
@@ -346,7 +352,7 @@ class Answering:
             return await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools)
 
         def open_turn(of_turn: ChatRequest) -> AbstractAsyncContextManager[Pieces]:
-            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, sounds)
+            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, of_loop)
             return PiecesOfTurn(turn_with, partial(explained, of_turn=of_turn))
 
         most = self._settings.max_tool_turns
@@ -356,7 +362,7 @@ class Answering:
         )
         call_context = CallContext(
             approval=options.approval if options else None,
-            granted=frozenset(tool.name for tool in given.tools),
+            granted=granted,
             depth=depth,
         )
         questions = self.questions if context.is_streamed else None

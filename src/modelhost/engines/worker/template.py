@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -204,6 +205,17 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     if tool["function"].get("parameters"):
         return tool
     return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}
+
+
+def shows_tools(form: Callable[[], CallForm]) -> bool:
+    """Return whether ``form`` returns one, as :func:`require_form` does; if it raises, the log gets the reason."""
+    try:
+        form()
+    except ErrorResponse as refused:
+        sys.stderr.write(f"{refused.body['error']['message']}\n")
+        sys.stderr.flush()
+        return False
+    return True
 
 
 def require_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:

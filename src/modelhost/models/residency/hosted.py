@@ -178,6 +178,8 @@ class HostedModel:
         """Whether it takes images, as its worker said; ``None`` before, and if it did not say."""
         self.hears_audio: bool | None = None
         """Whether it takes sound; as above."""
+        self.calls_tools: bool | None = None
+        """Whether its chats may have tools, as its worker says; ``None`` without one, and if it does not say."""
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -335,12 +337,14 @@ class HostedModel:
         self.workers, self.worker = (worker,), worker
         self.memory = None
         self.operations = tuple(sorted(worker.ready.tasks))
-        self.sees_images, self.hears_audio = worker.ready.sees_images, worker.ready.hears_audio
+        ready = worker.ready
+        self.sees_images, self.hears_audio, self.calls_tools = ready.sees_images, ready.hears_audio, ready.calls_tools
         self.loaded_at, self.load_seconds = time.time(), load_seconds
         self.meters.count_load(load_seconds, self.slots or 1)
 
     def detach_worker(self) -> Worker | None:
         """Remove and return the worker; what it has written can still be read."""
+        self.calls_tools = None  # the next one may have another chat template
         worker = self.worker
         self.workers, self.worker = (), None
         if worker is not None:
