@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from modelhost import lazy
 from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.images import check_images
+from modelhost.chat.images import as_shown, check_images, name_place
 from modelhost.chat.imaging.painting import Painting
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import Notes
@@ -39,7 +39,7 @@ from modelhost.chat.turn import OfLoop, PiecesOfTurn, adapted, check_can, turn_o
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
-from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError
+from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError, RequestError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import HostEvent, Pieces, PieceStream, Relayed
 from modelhost.exchange.media_kinds import AUDIO, IMAGE
@@ -158,8 +158,11 @@ class Answering:
                 prepared = adapted(model, task, request)
             check_can(worker, task)
             if isinstance(request, TokenizeRequest) and request.chat is not None:
-                await _check_media(worker, request.chat)
-            with task_span(model, task) as span:
+                shown = await _shown(worker, request.chat)
+                if shown is not request.chat:
+                    request = replace(request, chat=shown)
+                    prepared = adapted(model, task, request)
+            with task_span(model, task) as span, _naming_places(request):
                 answer: dict[str, Any] = await worker.call(task, prepared)
                 note_usage(span, answer.get("usage"))
         model.meters.count_usage(answer.get("usage"))
@@ -420,10 +423,23 @@ def _pieces_of(opened: OpenedAnswer) -> Pieces:
     return opened
 
 
-async def _check_media(worker: Worker, chat: ChatRequest) -> None:
-    """Check the media of a conversation to be tokenized: whether ``worker`` takes and counts them."""
-    check_images(worker, chat.messages)
-    await SoundCheck().check(worker, chat.messages)
-    kinds = {part.kind for message in chat.messages for part in message.media}
+async def _shown(worker: Worker, chat: ChatRequest) -> ChatRequest:
+    """Return a conversation to be tokenized as ``worker`` is shown it, if that takes and counts its media."""
+    shown = as_shown(worker, chat, Notes(worker.model))
+    check_images(worker, shown.messages)
+    await SoundCheck().check(worker, shown.messages)
+    kinds = {part.kind for message in shown.messages for part in message.media}
     if kinds and not (worker.engine.counts_media and kinds <= COUNTED):
         raise InvalidRequest(f"messages: only text can be tokenized for {worker.model}.", param="messages")
+    return shown
+
+
+@contextmanager
+def _naming_places(request: AnyRequest) -> Iterator[None]:
+    """Have errors of a worker about an image of a conversation to be tokenized name its path."""
+    try:
+        yield
+    except RequestError as error:
+        if isinstance(request, TokenizeRequest) and request.chat is not None:
+            name_place(error, request.chat.messages)
+        raise

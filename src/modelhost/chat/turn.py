@@ -16,7 +16,7 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import check_images, without_refused_media
+from modelhost.chat.images import as_shown, check_images, name_place
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
@@ -183,7 +183,7 @@ async def turn_of(
     Raises:
         ModelhostError: the request is invalid, or ``lease`` raises it.
     """
-    resolved = model.resolved
+    resolved, shown = model.resolved, request
     try:
         generation = generation_of(model, request, notes)
         async with lease as worker:
@@ -201,6 +201,8 @@ async def turn_of(
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):
             error.param = _prompt_field(request)
+        elif isinstance(shown, ChatRequest):
+            name_place(error, shown.messages)
         name_as_sent(error, request.constraint_field)
         raise
 
@@ -211,7 +213,7 @@ def _shown(
     """Return ``request`` without what its model cannot have and the client has not sent for it."""
     if not isinstance(request, ChatRequest):
         return request
-    shown = without_refused_media(worker, request, notes)
+    shown = as_shown(worker, request, notes)
     return shown if of_loop is None else without_uncallable(worker, shown, of_loop.default_tools, notes)
 
 

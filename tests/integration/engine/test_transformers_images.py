@@ -317,7 +317,7 @@ def test_a_client_that_leaves_ends_its_answer(host: ServedHost) -> None:
     [
         ("data:image/svg+xml;base64,PHN2Zy8+", "is none of PNG"),
         ("data:image/png;base64,iVBORw0KGgo=", "the image is damaged"),
-        (png_url(64, 64)[:-64], "image 1 of the request cannot be read: it is damaged"),
+        (png_url(64, 64)[:-64], "messages[0].content[0]: the image cannot be read: it is damaged"),
     ],
 )
 def test_a_damaged_image_is_the_callers_fault(host: ServedHost, url: str, words: str) -> None:

@@ -156,7 +156,7 @@ class AnswerWriter:
             self._tokens += 1
             data += self._token(event.choice, is_text=event.is_text)
         if event.finish_reason is not None and not self.is_done:
-            data += self._end(self._stops.finish(), event.finish_reason)
+            data += self._end(self._stops.feed(self._text.finish()) + self._stops.finish(), event.finish_reason)
         return data
 
     def _token(self, choice: Choice, *, is_text: bool) -> bytes:

@@ -122,11 +122,11 @@ class RequestReader:
     def prompt(self, body: Mapping[str, Any]) -> Prompt:
         """Return the prompt of a chat; raises as :meth:`chat` does."""
         self._calling(body)
-        marked = self._contents.marked(body)
         if self._vision is not None:
-            marked = self._contents.marked_in_answers(marked, self._vision.image_token)
-            return self._with_images(marked, read_images(self._vision, body), self._vision)
-        text = self._template.render(marked)
+            readable, images = read_images(self._vision, body)
+            marked = self._contents.marked_in_answers(self._contents.marked(readable), self._vision.image_token)
+            return self._with_images(marked, images, self._vision)
+        text = self._template.render(self._contents.marked(body))
         tokens = self._tokens_of(text)
         return Prompt(text=text, tokens=tokens, ids=tokens)
 

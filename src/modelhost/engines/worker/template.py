@@ -171,8 +171,9 @@ class ChatTemplate:
         return text if _PROBE in text else None
 
     def _text(self, parts: Sequence[Mapping[str, Any]]) -> str:
-        if any(part["type"] not in {"text", "refusal"} for part in parts):
-            message = f"unsupported content[].type: {self._model} reads text only"
+        if other := next((part["type"] for part in parts if part["type"] not in {"text", "refusal"}), None):
+            taken = "text" if self._image_token is None else f"text and {IMAGE}"
+            message = f"unsupported content[].type {other}: {self._model} takes parts of type {taken} only"
             raise ErrorResponse(400, error_body(400, "not_supported_error", message))
         return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
 

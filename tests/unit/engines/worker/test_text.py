@@ -112,3 +112,12 @@ def test_the_first_word_and_swallowed_blanks_are_as_the_tokenizer_has_them() -> 
     marked = contents.marked({"messages": [{"role": "user", "content": "<end>"}]})["messages"][0]["content"]
     assert contents.tokens(f"one<end>  two{marked}") == [0, 3, 2, 4, 6, 5]
     assert vocabulary.encode("one<end>  two", add_special=False) == [0, 3, 2]
+
+
+@pytest.mark.parametrize("text", ["\u00e9", "a \u65e5\u672c", "\U0001f600!", "no"])
+def test_an_answer_that_ends_within_a_character_has_all_its_bytes(text: str) -> None:
+    tokens = _literal(text)
+    for end in range(len(tokens) + 1):
+        stream = nano_vocabulary().stream()
+        assert "".join(map(stream.feed, tokens[:end])) + stream.finish() == nano_vocabulary().decode(tokens[:end])
+        assert stream.finish() == ""
