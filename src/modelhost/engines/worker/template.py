@@ -174,7 +174,7 @@ class ChatTemplate:
         if other := next((part["type"] for part in parts if part["type"] not in {"text", "refusal"}), None):
             taken = "text" if self._image_token is None else f"text and {IMAGE}"
             message = f"unsupported content[].type {other}: {self._model} takes parts of type {taken} only"
-            raise ErrorResponse(400, error_body(400, "not_supported_error", message))
+            raise ErrorResponse(400, error_body(400, "not_supported_error", message, param="messages"))
         return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
 
 

@@ -194,7 +194,9 @@ def test_an_image_that_a_tool_returned_and_that_cannot_be_read_is_described() ->
 def test_a_part_of_another_type_is_refused_with_the_types_that_are_taken() -> None:
     with pytest.raises(ErrorResponse) as caught:
         Reader().reader.chat(body([{"type": "file", "file": {}}]))
-    assert "type file: nano takes parts of type text and image_url only" in caught.value.body["error"]["message"]
+    error = caught.value.body["error"]
+    assert "type file: nano takes parts of type text and image_url only" in error["message"]
+    assert error["param"] == "messages"
 
 
 def test_images_count_towards_the_context() -> None:

@@ -169,7 +169,7 @@ def test_where_a_request_is_silent_the_model_decides_and_then_openai() -> None:
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "not_supported_error",
-            None,
+            "messages",
         ),
         ({"chat_template_kwargs": {"messages": 3}}, "invalid_request_error", None),
     ],
