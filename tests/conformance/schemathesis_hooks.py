@@ -19,6 +19,7 @@ CONTENTS: Final = (
     ("invalid_request", "the file is missing"),
     ("invalid_request", "the image is missing"),
     ("invalid_request", "it is not text in UTF-8"),
+    ("invalid_request", "a message of the model has text only"),
     ("invalid_request", "engines fetch nothing"),
     ("fetch_refused", "the host fetches no images and no documents"),
 )
@@ -117,6 +118,7 @@ RIGHT_REFUSALS: Final = (
     ("/v1/messages", "invalid_request", "which is none of the tools"),
     ("/v1/messages", "invalid_request", "cannot be used. #"),
     ("/v1/messages", "unsupported_operation", "takes no images, as it is served"),
+    ("/v1/messages/count_tokens", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/messages/count_tokens", "invalid_request", "this host did not write it"),
     ("/v1/messages/count_tokens", "invalid_request", "cannot have a block of type"),
     ("/v1/messages/count_tokens", "invalid_request", "this host stores no files"),
@@ -149,6 +151,7 @@ RIGHT_REFUSALS: Final = (
     ("/v1/responses", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/responses/input_tokens", "invalid_request", "another tool is called"),
     ("/v1/responses/input_tokens", "invalid_encrypted_content", "encrypted_content: "),
+    ("/v1/responses/input_tokens", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/responses/compact", "invalid_request", "there is nothing to compact"),
     ("/v1/responses/compact", "invalid_encrypted_content", "encrypted_content: "),
     ("/v1/responses/compact", "unsupported_operation", "takes no images, as it is served"),

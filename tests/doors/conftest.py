@@ -78,6 +78,19 @@ async def world_with_tools(
 
 
 @pytest.fixture(scope="session")
+async def world_without_calls(
+    _settings: dict[str, Any], _tools: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """A host with tools, and a model that cannot have any."""
+    settings = {**_settings, "engine_options": {**_settings["engine_options"], "calls_tools": False}}
+    async with (
+        modelhost.Host(**settings, **_tools, data_dir=_data(tmp_path_factory)) as host,
+        World(host) as world,
+    ):
+        yield world
+
+
+@pytest.fixture(scope="session")
 async def llm_world(
     _settings: dict[str, Any], _tools: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
@@ -92,6 +105,7 @@ def door(request: pytest.FixtureRequest) -> Door:
     """The door of the case: see :func:`tests.doors.doors.over`."""
     case: Case = request.param
     of_host = "world_with_tools" if case.has_tools else "plain_world"
+    of_host = of_host if case.calls_tools else "world_without_calls"
     world: World = request.getfixturevalue("llm_world" if case.kind.needs_llm else of_host)
     return case.kind(world, over_socket=case.over_socket)
 

@@ -55,23 +55,31 @@ class Case:
     kind: type[Door]
     has_tools: bool = False
     """Whether its host has a server of tools."""
+    calls_tools: bool = True
+    """Whether its model can have tools."""
     over_socket: bool = False
 
 
 def over(
-    *abilities: Ability, without: Ability | None = None, tools: bool = False, sockets: bool = False
+    *abilities: Ability,
+    without: Ability | None = None,
+    tools: bool = False,
+    calls_tools: bool = True,
+    sockets: bool = False,
 ) -> pytest.MarkDecorator:
     """Run a test over all doors that have ``abilities``: its argument ``door`` is one.
 
     Args:
         without: only over those that lack this.
         tools: the host has a server of tools.
+        calls_tools: otherwise the host has such a server and a model that cannot have tools, and is no ``LLM``.
         sockets: run it over real sockets too, at the doors that have some.
     """
     able = [kind for kind in DOORS if not kind.lacks.keys() & set(abilities)]
     if without is not None:
         able = [kind for kind in able if without in kind.lacks]
-    cases = [Case(kind=kind, has_tools=tools) for kind in able]
+    able = [kind for kind in able if calls_tools or not kind.needs_llm]
+    cases = [Case(kind=kind, has_tools=tools, calls_tools=calls_tools) for kind in able]
     if sockets:
         # What is made of events in memory is made of them by a wrapper, which a listening host has not.
         cases += [Case(kind=kind, over_socket=True) for kind in able if issubclass(kind, HttpDoor) and kind.relays]

@@ -172,3 +172,23 @@ async def test_leaving_ends_the_call_that_runs(door: Door) -> None:
     async with door.asking(Ask(said='/call stub_sleep {"seconds": 60}')):
         await eventually_async(lambda: door.world.tool_calls[1] == 1)
     await eventually_async(lambda: door.world.tool_calls[1] == 0)
+
+
+@over("host tools", calls_tools=False)
+async def test_a_model_that_cannot_have_tools_answers_without_those_that_nobody_asked_for(door: Door) -> None:
+    got = await door.ask(Ask(said=ECHO))
+    assert (got.calls, got.ran, got.failure) == ([], [], None)
+    assert got.text.startswith(SAID)
+    assert await shown(door) == ([], None)
+    if door.can("sessions"):
+        for number in (1, 2):
+            assert (await door.ask(Ask(said=ECHO, session=f"{door.name}-no-calls"))).failure is None, number
+    assert door.world.tool_calls == (0, 0)
+
+
+@over("tools", "host tools", calls_tools=False)
+async def test_a_model_that_cannot_have_tools_is_refused_those_that_a_request_names(door: Door) -> None:
+    for ask in (Ask(said=CALL, tools=TOOLS), Ask(said=ECHO, choice="required")):
+        got = await door.ask(ask)
+        assert got.failure is not None
+        assert "tools: the script calls none" in got.failure.message

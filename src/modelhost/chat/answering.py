@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from modelhost import lazy
 from modelhost.chat.addresses import Addresses, has_addresses
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.images import check_images
+from modelhost.chat.images import as_shown, check_images, name_place
 from modelhost.chat.imaging.painting import Painting
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import Notes
@@ -35,11 +35,11 @@ from modelhost.chat.tools.questions import Questions
 from modelhost.chat.tools.result_media import Modalities
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.transcription import Transcribing
-from modelhost.chat.turn import PiecesOfTurn, adapted, check_can, turn_of
+from modelhost.chat.turn import OfLoop, PiecesOfTurn, adapted, check_can, turn_of
 from modelhost.chat.turn_spans import note_usage, task_span
 from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
-from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError
+from modelhost.errors import ContextLengthExceeded, FetchRefused, InvalidRequest, ModelhostError, RequestError
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import HostEvent, Pieces, PieceStream, Relayed
 from modelhost.exchange.media_kinds import AUDIO, IMAGE
@@ -158,8 +158,11 @@ class Answering:
                 prepared = adapted(model, task, request)
             check_can(worker, task)
             if isinstance(request, TokenizeRequest) and request.chat is not None:
-                await _check_media(worker, request.chat)
-            with task_span(model, task) as span:
+                shown = await _shown(worker, request.chat)
+                if shown is not request.chat:
+                    request = replace(request, chat=shown)
+                    prepared = adapted(model, task, request)
+            with task_span(model, task) as span, _naming_places(request):
                 answer: dict[str, Any] = await worker.call(task, prepared)
                 note_usage(span, answer.get("usage"))
         model.meters.count_usage(answer.get("usage"))
@@ -178,7 +181,10 @@ class Answering:
 
     def with_injected_tools(self, request: ChatRequest) -> ChatRequest:
         """Return ``request`` with the tools that the host adds by itself; one that selects tools stays as it is."""
-        given = host_tools.NONE if request.mcp is not None else host_tools.granted_tools(request, self._toolbox)
+        if request.mcp is not None:
+            return request
+        calls_tools = self._collection().find(request.model).calls_tools
+        given = host_tools.granted_tools(request, self._toolbox, calls_tools=calls_tools)
         return host_tools.with_tools(request, given.tools) if given.tools else request
 
     def _opened(self, request: ChatOrCompletion, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
@@ -256,7 +262,7 @@ class Answering:
             async with own as hub, self._open(request, replace(context, own_servers=hub)) as opened:
                 yield opened
             return
-        if context.may_wait and (starting := self._starting(request)) is not None:
+        if context.may_wait and (starting := self._starting(model, request)) is not None:
             begin = partial(self._open, request, replace(context, may_wait=False, may_relay=False))
             async with aclosing(self._later(model, starting, begin, context)) as pieces:
                 yield pieces
@@ -267,8 +273,8 @@ class Answering:
         if isinstance(request, ChatRequest):
             if request.mcp is not None:
                 request = await with_context(request, self._toolbox.reading)
-            given = host_tools.granted_tools(request, self._toolbox, context.own_servers)
-            note_missing(model.name, given.missing)
+            given = host_tools.granted_tools(request, self._toolbox, context.own_servers, calls_tools=model.calls_tools)
+            note_missing(model.name, given)
             first = first_events(request, given)
             if given.tools or request.host_calls.pending:
                 loop = self._loop(model, request, context, given, schema)
@@ -320,11 +326,11 @@ class Answering:
             async for piece in _pieces_of(opened):
                 yield piece
 
-    def _starting(self, request: ChatOrCompletion) -> StartingServers | None:
+    def _starting(self, model: HostedModel, request: ChatOrCompletion) -> StartingServers | None:
         """Return the servers that a request has to wait for."""
         if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
-        selection = host_tools.selection_for(request, self._toolbox)
+        selection = host_tools.selection_for(request, self._toolbox, calls_tools=model.calls_tools)
         return None if selection is None else self._toolbox.hub.starting(selection)
 
     def _loop(
@@ -335,9 +341,12 @@ class Answering:
         given: GrantedTools,
         schema: OutputSchema | None,
     ) -> ToolLoop:
-        options, notes, sounds = request.mcp, Notes(model.name), SoundCheck()
+        options, notes = request.mcp, Notes(model.name)
         depth = context.caller.depth
         tools = given.runner or self._toolbox.hub
+        granted = frozenset(tool.name for tool in given.tools)
+        default = granted if host_tools.are_default(request, self._toolbox) else frozenset[str]()
+        of_loop = OfLoop(sounds=SoundCheck(), default_tools=default)
 
         async def explained(error: ContextLengthExceeded, of_turn: ChatRequest) -> ContextLengthExceeded:
             if len(of_turn.messages) > len(request.messages):
@@ -346,7 +355,7 @@ class Answering:
             return await self._with_tool_tokens(error, model, with_host_tools, context.caller, tools)
 
         def open_turn(of_turn: ChatRequest) -> AbstractAsyncContextManager[Pieces]:
-            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, sounds)
+            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes, of_loop)
             return PiecesOfTurn(turn_with, partial(explained, of_turn=of_turn))
 
         most = self._settings.max_tool_turns
@@ -356,7 +365,7 @@ class Answering:
         )
         call_context = CallContext(
             approval=options.approval if options else None,
-            granted=frozenset(tool.name for tool in given.tools),
+            granted=granted,
             depth=depth,
         )
         questions = self.questions if context.is_streamed else None
@@ -414,10 +423,23 @@ def _pieces_of(opened: OpenedAnswer) -> Pieces:
     return opened
 
 
-async def _check_media(worker: Worker, chat: ChatRequest) -> None:
-    """Check the media of a conversation to be tokenized: whether ``worker`` takes and counts them."""
-    check_images(worker, chat.messages)
-    await SoundCheck().check(worker, chat.messages)
-    kinds = {part.kind for message in chat.messages for part in message.media}
+async def _shown(worker: Worker, chat: ChatRequest) -> ChatRequest:
+    """Return a conversation to be tokenized as ``worker`` is shown it, if that takes and counts its media."""
+    shown = as_shown(worker, chat, Notes(worker.model))
+    check_images(worker, shown.messages)
+    await SoundCheck().check(worker, shown.messages)
+    kinds = {part.kind for message in shown.messages for part in message.media}
     if kinds and not (worker.engine.counts_media and kinds <= COUNTED):
         raise InvalidRequest(f"messages: only text can be tokenized for {worker.model}.", param="messages")
+    return shown
+
+
+@contextmanager
+def _naming_places(request: AnyRequest) -> Iterator[None]:
+    """Have errors of a worker about an image of a conversation to be tokenized name its path."""
+    try:
+        yield
+    except RequestError as error:
+        if isinstance(request, TokenizeRequest) and request.chat is not None:
+            name_place(error, request.chat.messages)
+        raise

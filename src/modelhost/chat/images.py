@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from modelhost.chat.media.base64_files import Base64File
+from modelhost.chat.media.base64_files import Base64File, problem_of
 from modelhost.chat.media.image_files import FORMATS, SIGNATURE_BYTES, image_type, size_of
 from modelhost.chat.notes import Notes
-from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
-from modelhost.exchange.media_kinds import AUDIO, IMAGE
+from modelhost.errors import InvalidRequest, RequestError, RequestTooLarge, UnsupportedOperation
+from modelhost.exchange.media_kinds import AUDIO, IMAGE, UNREADABLE_IMAGE
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart, has_parts
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome
@@ -35,6 +35,8 @@ HOW_TO_SEE: Final = (
     "Serve a model that was made for images, with its vision encoder: a GGUF file mmproj*.gguf beside the model, or "
     "--mmproj FILE; in safetensors, a kind of model whose images its engine takes."
 )
+DETAILS: Final = (None, "auto", "low", "high", "original")
+"""What ``detail`` may be, as in OpenAI's API; models see all that they can."""
 UNSEEN: Final = "ignored=image"
 UNHEARD: Final = "ignored=audio"
 UNHEARD_TEXT: Final = "[Sound was returned here. This model takes no sound.]"
@@ -57,6 +59,7 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
     _check_no_addresses(messages)
     pixels = 0
     for param, part in images if sees else ():
+        _check_detail(part, f"{param}.{IMAGE}.detail")
         pixels += _pixels_of(part, param)
         if pixels > MOST_PIXELS:
             raise RequestTooLarge(
@@ -66,31 +69,59 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
             )
 
 
+def as_shown(worker: Worker, request: ChatRequest, notes: Notes) -> ChatRequest:
+    """Return ``request`` as the model of ``worker`` is shown its media; :func:`check_images` comes after that."""
+    return without_refused_media(worker, with_plain_urls(request), notes)
+
+
 def without_refused_media(worker: Worker, request: ChatRequest, notes: Notes) -> ChatRequest:
     """Return ``request`` for the model of ``worker``: images and sounds of tools that it does not take are described.
 
-    A refusal would end the conversation, since the client sends the result with each further request. Those of a user
-    are left to :func:`check_images`.
+    So are images that cannot be read. A refusal would end the conversation, since the client sends the result with
+    each further request. Those of a user are left to :func:`check_images`.
     """
     if not has_parts(request.messages):
         return request
     ready = worker.ready
     if ready.sees_images is False:
-        request = _without(IMAGE, UNSEEN_TEXT, UNSEEN, request, notes)
+        request = _without(_is_image, UNSEEN_TEXT, UNSEEN, request, notes)
+    elif ready.sees_images:
+        request = _without(_is_unreadable, UNREADABLE_IMAGE, UNSEEN, request, notes)
     if ready.hears_audio is False:
-        request = _without(AUDIO, UNHEARD_TEXT, UNHEARD, request, notes)
+        request = _without(_is_sound, UNHEARD_TEXT, UNHEARD, request, notes)
     return request
 
 
-def _without(kind: str, text: str, note: str, request: ChatRequest, notes: Notes) -> ChatRequest:
-    """Return ``request`` with ``text`` in place of each part of a tool's message of this ``kind``."""
+def _is_image(part: MediaPart) -> bool:
+    return part.kind == IMAGE
+
+
+def _is_sound(part: MediaPart) -> bool:
+    return part.kind == AUDIO
+
+
+def _is_unreadable(part: MediaPart) -> bool:
+    """Whether a part is an image in the request that is damaged, too large, or of an unknown format."""
+    if part.kind != IMAGE or not (url_of(part.extra) or "").startswith(DATA):
+        return False
+    try:
+        _pixels_of(part.extra, "")
+    except (InvalidRequest, RequestTooLarge):
+        return True
+    return False
+
+
+def _without(
+    is_left_out: Callable[[MediaPart], bool], text: str, note: str, request: ChatRequest, notes: Notes
+) -> ChatRequest:
+    """Return ``request`` with ``text`` in place of the parts of tools' messages that ``is_left_out`` names."""
 
     def described(message: Message) -> Message:
-        if message.role != "tool" or not any(part.kind == kind for part in message.media):
+        if message.role != "tool" or not any(map(is_left_out, message.media)):
             return message
         assert isinstance(message.content, tuple)
         parts = (
-            TextPart(text) if isinstance(part, MediaPart) and part.kind == kind else part for part in message.content
+            TextPart(text) if isinstance(part, MediaPart) and is_left_out(part) else part for part in message.content
         )
         return replace(message, content=tuple(parts))
 
@@ -99,6 +130,43 @@ def _without(kind: str, text: str, note: str, request: ChatRequest, notes: Notes
         return request
     notes.add(note)
     return replace(request, messages=messages)
+
+
+def with_plain_urls(request: ChatRequest) -> ChatRequest:
+    """Return ``request`` with data URLs in the one form that engines read: lower-case, and without blanks."""
+    if not has_parts(request.messages):
+        return request
+    messages = tuple(map(_with_plain_urls, request.messages))
+    return request if all(map(operator.is_, messages, request.messages)) else replace(request, messages=messages)
+
+
+def _with_plain_urls(message: Message) -> Message:
+    if not message.media:
+        return message
+    assert isinstance(message.content, tuple)
+    parts = tuple(_with_plain_url(part) if isinstance(part, MediaPart) else part for part in message.content)
+    return message if all(map(operator.is_, parts, message.content)) else replace(message, content=parts)
+
+
+def _with_plain_url(part: MediaPart) -> MediaPart:
+    url = url_of(part.extra) if part.kind == IMAGE else None
+    if url is None:
+        return part
+    head, comma, data = url.partition(",")
+    # Programs such as base64 break the lines of what they write.
+    plain, whole = "".join(head.split()).lower(), data.replace("\n", "").replace("\r", "").strip()
+    if not plain.startswith(DATA) or (plain == head and len(whole) == len(data)):
+        return part
+    return replace(part, extra={**part.extra, IMAGE: {**part.extra[IMAGE], "url": f"{plain}{comma}{whole}"}})
+
+
+def name_place(error: RequestError, messages: Sequence[Message]) -> None:
+    """Have ``error`` of a worker, if it is about an image of ``messages``, name the path of that in the request."""
+    number = error.details.get("image")
+    if not isinstance(number, int) or error.param != "messages":
+        return
+    place, _ = _images_in(messages)[number - 1]
+    error.message, error.param = error.message.replace("messages", place, 1), place
 
 
 def blind(model: str, param: str, why: str | None) -> UnsupportedOperation:
@@ -143,7 +211,10 @@ def _check_no_addresses(messages: Sequence[Message]) -> None:
         InvalidRequest: there is one; ``param`` is its path.
     """
     for param, part in media_in(messages):
-        if address := _address_in(part):
+        address = _address_in(part)
+        if address == "":
+            raise InvalidRequest(f"{param}: the image is missing: its URL is empty.", param=param)
+        if address is not None:
             raise InvalidRequest(
                 f"{param}: engines fetch nothing: send it in the request, in base64, not {address[:80]!r}.", param=param
             )
@@ -180,6 +251,13 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(each)
 
 
+def _check_detail(part: Mapping[str, Any], param: str) -> None:
+    given = part.get(IMAGE)
+    if isinstance(given, Mapping) and given.get("detail") not in DETAILS:
+        names = ", ".join(filter(None, DETAILS))
+        raise InvalidRequest(f"{param}: it has to be one of {names}.", param=param)
+
+
 def _pixels_of(part: Mapping[str, Any], param: str) -> int:
     """Return how many pixels an image of a request has; raises as :func:`check_images`."""
     url = url_of(part)
@@ -192,6 +270,10 @@ def _pixels_of(part: Mapping[str, Any], param: str) -> int:
             f"{param}: a data URL of an image has to be data:image/png;base64,..., with the image in base64.",
             param=param,
         )
+    if not data:
+        raise InvalidRequest(f"{param}: the image is empty.", param=param)
+    if reason := problem_of(data):
+        raise InvalidRequest(f"{param}: the image is not in base64: {reason}.", param=param)
     file = Base64File(data)
     try:
         file.check()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -15,7 +16,7 @@ from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, NewRewrite
-from modelhost.chat.images import check_images, without_refused_media
+from modelhost.chat.images import as_shown, check_images, name_place
 from modelhost.chat.media.sounds import SoundCheck
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.overflow import check_number_of_messages
@@ -25,6 +26,7 @@ from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
 from modelhost.chat.tools import custom_tools, tool_choice
 from modelhost.chat.tools.custom_calls import CustomCallRewriter, RawInputRewriter, call_opening
+from modelhost.chat.tools.host_tools import without_uncallable
 from modelhost.chat.tools.tool_choice import ForcedCallRewriter, SingleCallRewriter
 from modelhost.chat.turn_spans import turn_span
 from modelhost.chat.usage import UsageReader
@@ -53,6 +55,16 @@ ECHO: Final = "echo"
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 COUNTED: Final = {"stream": True, "stream_options": {"include_usage": True, CONTINUOUS_USAGE: True}}
 G = TypeVar("G", ChatRequest, CompletionRequest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfLoop:
+    """What the turns of one tool loop share."""
+
+    sounds: SoundCheck
+    """Has checked those of earlier turns."""
+    default_tools: Collection[str] = ()
+    """Names of tools to be left out, with a note, if the model cannot have any."""
 
 
 def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, notes: Notes) -> Generation:
@@ -159,11 +171,11 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
-    sounds: SoundCheck | None = None,
+    of_loop: OfLoop | None = None,
 ) -> AsyncIterator[tuple[Generation, Worker]]:
     """Lease the worker of ``model`` for one answer, and yield it with ``request`` ready to be sent.
 
-    ``sounds`` has checked those of earlier turns of the request.
+    ``of_loop`` is for a turn of a tool loop.
 
     An invalid request is refused before it waits. Before the files of a model are inspected, its engine is a guess and
     its control tokens are unknown; if that happens during the wait, the request is prepared again.
@@ -171,11 +183,11 @@ async def turn_of(
     Raises:
         ModelhostError: the request is invalid, or ``lease`` raises it.
     """
-    resolved = model.resolved
+    resolved, shown = model.resolved, request
     try:
         generation = generation_of(model, request, notes)
         async with lease as worker:
-            shown = without_refused_media(worker, request, notes) if isinstance(request, ChatRequest) else request
+            shown = _shown(worker, request, notes, of_loop)
             if model.resolved is not resolved or shown is not request:
                 generation = generation_of(model, shown, notes)
             with turn_span(model, shown, generation), _measured(model, generation):
@@ -184,13 +196,25 @@ async def turn_of(
                 check_can(worker, "chat" if generation.task == "chat" else "completions")
                 if isinstance(shown, ChatRequest) and has_parts(shown.messages):
                     check_images(worker, shown.messages)
-                    await (sounds or SoundCheck()).check(worker, shown.messages)
+                    await (of_loop.sounds if of_loop else SoundCheck()).check(worker, shown.messages)
                 yield generation, worker
     except RequestError as error:
         if isinstance(error, ContextLengthExceeded):
             error.param = _prompt_field(request)
+        elif isinstance(shown, ChatRequest):
+            name_place(error, shown.messages)
         name_as_sent(error, request.constraint_field)
         raise
+
+
+def _shown(
+    worker: Worker, request: ChatRequest | CompletionRequest, notes: Notes, of_loop: OfLoop | None
+) -> ChatRequest | CompletionRequest:
+    """Return ``request`` without what its model cannot have and the client has not sent for it."""
+    if not isinstance(request, ChatRequest):
+        return request
+    shown = as_shown(worker, request, notes)
+    return shown if of_loop is None else without_uncallable(worker, shown, of_loop.default_tools, notes)
 
 
 class PiecesOfTurn:

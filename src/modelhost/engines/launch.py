@@ -136,6 +136,8 @@ class Ready:
     """Why they may not, and what would help, in sentences for clients; ``None`` if the engine does not say."""
     hears_audio: bool | None = None
     """Whether they may contain sound; as above."""
+    calls_tools: bool | None = None
+    """Whether a chat may have tools: the model can be shown them, and its calls can be read; as above."""
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, by the names that requests use."""
     reports_begin: bool = False

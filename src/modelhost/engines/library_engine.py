@@ -95,11 +95,12 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     if kind == "exceed_context_size_error":
         return errors.ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if kind == "not_supported_error":
-        return errors.UnsupportedOperation(message, model=model)
+        return errors.UnsupportedOperation(message, model=model, param=error.get("param"))
     if kind == UNSUPPORTED:
         return errors.UnsupportedParameter(message, param=error.get("param"))
     if kind == "invalid_request_error":
-        return errors.InvalidRequest(message, param=error.get("param"))
+        place = {"image": error["image"]} if "image" in error else {}
+        return errors.InvalidRequest(message, param=error.get("param"), **place)
     return errors.EngineError(
         f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
     )

@@ -34,7 +34,8 @@ class Count(NamedTuple):
 async def count_tokens(host: Host, chat: ChatRequest, caller: Caller) -> Count:
     """Return the tokens of the prompt of ``chat``, with the tools that the host adds.
 
-    Images and sound are estimated unless the model takes them and its engine counts them.
+    Images and sound are estimated unless the model takes them and its engine counts them. A loaded model that does not
+    take them refuses them here, too.
     """
     model = host.find(chat.model)
     chat = host.answering.with_injected_tools(chat)
@@ -42,17 +43,29 @@ async def count_tokens(host: Host, chat: ChatRequest, caller: Caller) -> Count:
     text = replace(chat, messages=tuple(map(_without_media, chat.messages)))
     if not host.collection.is_loaded(model):
         return Count(_estimate(text) + images, is_estimated=True)
-    whole = chat if _counts_media_of(model, chat) else text
+    whole = chat if _refuses_media_of(model, chat) or _counts_media_of(model, chat) else text
     counted = await host.perform("tokenize", TokenizeRequest(model=chat.model, content="", chat=whole), caller)
     if COUNT in counted:
         return Count(counted[COUNT], is_estimated=False)
+    if whole is chat:
+        return Count(len(counted["tokens"]), is_estimated=False)
     return Count(len(counted["tokens"]) + images, is_estimated=images > 0)
 
 
 def _counts_media_of(model: HostedModel, chat: ChatRequest) -> bool:
+    return model.engine.counts_media and all(_taken(model, chat))
+
+
+def _refuses_media_of(model: HostedModel, chat: ChatRequest) -> bool:
+    """Whether the model takes none of the kinds of media in ``chat``: what tools returned is then described to it."""
+    taken = _taken(model, chat)
+    return bool(taken) and all(each is False for each in taken)
+
+
+def _taken(model: HostedModel, chat: ChatRequest) -> list[bool | None]:
     takes = {IMAGE: model.sees_images, AUDIO: model.hears_audio}
     kinds = {part.kind for message in chat.messages for part in message.media}
-    return model.engine.counts_media and all(takes.get(kind) for kind in kinds)
+    return [takes.get(kind) for kind in kinds]
 
 
 def _without_media(message: Message) -> Message:

@@ -83,6 +83,21 @@ def test_a_count_has_the_tools_of_the_host(start_host: Callable[..., ServedHost]
     assert counted > post(host, COUNT, tools=[]).json()["input_tokens"]
 
 
+def test_a_count_takes_the_images_that_an_answer_takes(nano_host: ServedHost) -> None:
+    assert post(nano_host, MESSAGES, max_tokens=1).status_code == httpx2.codes.OK  # so that it is loaded
+    data = png_url().partition(",")[2]
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    for path, fields in ((MESSAGES, {"max_tokens": 1}), (COUNT, {})):
+        refused = post(nano_host, path, [{"role": "user", "content": [image]}], **fields)
+        assert (refused.status_code, "takes no images" in refused.json()["error"]["message"]) == (400, True)
+    result = {"type": "tool_result", "tool_use_id": "a", "content": [image]}
+    shown = [*USED[:2], {"role": "user", "content": [result]}]
+    used = post(nano_host, MESSAGES, shown, max_tokens=1).json()["usage"]
+    counted = post(nano_host, COUNT, shown)
+    assert counted.json() == {"input_tokens": used["input_tokens"] + used["cache_read_input_tokens"]}
+    assert counted.headers[NOTES] == "ignored=image"
+
+
 def test_without_the_model_a_count_is_an_estimate_and_has_it_not_loaded(
     start_host: Callable[..., ServedHost],
 ) -> None:

@@ -260,6 +260,19 @@ def test_the_image_of_a_tool_of_the_host_is_in_the_prompt_of_the_next_turn(tmp_p
     assert used[1] - used[0] == without + PIECES + 1  # and a line break
 
 
+def test_a_template_without_tools_keeps_those_of_the_host_away(llava_files: Path, tmp_path: Path) -> None:
+    with ServedHost(model=str(llava_files), mcp_config=config(tmp_path, sdk=sdk_server())) as host:
+        wait_for_tools(host)
+        for seed in (1, 2):
+            answer = post(host, [user(text("What is this?"), image_part(picture(seed)))], max_tokens=1)
+            assert (answer.status_code, answer.headers["x-modelhost-notes"]) == (200, "tools-left-out"), answer.text
+        named = post(host, [user(text("Look!"))], mcp={"servers": ["sdk"]})
+        assert refusal(named) == (400, "unsupported_parameter")
+        (model,) = host.http.get("/v1/models").json()["data"]
+        log = host.http.get(f"/v1/models/{model['id']}/logs").text
+        assert log.count("shows no tools to the model, so it cannot call any") == 1  # once, when it was loaded
+
+
 def test_streams_and_schemas_work_with_images(host: ServedHost) -> None:
     question = [user(text("Look"), image_part(picture(1)))]
     schema = {
@@ -307,7 +320,7 @@ def test_a_client_that_leaves_ends_its_answer(host: ServedHost) -> None:
     [
         ("data:image/svg+xml;base64,PHN2Zy8+", "is none of PNG"),
         ("data:image/png;base64,iVBORw0KGgo=", "the image is damaged"),
-        (png_url(64, 64)[:-64], "image 1 of the request cannot be read: it is damaged"),
+        (png_url(64, 64)[:-64], "messages[0].content[0]: the image cannot be read: it is damaged"),
     ],
 )
 def test_a_damaged_image_is_the_callers_fault(host: ServedHost, url: str, words: str) -> None:

@@ -8,11 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import UNSEEN_TEXT, check_images, content_with_images, without_refused_media
+from modelhost.chat.images import (
+    UNSEEN_TEXT,
+    check_images,
+    content_with_images,
+    name_place,
+    with_plain_urls,
+    without_refused_media,
+)
 from modelhost.chat.media.image_files import image_type
 from modelhost.chat.notes import ON_NOTE, Notes
 from modelhost.engines.launch import Ready
 from modelhost.errors import InvalidRequest, RequestTooLarge, UnsupportedOperation
+from modelhost.exchange.media_kinds import UNREADABLE_IMAGE
 from modelhost.exchange.messages import messages_of, part_json
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
@@ -163,7 +171,11 @@ def test_the_type_of_an_image_is_that_of_its_first_bytes(head: bytes, kind: str 
         (image(encoded(b"RIFF1234AVI LIST")), "is none of PNG"),
         (image(encoded(b"<svg/>")), "is none of PNG, JPEG, GIF, BMP, WebP"),
         (image(encoded(b"\x89PNG\r\n\x1a\n")), "is damaged"),
-        (image("data:image/png;base64,"), "is none of PNG"),
+        (image("data:image/png;base64,"), "the image is empty"),
+        (image(""), "its URL is empty"),
+        (image("data:image/png;base64,QUJ"), "not in base64: it is cut off, or its padding"),
+        (image("data:image/png;base64,-_-_"), "not in base64: it is in the alphabet for URLs"),
+        (image("data:image/png;base64,QUI%3D"), "not in base64: it is percent-encoded"),
         (image(3), "it has to be"),
         ({"type": "image_url", "image_url": png_url()}, "it has to be"),
         ({"type": "image_url"}, "it has to be"),
@@ -173,6 +185,47 @@ def test_what_is_no_image_in_the_request_is_refused_with_its_place(part: dict[st
     with pytest.raises(InvalidRequest, match=words) as caught:
         check(part, sees=True)
     assert caught.value.param == "messages[1].content[1]"
+
+
+def test_the_detail_of_an_image_is_one_of_those_that_openai_has() -> None:
+    for detail in ("auto", "low", "high", "original", None):
+        check({"type": "image_url", "image_url": {"url": png_url(), "detail": detail}}, sees=True)
+    for other in ("bogus", 5, {}):
+        with pytest.raises(InvalidRequest, match="one of auto, low, high, original") as caught:
+            check({"type": "image_url", "image_url": {"url": png_url(), "detail": other}}, sees=True)
+        assert caught.value.param == "messages[1].content[1].image_url.detail"
+
+
+@pytest.mark.parametrize("head", ["DATA:IMAGE/PNG;BASE64", " \ndata:image/png;base64", "data:image/png; base64"])
+def test_engines_get_data_urls_in_one_form(head: str) -> None:
+    plain = png_url()
+    given = image(f"{head},{plain.partition(',')[2]} ")
+    request = ChatRequest(messages=messages_of([{"role": "user", "content": [given]}]))
+    (part,) = with_plain_urls(request).messages[0].media
+    assert part.extra["image_url"]["url"] == plain
+
+
+def test_a_data_url_in_that_form_is_left_alone() -> None:
+    request = ChatRequest(messages=messages_of([{"role": "user", "content": [image(png_url()), image("a/b.png")]}]))
+    assert with_plain_urls(request) is request
+
+
+@pytest.mark.parametrize("url", [encoded(b"<svg/>"), "data:image/png;base64,QUJ", "data:image/png;base64,"])
+def test_images_that_tools_returned_and_that_cannot_be_read_are_described(url: str) -> None:
+    look = {"role": "tool", "tool_call_id": "1", "content": [image(url), image(png_url())]}
+    _, seen, noted = shown(True, {"role": "user", "content": "Hi"}, look)
+    assert (seen.messages[1].text, len(seen.messages[1].media)) == (UNREADABLE_IMAGE, 1)
+    assert noted == ["ignored=image"]
+
+
+def test_an_error_of_a_worker_about_an_image_names_the_place_of_that() -> None:
+    messages = messages_of([{"role": "user", "content": [image(png_url())]}, {"role": "user", "content": [image("x")]}])
+    error = InvalidRequest("messages: the image cannot be read", param="messages", image=2)
+    name_place(error, messages)
+    assert (error.param, error.message) == (
+        "messages[1].content[0]",
+        "messages[1].content[0]: the image cannot be read",
+    )
 
 
 def test_a_tool_tells_its_images_beside_its_text_those_of_an_unknown_format_only_in_it() -> None:

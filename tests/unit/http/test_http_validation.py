@@ -69,7 +69,11 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
         ({"size": 2, "shapes": CIRCLE}, "shapes", "valid string"),
         ({"size": 2, "shapes": [{}]}, "shapes[0].type", "Field required"),
         ({"size": 2, "shapes": ["circle"]}, "shapes[0]", "valid dictionary"),
-        ({"size": 2, "shapes": [CIRCLE, {"type": "square"}]}, "shapes[1].type", "this type is unknown here"),
+        (
+            {"size": 2, "shapes": [CIRCLE, {"type": "square"}]},
+            "shapes[1].type",
+            "this type is unknown here; known are 'circle', 'group'.",
+        ),
         ({"size": 2, "shapes": [{"type": "circle"}]}, "shapes[0].radius", "Field required"),
         ({"size": 2, "shapes": [{"type": "circle", "radius": "1"}]}, "shapes[0].radius", "valid number"),
         (

@@ -39,3 +39,12 @@ class Base64File:
         data = base64.b64decode(self._text[first * CHARS : last * CHARS], validate=True)
         before = start - first * BYTES
         return data[before : before + count]
+
+
+def problem_of(text: str) -> str | None:
+    """Return why ``text`` is not standard base64, of the reasons that are found without decoding it, if any."""
+    if "-" in text or "_" in text:
+        return "it is in the alphabet for URLs, with - and _ for + and /"
+    if "%" in text:
+        return "it is percent-encoded"
+    return "it is cut off, or its padding (=) is missing" if len(text) % CHARS else None

@@ -19,7 +19,7 @@ UNKNOWN_TYPE: Final = "this type is unknown here"
 
 def invalid_request(error: ValidationError, body: Any) -> InvalidRequest:
     """Return the refusal of ``body``, decoded JSON; ``param`` is the path of the first field that is wrong."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)
     # Each branch of a union reports an error; the one with the longest path describes the actual mistake.
     errors = [(_path(each, body), each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
     param = max((path for path, _ in errors), key=len)
@@ -30,7 +30,12 @@ def invalid_request(error: ValidationError, body: Any) -> InvalidRequest:
 def _reason(error: ErrorDetails) -> str:
     if error["type"] in MISSING:
         return "Field required"
-    return UNKNOWN_TYPE if error["type"] == INVALID_TAG else error["msg"]
+    if error["type"] != INVALID_TAG:
+        return error["msg"]
+    context = error.get("ctx", {})
+    # A function that chooses the branch has names of its own for them.
+    is_field = str(context.get("discriminator", "")).startswith("'")
+    return f"{UNKNOWN_TYPE}; known are {context['expected_tags']}" if is_field else UNKNOWN_TYPE
 
 
 def _path(error: ErrorDetails, body: Any) -> str:

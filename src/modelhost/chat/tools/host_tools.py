@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -32,6 +32,7 @@ from modelhost.logs import get_logger, has_debug
 from modelhost.tools.names import ALL, Selection
 from modelhost.tools.status import ServerState
 from modelhost.tools.toolbox import Toolbox
+from modelhost.workers.worker import Worker
 
 if TYPE_CHECKING:
     from modelhost.chat.tools.answer_calls import ToolRunner
@@ -51,11 +52,16 @@ USABLE: Final = (ServerState.READY, ServerState.RESTARTING)
 NOT_READY: Final = "The MCP server is not ready: %s."
 
 
-def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
+LEFT_OUT: Final = "tools-left-out"
+"""The note of an answer without the host's tools, because the model cannot have any."""
+
+
+def selection_for(request: ChatRequest, toolbox: Toolbox, *, calls_tools: bool | None = None) -> Selection | None:
     """Return which of its tools the host offers to the model and runs for ``request``.
 
     ``None`` if the request has ``"tools": []``, tools of its own without ``mcp``, or ``"tool_choice": "none"``. With
-    the latter they may have to be listed all the same: each turn then excludes them.
+    the latter they may have to be listed all the same: each turn then excludes them. ``None`` also if the model cannot
+    have tools (``calls_tools`` is false), unless the request wants them.
 
     Raises:
         InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them.
@@ -63,7 +69,7 @@ def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
     options = request.mcp
     if options is not None:
         _check_alone(request)
-    if _reason_for_none(request, toolbox) is not None:
+    if _reason_for_none(request, toolbox, calls_tools) is not None:
         _check_no_call(request, toolbox)
         return None
     if options is None or (options.servers is None and options.tools is None):
@@ -81,6 +87,8 @@ class GrantedTools:
     """Servers that the request names, of which it gets no tools although none of them is missing, with their states."""
     runner: ToolRunner | None = None
     """Runs them; ``None``: the host's hub does."""
+    are_left_out: bool = False
+    """Whether it gets none because the model cannot have any."""
 
 
 NONE: Final = GrantedTools()
@@ -93,18 +101,23 @@ def remote_servers(request: ChatRequest | CompletionRequest, toolbox: Toolbox) -
     return () if selection_for(request, toolbox) is None else request.mcp.remote
 
 
-def granted_tools(request: ChatRequest, toolbox: Toolbox, own: ToolHub | None = None) -> GrantedTools:
+def granted_tools(
+    request: ChatRequest, toolbox: Toolbox, own: ToolHub | None = None, *, calls_tools: bool | None = None
+) -> GrantedTools:
     """Return the host's tools for ``request``, as they are now, and those of its ``own`` servers.
+
+    ``calls_tools`` is whether the model can have tools, if that is known.
 
     Raises:
         McpServerNotFound, ToolNotFound: ``mcp`` names a server or a tool that does not exist.
         InvalidRequest: see :func:`selection_for`; or a tool of an own server has the name of one of the host's.
     """
-    selection = selection_for(request, toolbox)
+    selection = selection_for(request, toolbox, calls_tools=calls_tools)
     if selection is None:
+        reason = _reason_for_none(request, toolbox, calls_tools)
         if has_debug() and toolbox.hub.server_names():
-            log.debug("tools_not_offered", reason=_reason_for_none(request, toolbox))
-        return NONE
+            log.debug("tools_not_offered", reason=reason)
+        return GrantedTools(are_left_out=bool(toolbox.hub.offered(ALL))) if reason == CALLS_NONE else NONE
     offered = toolbox.hub.offered(selection)
     if has_debug():
         reason = "all there are" if selection is ALL else "mcp of the request"
@@ -128,7 +141,35 @@ def _without_tools(
     return tuple((name, hub.status(name).state) for name in wanted)
 
 
-def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
+def are_default(request: ChatRequest, toolbox: Toolbox) -> bool:
+    """Whether the host's tools in ``request`` are those that it adds by itself: the request names none, and no call."""
+    if (
+        not toolbox.is_injected
+        or request.tool_choice == "required"
+        or request.named_tool is not None
+        or request.allowed_tools is not None
+    ):
+        return False
+    options = request.mcp
+    return options is None or (options.servers is None and options.tools is None and not options.remote)
+
+
+def without_uncallable(worker: Worker, request: ChatRequest, default: Collection[str], notes: Notes) -> ChatRequest:
+    """Return ``request`` for the model of ``worker``: if that cannot have tools, without those called ``default``.
+
+    Before a model has been loaded for the first time, nobody knows. The client's own tools are left to the engine,
+    which refuses them.
+    """
+    if not default or worker.ready.calls_tools is not False:
+        return request
+    notes.add(LEFT_OUT)
+    return replace(request, tools=tuple(tool for tool in request.tools or () if tool.name not in default))
+
+
+CALLS_NONE: Final = "the model can be shown none"
+
+
+def _reason_for_none(request: ChatRequest, toolbox: Toolbox, calls_tools: bool | None) -> str | None:
     """Return why the host offers no tools, or ``None`` if it does."""
     if request.tools == () or (request.tools is not None and request.mcp is None):
         return "the request says which it has"
@@ -138,6 +179,8 @@ def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
         return "the host adds none by itself"
     if request.mcp is None and _excluding(request) is not None:
         return "what the request wants cannot be had with tools"
+    if calls_tools is False and are_default(request, toolbox):
+        return CALLS_NONE
     return None
 
 
@@ -212,11 +255,13 @@ def waiting_piece(model: str, starting: StartingServers) -> Piece:
     return (WaitingForTools(envelope=envelope, servers=tuple(starting.servers), seconds=round(starting.seconds, 1)),)
 
 
-def note_missing(model: str, missing: Sequence[MissingServer]) -> None:
-    """Report missing servers in a header of the answer and in the log."""
-    if missing:
+def note_missing(model: str, given: GrantedTools) -> None:
+    """Report missing servers, or that the model cannot have tools, in a header of the answer and in the log."""
+    if given.are_left_out:
+        Notes(model).add(LEFT_OUT)
+    elif given.missing:
         notes = Notes(model)
-        for each in missing:
+        for each in given.missing:
             notes.add(f"{MISSING_NOTE}={quote(each.server)}")
 
 

@@ -12,6 +12,7 @@ from modelhost.engines.mistralrs.requests import GenerationRequest, RequestReade
 from modelhost.engines.mistralrs.runner import Piece, SharedRunner
 from modelhost.engines.worker.asgi import EVENT_TYPE, ErrorResponse, Receive, Send, invalid, while_connected
 from modelhost.engines.worker.events import AnswerEvents, error_events, error_payload
+from modelhost.engines.worker.template import shows_tools
 
 BAD_GRAMMAR = "Invalid grammar"
 
@@ -27,6 +28,10 @@ class RunnerAnswers:
             "/v1/chat/completions": self._requests.chat,
             "/v1/completions": self._requests.completion,
         }
+
+    def calls_tools(self) -> bool:
+        """Whether a chat may have tools; the log gets the reason why not."""
+        return shows_tools(self._requests.call_form)
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
         request = await asyncio.to_thread(self._read[path], body)

@@ -12,7 +12,7 @@ from modelhost.engines.mistralrs.runner import SharedRunner
 from modelhost.engines.mistralrs.template import TemplateReader, special_tokens
 from modelhost.engines.schemas.rules import ANY_OBJECT, GRAMMAR, STRUCTURED, answer_rule, json_rule, only_of
 from modelhost.engines.special_tokens import THOUGHTS
-from modelhost.engines.tool_calls.calls import ToolCallFormat
+from modelhost.engines.tool_calls.calls import CallForm, ToolCallFormat
 from modelhost.engines.tool_calls.forms import FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
 from modelhost.engines.worker.model_files import generation_config, sampling_defaults
@@ -111,6 +111,7 @@ class RequestReader:
 
     def prompt(self, body: Mapping[str, Any]) -> list[int]:
         """Return the tokens of the prompt of a chat; raises as :meth:`chat` does."""
+        self._calling(body)
         return self._runner.tokens(self._without_beginning(self._template.render(body)), add_special=True)
 
     def _without_beginning(self, text: str) -> str:
@@ -132,11 +133,15 @@ class RequestReader:
             structure=self._structure(body, after=""),
         )
 
+    def call_form(self) -> CallForm:
+        """Return the form of the model's tool calls; raises as :func:`~.template.require_form` does."""
+        return require_form(self._template.text, self._model)
+
     def _calling(self, body: Mapping[str, Any]) -> ToolCallFormat | None:
         tools = body.get("tools")
         if not tools:
             return None
-        form = require_form(self._template.text, self._model)
+        form = self.call_form()
         is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
         return ToolCallFormat(form=form, tools=tools, one_call=is_one)
 

@@ -88,6 +88,8 @@ def serve_runner(runner: Any, config: Mapping[str, Any]) -> None:
 
     longest = runner.max_sequence_length() or config["context_length"]
     config = {**config, "context_length": min(config["context_length"], longest)}
+    answers = RunnerAnswers(runner, config)
+    calls_tools = answers.calls_tools()
 
     def announce(url: str) -> None:
         announce_ready(
@@ -97,9 +99,10 @@ def serve_runner(runner: Any, config: Mapping[str, Any]) -> None:
             tasks=WRITING,
             engine_version=f"mistralrs {version('mistralrs')}",
             chat_stops=config["chat_stops"],
+            calls_tools=calls_tools,
         )
 
-    serve(WorkerRoutes(RunnerAnswers(runner, config), config), config.get("socket_path"), announce)
+    serve(WorkerRoutes(answers, config), config.get("socket_path"), announce)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ OPTIONS: Mapping[str, Any] = {
     "load_progress": 0,  # announcements of progress while loading
     "fail_load": "",  # message with which loading fails
     "exit_at_start": NEVER,  # status with which it ends without a word
+    "calls_tools": True,  # false: requests with tools are refused, as of a model whose chat template shows none
     "stderr_lines": 0,  # lines that it logs before anything else
 }
 

@@ -48,6 +48,8 @@ class Generator:
         """Answer a request; raises :class:`ErrorResponse` before anything is sent."""
         self.state.last_body = body
         self.state.total += 1
+        if body.get("tools") and not self._config["calls_tools"]:
+            raise ErrorResponse(400, error_body(400, "not_supported_error", "tools: the script calls none"))
         limit = self._config["context_length"]
         request = read_generation(kind, body, model=self._config["name"], context_length=limit)
         reply = decide(

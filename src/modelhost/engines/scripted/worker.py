@@ -93,6 +93,7 @@ def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
             tasks=TASKS,
             engine_version=__version__,
             voices=VOICES,
+            calls_tools=config["calls_tools"],
         )
 
     serve(ScriptedApp(config, rules), config.get("socket_path"), announce)

@@ -48,7 +48,8 @@ class Transformers(LibraryEngine):
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         error = payload.get("error") if isinstance(payload, dict) else None
-        if isinstance(error, dict) and (refused := refusal_of(error)) is not None:
+        is_of_chat = isinstance(error, dict) and "image" in error
+        if isinstance(error, dict) and not is_of_chat and (refused := refusal_of(error)) is not None:
             return refused
         return super().translate_error(status, payload, model=model, worker=worker)
 

@@ -44,6 +44,8 @@ STAGES = (
     ("Starting vLLM server", 0.9),
 )
 """Stages of the start, by lines of the log; importing the library takes longer than loading a small model."""
+CALL_PARSER = "--tool-call-parser"
+"""Without it, vLLM refuses requests with tools."""
 _ERROR = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception)): (.+)")
 _CONSEQUENCES = ("Engine core initialization failed", "Engine process failed to start", "WorkerProc initialization")
 DRAINED = "EngineCore: exiting busy loop"
@@ -72,7 +74,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     with tempfile.TemporaryDirectory(prefix="modelhost-vllm-", dir=config.get("folder")) as folder:
         address, listening = _address(config)
-        command = [*config["command"], *listening, *_model_arguments(config, Path(folder))]
+        arguments = _model_arguments(config, Path(folder))
+        command = [*config["command"], *listening, *arguments]
         server = Server(command, ends_when_drained=config["is_alone"])
         _wait_until_ready(server, address, config)
     announce_ready(
@@ -84,6 +87,7 @@ def main() -> None:
         chat_stops=config["chat_stops"],
         chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},
         most_tokens=config["context_length"],
+        calls_tools=CALL_PARSER in arguments,
     )
     exit_like(server.wait())
 
@@ -164,7 +168,7 @@ def _parsers(config: Mapping[str, Any], directory: Path, family: str) -> list[st
     thoughts = reasoning_parser(family, template) if thoughts == AUTO else thoughts
     arguments = []
     if calls not in (None, NONE):
-        arguments += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
+        arguments += ["--enable-auto-tool-choice", CALL_PARSER, calls]
     if thoughts not in (None, NONE):
         arguments += ["--reasoning-parser", thoughts]
     return arguments

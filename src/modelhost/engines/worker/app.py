@@ -14,6 +14,7 @@ from modelhost.engines.worker.library import Cache, Loaded, Scores
 from modelhost.engines.worker.reader import ChatReader, StopFinder
 from modelhost.engines.worker.requests import GenerationRequest, RequestReader
 from modelhost.engines.worker.sampling import Choice, Sampler
+from modelhost.engines.worker.template import shows_tools
 from modelhost.engines.worker.text import Vocabulary
 from modelhost.exchange.tasks import COUNT
 
@@ -30,6 +31,10 @@ class LibraryAnswers:
             "/v1/chat/completions": self._requests.chat,
             "/v1/completions": self._requests.completion,
         }
+
+    def calls_tools(self) -> bool:
+        """Whether a chat may have tools; the log gets the reason why not."""
+        return shows_tools(self._requests.call_form)
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
         # In a thread: reading a long prompt, or a grammar, takes a while.
@@ -151,7 +156,7 @@ class AnswerWriter:
             self._tokens += 1
             data += self._token(event.choice, is_text=event.is_text)
         if event.finish_reason is not None and not self.is_done:
-            data += self._end(self._stops.finish(), event.finish_reason)
+            data += self._end(self._stops.feed(self._text.finish()) + self._stops.finish(), event.finish_reason)
         return data
 
     def _token(self, choice: Choice, *, is_text: bool) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import itertools
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 
 from modelhost.engines.worker.asgi import invalid
 from modelhost.engines.worker.library import PlacedImage, ReadImage, UnreadableImage, Vision
-from modelhost.exchange.media_kinds import IMAGE
+from modelhost.exchange.media_kinds import IMAGE, UNREADABLE_IMAGE
 
 FIRST_IMAGE_ID: Final = 1 << 62
 """From here on, a number in a prompt is part of an image."""
@@ -49,31 +50,48 @@ class Prompt:
     images: tuple[PlacedImage, ...] = ()
 
 
-def read_images(vision: Vision, body: Mapping[str, Any]) -> list[RequestImage]:
-    """Return the images of the chat request ``body``, in their order.
+def read_images(vision: Vision, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[RequestImage]]:
+    """Return the chat request ``body`` and its images, in their order.
+
+    In place of those that tools returned and that are unusable, the body has a text.
 
     Raises:
-        ErrorResponse: one of them is unusable.
+        ErrorResponse: another one is unusable; ``image`` is its number among all, from 1.
     """
-    found = []
-    for number, url in enumerate(_urls_in(body["messages"]), start=1):
-        try:
-            data = b64decode(url.partition(",")[2])
-            found.append(RequestImage(data=data, read=vision.read(data)))
-        except (binascii.Error, UnreadableImage) as error:
-            raise invalid(
-                f"messages: image {number} of the request cannot be read: {error}", param="messages"
-            ) from error
-    return found
+    numbers, found = itertools.count(1), list[RequestImage]()
+    messages = [_with_read_images(vision, message, numbers, found) for message in body["messages"]]
+    return {**body, "messages": messages}, found
 
 
-def _urls_in(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the data URLs of images; the host has checked them."""
-    for message in messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            if part["type"] == IMAGE:
-                yield part[IMAGE]["url"]
+def _with_read_images(
+    vision: Vision, message: Mapping[str, Any], numbers: Iterator[int], found: list[RequestImage]
+) -> Mapping[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    parts = []
+    for part in content:
+        shown = part
+        if part["type"] == IMAGE:
+            number = next(numbers)
+            try:
+                found.append(_read(vision, part[IMAGE]["url"]))
+            except UnreadableImage as error:
+                if message["role"] != "tool":
+                    reason = f"messages: the image cannot be read: {error}"
+                    raise invalid(reason, param="messages", image=number) from error
+                shown = {"type": "text", "text": UNREADABLE_IMAGE}
+        parts.append(shown)
+    return {**message, "content": parts}
+
+
+def _read(vision: Vision, url: str) -> RequestImage:
+    """Return the image in a data URL, of which the host has checked the beginning."""
+    try:
+        data = b64decode(url.partition(",")[2], validate=True)
+    except binascii.Error as error:
+        raise UnreadableImage("it is not in base64") from error
+    return RequestImage(data=data, read=vision.read(data))
 
 
 def prompt_with_images(text: str, tokens: Sequence[int], images: Sequence[RequestImage], image_token: int) -> Prompt:

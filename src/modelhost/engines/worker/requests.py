@@ -9,7 +9,7 @@ from typing import Any, Literal
 from modelhost.engines.schemas.rules import ANY_OBJECT, STRUCTURED
 from modelhost.engines.special_tokens import meaningful_names
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
-from modelhost.engines.tool_calls.calls import ToolCallFormat
+from modelhost.engines.tool_calls.calls import CallForm, ToolCallFormat
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 from modelhost.engines.worker.grammars import Grammars
 from modelhost.engines.worker.images import Prompt, RequestImage, prompt_with_images, read_images, without_images
@@ -121,11 +121,12 @@ class RequestReader:
 
     def prompt(self, body: Mapping[str, Any]) -> Prompt:
         """Return the prompt of a chat; raises as :meth:`chat` does."""
-        marked = self._contents.marked(body)
+        self._calling(body)
         if self._vision is not None:
-            marked = self._contents.marked_in_answers(marked, self._vision.image_token)
-            return self._with_images(marked, read_images(self._vision, body), self._vision)
-        text = self._template.render(marked)
+            readable, images = read_images(self._vision, body)
+            marked = self._contents.marked_in_answers(self._contents.marked(readable), self._vision.image_token)
+            return self._with_images(marked, images, self._vision)
+        text = self._template.render(self._contents.marked(body))
         tokens = self._tokens_of(text)
         return Prompt(text=text, tokens=tokens, ids=tokens)
 
@@ -168,11 +169,15 @@ class RequestReader:
             "completions", body, tokens, constraint=constraint, top_logprobs=top_logprobs, echoed=echoed
         )
 
+    def call_form(self) -> CallForm:
+        """Return the form of the model's tool calls; raises as :func:`~.template.require_form` does."""
+        return require_form(self._template.text, self._model, named=self._form_named)
+
     def _calling(self, body: Mapping[str, Any]) -> ToolCallFormat | None:
         tools = body.get("tools")
         if not tools:
             return None
-        form = require_form(self._template.text, self._model, named=self._form_named)
+        form = self.call_form()
         is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
         return ToolCallFormat(form=form, tools=tools, one_call=is_one)
 

@@ -93,10 +93,13 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             sees_images=loaded.vision is not None,
             why_blind=loaded.why_blind,
             hears_audio=False,
+            calls_tools=calls_tools,
         )
 
+    answers = LibraryAnswers(loaded, batcher, config)
+    calls_tools = answers.calls_tools()
     metrics = worker_metrics(loaded, batcher.figures, config["slots"] * config["context_length"])
-    routes = WorkerRoutes(LibraryAnswers(loaded, batcher, config), config, metrics)
+    routes = WorkerRoutes(answers, config, metrics)
     serve(routes, config.get("socket_path"), announce)
 
 

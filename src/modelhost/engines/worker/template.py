@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -170,9 +171,10 @@ class ChatTemplate:
         return text if _PROBE in text else None
 
     def _text(self, parts: Sequence[Mapping[str, Any]]) -> str:
-        if any(part["type"] not in {"text", "refusal"} for part in parts):
-            message = f"unsupported content[].type: {self._model} reads text only"
-            raise ErrorResponse(400, error_body(400, "not_supported_error", message))
+        if other := next((part["type"] for part in parts if part["type"] not in {"text", "refusal"}), None):
+            taken = "text" if self._image_token is None else f"text and {IMAGE}"
+            message = f"unsupported content[].type {other}: {self._model} takes parts of type {taken} only"
+            raise ErrorResponse(400, error_body(400, "not_supported_error", message, param="messages"))
         return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
 
 
@@ -204,6 +206,17 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     if tool["function"].get("parameters"):
         return tool
     return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}
+
+
+def shows_tools(form: Callable[[], CallForm]) -> bool:
+    """Return whether ``form`` returns one, as :func:`require_form` does; if it raises, the log gets the reason."""
+    try:
+        form()
+    except ErrorResponse as refused:
+        sys.stderr.write(f"{refused.body['error']['message']}\n")
+        sys.stderr.flush()
+        return False
+    return True
 
 
 def require_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:

@@ -108,12 +108,21 @@ class TextStream:
     def __init__(self, backend: Any, hidden: frozenset[int]) -> None:
         self._backend, self._hidden = backend, hidden
         self._stream = DecodeStream(skip_special_tokens=False)
+        self._waiting: list[int] = []
+        """Tokens since the last text: the beginning of a character."""
 
     def feed(self, token: int) -> str:
         """Return the text that ``token`` completes; empty in the middle of a character."""
         if token in self._hidden:
             return ""
-        return self._stream.step(self._backend, token) or ""
+        text = self._stream.step(self._backend, token) or ""
+        self._waiting = [] if text else [*self._waiting, token]
+        return text
+
+    def finish(self) -> str:
+        """Return the text of an incomplete character at the end of the answer, with U+FFFD for what is none."""
+        waiting, self._waiting = self._waiting, []
+        return str(self._backend.decode(waiting, skip_special_tokens=False)) if waiting else ""
 
 
 MARK: Final = secrets.token_hex(8)

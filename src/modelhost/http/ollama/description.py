@@ -249,13 +249,19 @@ def capabilities_of(model: HostedModel, status: ModelStatus, facts: ModelFacts, 
     encoder = model.known is not None and model.known.spec.mmproj_path is not None
     can = {
         "completion": not operations or bool(operations & {"chat", "completions"}),
-        "tools": mentions_tools(template) if template is not None else "chat" in operations or not operations,
+        "tools": _calls_tools(model, operations, template),
         "insert": any(key in facts.values for key in FILL_IN_KEYS),
         "vision": status.sees_images if status.sees_images is not None else encoder or facts.can_see,
         "embedding": bool(operations) and not operations & {"chat", "completions"} and "embeddings" in operations,
         "thinking": template is not None and thinks(template),
     }
     return [name for name, is_so in can.items() if is_so]
+
+
+def _calls_tools(model: HostedModel, operations: frozenset[str], template: str | None) -> bool:
+    if model.calls_tools is not None:
+        return model.calls_tools
+    return mentions_tools(template) if template is not None else "chat" in operations or not operations
 
 
 def _model_info(model: HostedModel, status: ModelStatus, facts: ModelFacts, *, verbose: bool) -> Json:

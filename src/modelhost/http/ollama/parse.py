@@ -24,6 +24,8 @@ from modelhost.http.validation import note_ignored
 MEDIA_TYPES: Final = {"/9j/": "jpeg", "R0lGOD": "gif", "Qk": "bmp", "UklGR": "webp"}
 """The type of an image by the first characters of its base64; all others are taken for PNG."""
 DATA_URL: Final = "data:"
+LONGEST_SCHEME: Final = 64
+"""Characters in which the scheme of a data URL is, after blanks."""
 
 
 def messages_of(given: Sequence[bodies.Message]) -> tuple[Message, ...]:
@@ -87,7 +89,7 @@ def _content(text: str, images: Sequence[str] | None, at: str) -> str | tuple[Pa
 
 
 def _image(data: str, place: str) -> MediaPart:
-    if data.startswith(DATA_URL):
+    if data[:LONGEST_SCHEME].lstrip().lower().startswith(DATA_URL):
         return MediaPart(IMAGE, {IMAGE: {"url": data}}, place)
     kind = next((kind for beginning, kind in MEDIA_TYPES.items() if data.startswith(beginning)), "png")
     return MediaPart(IMAGE, {IMAGE: {"url": f"data:image/{kind};base64,{data}"}}, place)

@@ -44,11 +44,22 @@ def joined(parts: Sequence[Part]) -> str | tuple[Part, ...]:
     return "\n".join(part.text for part in parts if isinstance(part, TextPart) and part.text)
 
 
-def written_text(given: str | Sequence[Item]) -> str:
-    """Return what the model wrote in a message, as one text."""
+def written_text(given: str | Sequence[Item], at: str) -> str:
+    """Return what the model wrote in a message, as one text.
+
+    Raises:
+        InvalidRequest: a part is no text; ``param`` is its path, which begins with ``at``.
+    """
     if isinstance(given, str):
         return given
-    return "".join(part[TEXTS[part["type"]]] for part in given if part["type"] in TEXTS)
+    for place, part in enumerate(given):
+        if part["type"] not in TEXTS:
+            param = f"{at}[{place}].type"
+            raise InvalidRequest(
+                f"{param}: a message of the model has text only; an {part['type']} belongs in one of the user.",
+                param=param,
+            )
+    return "".join(part[TEXTS[part["type"]]] for part in given)
 
 
 def _parts(given: Item, at: str, of_tool: bool) -> Iterator[Part]:
@@ -158,7 +169,9 @@ class _Reader:
     def _add(self, item: Item, at: str) -> None:
         match item["type"]:
             case "message" if item["role"] == "assistant":
-                self._open_turn(is_over=bool(self._written.calls)).texts.append(written_text(item["content"]))
+                self._open_turn(is_over=bool(self._written.calls)).texts.append(
+                    written_text(item["content"], f"{at}.content")
+                )
             case "message":
                 self._say(item["role"], content_of(item["content"], f"{at}.content"))
             case "reasoning":

@@ -52,7 +52,7 @@ class InputImage(Lenient):
     type: Literal["input_image"]
     image_url: NonEmpty | None = None
     file_id: NonEmpty | None = None
-    detail: str | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
     @model_validator(mode="after")
     def _has_an_image(self) -> Self:

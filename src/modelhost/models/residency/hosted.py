@@ -180,6 +180,8 @@ class HostedModel:
         """Why it takes none, if its worker said so (:attr:`modelhost.engines.launch.Ready.why_blind`)."""
         self.hears_audio: bool | None = None
         """Whether it takes sound; as above."""
+        self.calls_tools: bool | None = None
+        """Whether its chats may have tools, as its worker says; ``None`` without one, and if it does not say."""
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -336,13 +338,15 @@ class HostedModel:
         self.workers, self.worker = (worker,), worker
         self.memory = None
         self.operations = tuple(sorted(worker.ready.tasks))
-        self.sees_images, self.hears_audio = worker.ready.sees_images, worker.ready.hears_audio
-        self.why_blind = worker.ready.why_blind
+        ready = worker.ready
+        self.sees_images, self.hears_audio, self.calls_tools = ready.sees_images, ready.hears_audio, ready.calls_tools
+        self.why_blind = ready.why_blind
         self.loaded_at, self.load_seconds = time.time(), load_seconds
         self.meters.count_load(load_seconds, self.slots or 1)
 
     def detach_worker(self) -> Worker | None:
         """Remove and return the worker; what it has written can still be read."""
+        self.calls_tools = None  # the next one may have another chat template
         worker = self.worker
         self.workers, self.worker = (), None
         if worker is not None:

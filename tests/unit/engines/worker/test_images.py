@@ -180,7 +180,23 @@ def test_image_tokens_without_images_are_refused() -> None:
 def test_a_damaged_image_is_named() -> None:
     with pytest.raises(ErrorResponse) as caught:
         Reader().reader.chat(body([image(b"1"), image(b"broken")]))
-    assert "image 2 of the request cannot be read: it is damaged" in caught.value.body["error"]["message"]
+    error = caught.value.body["error"]
+    assert (error["message"], error["image"]) == ("messages: the image cannot be read: it is damaged", 2)
+
+
+def test_an_image_that_a_tool_returned_and_that_cannot_be_read_is_described() -> None:
+    tool = {"role": "tool", "tool_call_id": "1", "content": [text("Here: "), image(b"broken")]}
+    asked = Reader().reader.chat(body([image(b"1")], "Look", tool))
+    assert len(asked.images) == 1
+    assert "It cannot be read." in Reader().reader.prompt(body([image(b"1")], "Look", tool)).text
+
+
+def test_a_part_of_another_type_is_refused_with_the_types_that_are_taken() -> None:
+    with pytest.raises(ErrorResponse) as caught:
+        Reader().reader.chat(body([{"type": "file", "file": {}}]))
+    error = caught.value.body["error"]
+    assert "type file: nano takes parts of type text and image_url only" in error["message"]
+    assert error["param"] == "messages"
 
 
 def test_images_count_towards_the_context() -> None:

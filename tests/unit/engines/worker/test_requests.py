@@ -169,7 +169,7 @@ def test_where_a_request_is_silent_the_model_decides_and_then_openai() -> None:
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "not_supported_error",
-            None,
+            "messages",
         ),
         ({"chat_template_kwargs": {"messages": 3}}, "invalid_request_error", None),
     ],
@@ -186,11 +186,13 @@ def test_what_cannot_be_done_is_refused(body: dict[str, Any], kind: str, param: 
     [("{{ messages }}", "shows no tools"), ("{{ tools }}<tool_call><function=", "tool_call_parser=NAME")],
 )
 def test_tools_need_a_template_that_writes_calls_as_they_are_read(template: str, says: str) -> None:
-    with pytest.raises(ErrorResponse) as refused:
-        _requests(template=template).chat({"messages": HELLO, "tools": [_tool("now")]})
-    error = refused.value.body["error"]
-    assert (refused.value.status, error["type"], error["param"]) == (400, "unsupported_parameter", "tools")
-    assert says in error["message"]
+    requests, body = _requests(template=template), {"messages": HELLO, "tools": [_tool("now")]}
+    for read in (requests.chat, requests.prompt):  # the latter counts the tokens
+        with pytest.raises(ErrorResponse) as refused:
+            read(body)
+        error = refused.value.body["error"]
+        assert (refused.value.status, error["type"], error["param"]) == (400, "unsupported_parameter", "tools")
+        assert says in error["message"]
 
 
 def test_the_form_of_calls_can_be_named() -> None:

@@ -151,3 +151,12 @@ def test_the_replacement_character_itself_has_its_bytes() -> None:
     backend.decoder = decoders.Fuse()
     vocabulary = Vocabulary(PreTrainedTokenizerFast(tokenizer_object=backend))
     assert vocabulary.piece_bytes(0) == "\ufffd".encode()
+
+
+@pytest.mark.parametrize("text", ["\u00e9", "a \u65e5\u672c", "\U0001f600!", "no"])
+def test_an_answer_that_ends_within_a_character_has_all_its_bytes(text: str) -> None:
+    tokens = _literal(text)
+    for end in range(len(tokens) + 1):
+        stream = nano_vocabulary().stream()
+        assert "".join(map(stream.feed, tokens[:end])) + stream.finish() == nano_vocabulary().decode(tokens[:end])
+        assert stream.finish() == ""

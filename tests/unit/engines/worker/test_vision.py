@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -169,6 +171,31 @@ def test_images_of_any_mode_are_read(seeing: Seeing, mode: str) -> None:
 def test_a_damaged_image_is_unreadable(seeing: Seeing, cut: int) -> None:
     with pytest.raises(UnreadableImage, match="damaged"):
         seeing.vision.read(png(picture(1))[:cut])
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize("add", ["add_text", "add_itxt"])
+def test_a_long_text_in_an_image_is_overlooked(seeing: Seeing, add: str, place: str) -> None:
+    from PIL import PngImagePlugin  # noqa: PLC0415 (as above)
+
+    plain, info = png(picture(1)), PngImagePlugin.PngInfo()
+    getattr(info, add)("comment", "x" * 3_000_000, zip=True)
+    (_, data, _) = info.chunks[0]
+    chunk = len(data).to_bytes(4) + info.chunks[0][0] + data
+    chunk += zlib.crc32(chunk[4:]).to_bytes(4)
+    at = 33 if place == "before" else len(plain) - 12  # behind IHDR, or before IEND
+    assert seeing.vision.read(plain[:at] + chunk + plain[at:]).tokens == seeing.vision.read(plain).tokens
+
+
+def test_texts_in_an_image_are_limited_together(seeing: Seeing) -> None:
+    from PIL import PngImagePlugin  # noqa: PLC0415 (as above)
+
+    info, packed = PngImagePlugin.PngInfo(), io.BytesIO()
+    for number in range(70):
+        info.add_text(f"{number}", "x" * 1_000_000, zip=True)
+    picture(1).save(packed, "PNG", pnginfo=info)
+    with pytest.raises(UnreadableImage):
+        seeing.vision.read(packed.getvalue())
 
 
 def test_a_model_that_sees_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -234,6 +234,16 @@ def test_a_part_that_cannot_be_used_is_refused_by_its_path(part: Json, field: st
     assert refused.message.startswith(f"{refused.param}: ")
 
 
+@pytest.mark.parametrize("kind", ["input_image", "input_file"])
+def test_a_message_of_the_model_has_text_only(kind: str) -> None:
+    data = {"image_url": "data:image/png;base64,AAAA", "file_data": "aGk="}
+    refused = refusal(
+        HI, {"role": "assistant", "content": [{"type": "output_text", "text": "a"}, {"type": kind, **data}]}
+    )
+    assert refused.param == "input[1].content[1].type"
+    assert f"an {kind} belongs in one of the user" in refused.message
+
+
 def test_a_file_that_a_tool_returned_does_not_end_the_conversation() -> None:
     pdf = [{"type": "input_file", "file_data": "data:application/pdf;base64,AAAA"}]
     assert "pdftotext" in messages(HI, call(), result(pdf))[2]["content"]

@@ -295,6 +295,10 @@ def test_the_choice_among_tools(choice: Any, mode: str | None, named: str | None
         ({"input": [user({"type": "input_image"})]}, "input[0].content[0]"),
         ({"input": [user({"type": "input_image", "image_url": None, "file_id": None})]}, "input[0].content[0]"),
         ({"input": [user({"type": "input_image", "image_url": ""})]}, "input[0].content[0].image_url"),
+        (
+            {"input": [user({"type": "input_image", "image_url": "a", "detail": "foo"})]},
+            "input[0].content[0].detail",
+        ),
         ({"input": [user({"type": "input_file", "filename": "a"})]}, "input[0].content[0]"),
         ({"input": [user({"type": "input_file", "file_data": None, "file_url": None})]}, "input[0].content[0]"),
         ({"prompt": {"id": "p"}}, "prompt"),
