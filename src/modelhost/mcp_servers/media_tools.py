@@ -29,6 +29,7 @@ from modelhost.operations.operation import NoParameters, Parameters, Result, par
 SPEAK_AUDITED: Final = ("model", "voice", "response_format")
 TRANSCRIBE_AUDITED: Final = ("model", "language")
 """The arguments that the audit log keeps: no contents."""
+DATA: Final = "data:"
 MOST_FILE_BYTES: Final = 500_000_000
 """Of a file that is read by its path: four hours of WAV at 16 kHz."""
 
@@ -173,7 +174,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    encoded = text.partition(",")[2] if text[: len(DATA)].lower() == DATA else text
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):
