@@ -90,6 +90,17 @@ async def test_what_a_database_takes_for_no_text_does_not_lose_the_others(store:
     assert (first.actor, first.arguments) == ("ab?", {"x": "\0", "y": "{1}", "2": "z"})
 
 
+async def test_arguments_that_json_has_no_place_for_do_not_hold_up_the_others(store: StateStore) -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    given = [{"seed": 2**70, "size": [-(2**64)]}, {"size": "\ud800", "\ud800": 1}, {"size": deep}, {"size": "64x64"}]
+    for number, arguments in enumerate(given):
+        store.audit.note(entry(number, arguments=arguments))
+    found = [each.arguments for each in reversed(await store.audit.entries())]
+    assert found == [given[0], {"size": "str", "?": "int"}, {"size": "list"}, given[3]]
+
+
 async def test_a_reader_that_leaves_makes_nothing_be_written_twice(store: StateStore) -> None:
     await store.open()
     for number in range(30):
