@@ -208,7 +208,7 @@ def keyword_request(prompt: str, parameters: Mapping[str, Any]) -> ImageRequest:
     Raises as :func:`parsed_edit` does.
     """
     fields: dict[str, Any] = {"prompt": prompt, **parameters}
-    for name in ("stream", "progress", "response_format"):
+    for name in ("stream", "progress", "partial_images", "response_format"):
         if name in fields:
             raise UnsupportedParameter(f"{name}: this returns the files themselves; leave it out.", param=name)
     for name, own in (("format", "output_format"), ("compression", "output_compression")):

@@ -212,7 +212,9 @@ def _capacity(
         longest = located.directory.context_length
         return _Capacity(context_length=min(filter(None, (settings.context_length, longest)), default=None), slots=1)
     model = (
-        located.header if located.directory is None else _sized_directory(located.directory, settings, runtime, gpus)
+        located.header
+        if located.directory is None
+        else _sized_directory(located.directory, located.path, settings, runtime, gpus)
     )
     if model is None:
         return _Capacity(context_length=settings.context_length, slots=settings.slots)
@@ -252,10 +254,14 @@ def _dtype(located: Located, runtime: Runtime, gpus: Sequence[int]) -> str | Non
 
 
 def _sized_directory(
-    directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]
+    directory: HfModel, path: Path | None, settings: Settings, runtime: Runtime, gpus: Sequence[int]
 ) -> sizing.SizedModel:
     engine = runtime.engine.name
     if not directory.is_generating:
+        if path is not None and is_pipeline(path.parent):
+            raise ModelFileInvalid(
+                f"{settings.model} is a component of the pipeline {path.parent}, which diffusers serves as a whole"
+            )
         raise ModelFileInvalid(
             f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
             "llama.cpp serves embedding models in GGUF"

@@ -85,6 +85,7 @@ def test_programs_give_fields_of_the_endpoint_or_of_the_request() -> None:
         ({"size": (64,)}, InvalidRequest, "size"),
         ({"image": "a.png"}, InvalidRequest, "image"),
         ({"stream": True}, UnsupportedParameter, "stream"),
+        ({"partial_images": 2}, UnsupportedParameter, "partial_images"),
         ({"zzz": 1}, UnsupportedParameter, "zzz"),
     ],
 )
