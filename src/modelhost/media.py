@@ -88,6 +88,8 @@ class MediaMethods(ABC):
 
     async def speech_stream(self, text: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
         """Yield the audio of :meth:`speech` as it is made."""
+        if parameters.get("stream_format") == "sse":
+            raise UnsupportedParameter("stream_format: this returns the audio itself.", param="stream_format")
         request = lazy.chat_parse.parsed("speech", {"input": text, **parameters})
         assert isinstance(request, SpeechRequest)
         async with self.open_speech(request) as spoken:
@@ -102,6 +104,8 @@ class MediaMethods(ABC):
         """
         if not isinstance(file, bytes):
             raise InvalidRequest("file: give the bytes of a sound file.", param="file")
+        if parameters.get("stream"):
+            raise UnsupportedParameter("stream: this returns the whole transcript; leave it out.", param="stream")
         if parameters.get("response_format") not in (None, "verbose_json"):
             problem = "response_format: this returns a dictionary; leave it out."
             raise UnsupportedParameter(problem, param="response_format")

@@ -91,6 +91,20 @@ def test_an_image_is_edited_as_a_whole_and_in_a_part(painter: ServedHost) -> Non
     assert whole.data[0].b64_json == again.data[0].b64_json != part.data[0].b64_json
 
 
+def test_each_seed_of_an_answer_gives_its_image_again(diffusion: ServedHost) -> None:
+    answer = diffusion.http.post(GENERATIONS, json={**SMALL, "n": 2, "seed": 2**32 - 1}).json()["data"]
+    for image in answer:
+        assert made(diffusion, seed=image["seed"]) == [base64.b64decode(image["b64_json"])]
+    assert answer[0]["b64_json"] != answer[1]["b64_json"]
+
+
+def test_a_size_beyond_everything_is_refused_with_one_that_can_be_made(diffusion: ServedHost) -> None:
+    for size in ("100000x100000", "999999999x999999999", "4194304x8"):
+        answer = diffusion.http.post(GENERATIONS, json={**SMALL, "size": size})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "size")
+        assert size in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_each_format_is_written(form: str, diffusion: ServedHost) -> None:
     assert made(diffusion, output_format=form)[0].startswith(SIGNATURES[form])

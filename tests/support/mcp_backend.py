@@ -10,7 +10,7 @@ from typing import Any
 from modelhost.chat.parsing.image_form import json_request
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.parsing.transcription_form import parsed_form
-from modelhost.client.host_client import Body, Picture, Transcript
+from modelhost.client.host_client import Body, OnPicture, Picture, Transcript, ignore_picture
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.audio_files import check_may_be_sound
 from modelhost.exchange.caller import NOBODY, Caller
@@ -115,11 +115,15 @@ class FakeBackend:
             on_progress(progress)
         return self.transcript
 
-    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+    async def paint(
+        self, body: Body, on_progress: OnProgress = ignore_progress, on_picture: OnPicture = ignore_picture
+    ) -> Sequence[Picture]:
         json_request({name: value for name, value in body.items() if name != "model"})
         self.bodies.append(dict(body))
         for progress in self.progress:
             on_progress(progress)
+        for picture in self.pictures:
+            on_picture(picture)
         return self.pictures
 
     async def models(self) -> Sequence[str]:

@@ -13,7 +13,7 @@ import typer
 
 from modelhost import json_text
 from modelhost.client.connections import DEFAULT_URL, normalize_url
-from modelhost.client.host_client import Body, Picture, SoundClient, Transcript
+from modelhost.client.host_client import Body, OnPicture, Picture, SoundClient, Transcript
 from modelhost.client.remote import RemoteClient
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece
@@ -112,8 +112,8 @@ class BlockingClient:
     def transcribe(self, file: bytes, fields: Mapping[str, str], on_progress: OnProgress) -> Transcript:
         return self._loop.wait_for(self._client.transcribe(file, fields, on_progress))
 
-    def paint(self, body: Body, on_progress: OnProgress) -> Sequence[Picture]:
-        return self._loop.wait_for(self._client.paint(body, on_progress))
+    def paint(self, body: Body, on_progress: OnProgress, on_picture: OnPicture) -> Sequence[Picture]:
+        return self._loop.wait_for(self._client.paint(body, on_progress, on_picture))
 
     async def _audio(self, body: Body) -> AsyncGenerator[bytes, None]:
         async with self._client.speak(body) as parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,6 +53,14 @@ class Picture:
     data: bytes
     seed: int
     """Makes the same image again."""
+
+
+OnPicture = Callable[[Picture], None]
+"""Called with each image as soon as it is there."""
+
+
+def ignore_picture(_picture: Picture) -> None:
+    """Do nothing with it."""
 
 
 def progress_of(index: int, step: int, steps: int, body: Mapping[str, Any]) -> Progress:
@@ -117,9 +125,12 @@ class SoundClient(HostClient, Protocol):
         part of the sound that is transcribed.
         """
 
-    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+    async def paint(
+        self, body: Body, on_progress: OnProgress = ignore_progress, on_picture: OnPicture = ignore_picture
+    ) -> Sequence[Picture]:
         """Return images; cancelling ends the work within a step.
 
         ``body`` is a request of ``/v1/images/generations``, or of ``/v1/images/edits`` if it has an ``image``, in
-        base64; without ``stream``, ``progress`` and ``response_format``. ``on_progress`` gets each step.
+        base64; without ``stream``, ``progress`` and ``response_format``. ``on_progress`` gets each step,
+        and ``on_picture`` each image before the work on the next one; what they raise ends the work.
         """

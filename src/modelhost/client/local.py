@@ -8,7 +8,15 @@ from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nu
 from typing import TYPE_CHECKING, Any
 
 from modelhost import lazy
-from modelhost.client.host_client import Body, Picture, Transcript, progress_at, progress_of
+from modelhost.client.host_client import (
+    Body,
+    OnPicture,
+    Picture,
+    Transcript,
+    ignore_picture,
+    progress_at,
+    progress_of,
+)
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.images import FinishedImage, ImageStep
@@ -68,7 +76,9 @@ class LocalClient:
         text = "".join(segment["text"] for segment in segments).strip()
         return Transcript(text=text, language=heard.language, seconds=heard.seconds, segments=tuple(segments))
 
-    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+    async def paint(
+        self, body: Body, on_progress: OnProgress = ignore_progress, on_picture: OnPicture = ignore_picture
+    ) -> Sequence[Picture]:
         request = lazy.image_form.json_request(body)
         pictures: list[Picture] = []
         async with self.host.open_images(request) as painted:
@@ -77,6 +87,7 @@ class LocalClient:
                     on_progress(progress_of(event.index, event.step, event.steps, body))
                 elif isinstance(event, FinishedImage):
                     pictures.append(Picture(data=base64.b64decode(event.base64), seed=event.seed))
+                    on_picture(pictures[-1])
         return pictures
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:

@@ -16,7 +16,16 @@ from pydantic import ValidationError
 
 from modelhost import json_text
 from modelhost.client.connections import NO_HEADERS, Connections, Event, EventReader, error_in
-from modelhost.client.host_client import Body, Picture, Transcript, form_of, progress_at, progress_of
+from modelhost.client.host_client import (
+    Body,
+    OnPicture,
+    Picture,
+    Transcript,
+    form_of,
+    ignore_picture,
+    progress_at,
+    progress_of,
+)
 from modelhost.errors import HostUnreachable, MethodNotAllowed, NotFound
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
@@ -178,7 +187,9 @@ class RemoteClient:
                     raise self._unexpected("a transcript with times") from None
         raise HostUnreachable(f"the host at {self.url} went away in the middle of the transcript")
 
-    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
+    async def paint(
+        self, body: Body, on_progress: OnProgress = ignore_progress, on_picture: OnPicture = ignore_picture
+    ) -> Sequence[Picture]:
         path = EDITS_PATH if "image" in body else GENERATIONS_PATH
         asked = {**body, "stream": True, "progress": on_progress is not ignore_progress}
         pictures: list[Picture] = []
@@ -193,6 +204,8 @@ class RemoteClient:
                         pictures.append(Picture(data=base64.b64decode(data["b64_json"]), seed=data["seed"]))
                 except (KeyError, TypeError, ValueError):
                     raise self._unexpected("images") from None
+                if kind == "completed":
+                    on_picture(pictures[-1])
         if len(pictures) != (body.get("n") or 1):
             raise HostUnreachable(f"the host at {self.url} went away before all images were there")
         return pictures

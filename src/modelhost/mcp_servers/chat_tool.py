@@ -41,7 +41,7 @@ ReportPiece = Callable[[float, str | None], Awaitable[None]]
 """Gets each piece of the text with its number, from 1; clients join the texts. While the call waits for its model, it
 gets numbers below 1 and no text."""
 
-AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
+AUDITED: Final = ("model", "session_id", "max_tokens")
 """The arguments that the audit log keeps: no contents."""
 
 

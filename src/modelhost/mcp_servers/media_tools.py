@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,11 +25,12 @@ from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.operations import llm
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
-from modelhost.operations.operation import NoParameters, Parameters, Result, parsed
+from modelhost.operations.operation import NoParameters, Parameters, Result, audited, parsed
 
 SPEAK_AUDITED: Final = ("model", "voice", "response_format")
 TRANSCRIBE_AUDITED: Final = ("model", "language")
 """The arguments that the audit log keeps: no contents."""
+DATA: Final = "data:"
 MOST_FILE_BYTES: Final = 500_000_000
 """Of a file that is read by its path: four hours of WAV at 16 kHz."""
 
@@ -81,7 +83,7 @@ def _speak(backend: SoundClient) -> HostTool:
             result=llm.SpokenResult,
         ),
         names=schemas.parameter_names(llm.SpeakParameters),
-        kept=lambda arguments: {name: arguments[name] for name in SPEAK_AUDITED if name in arguments},
+        kept=partial(audited, SPEAK_AUDITED),
         work=work,
         task="speech",
     )
@@ -115,7 +117,7 @@ def _transcribe(backend: SoundClient, *, reads_files: bool) -> HostTool:
             result=llm.TranscribeResult,
         ),
         names=schemas.parameter_names(taken),
-        kept=lambda arguments: {name: arguments[name] for name in TRANSCRIBE_AUDITED if name in arguments},
+        kept=partial(audited, TRANSCRIBE_AUDITED),
         work=work,
         reports_progress=True,
         task="transcription",
@@ -173,7 +175,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    encoded = text.partition(",")[2] if text[: len(DATA)].lower() == DATA else text
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -251,7 +253,7 @@ def image_tool(backend: SoundClient) -> HostTool:
             result=GenerateResult,
         ),
         names=schemas.parameter_names(GenerateParameters),
-        kept=lambda arguments: {name: arguments[name] for name in AUDITED_OF_IMAGES if name in arguments},
+        kept=partial(audited, AUDITED_OF_IMAGES),
         work=work,
         reports_progress=True,
         task="images",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import lazy
 from modelhost.background import cancel_and_wait
-from modelhost.client.host_client import Body, Picture, Transcript
+from modelhost.client.host_client import Body, OnPicture, Picture, Transcript, ignore_picture
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
@@ -66,8 +66,10 @@ class OwnHost:
     ) -> Transcript:
         return await (await self._started()).transcribe(file, fields, on_progress)
 
-    async def paint(self, body: Body, on_progress: OnProgress = ignore_progress) -> Sequence[Picture]:
-        return await (await self._started()).paint(body, on_progress)
+    async def paint(
+        self, body: Body, on_progress: OnProgress = ignore_progress, on_picture: OnPicture = ignore_picture
+    ) -> Sequence[Picture]:
+        return await (await self._started()).paint(body, on_progress, on_picture)
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         return await (await self._started()).request_defaults(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import mcp_types as types
@@ -19,7 +20,14 @@ from modelhost.mcp_servers.host_tool import CallContext, HostTool, ToolOutcome
 from modelhost.mcp_servers.media_tools import image_tool, sound_tools
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.operations import llm, machine_stats, model_loading, models, monitor, state
-from modelhost.operations.operation import AnyOperation, CombinedProgress, OnProgress, ignore_progress, parsed
+from modelhost.operations.operation import (
+    AnyOperation,
+    CombinedProgress,
+    OnProgress,
+    audited,
+    ignore_progress,
+    parsed,
+)
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),
@@ -156,7 +164,7 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
             ),
         ),
         names=schemas.parameter_names(llm.ChatParameters),
-        kept=lambda arguments: {name: value for name, value in arguments.items() if name in AUDITED},
+        kept=partial(audited, AUDITED),
         work=work,
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -157,7 +157,12 @@ class Operation(Generic[P, R]):
 
     def audited_in(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the audit log records of ``values``, decoded JSON that may be invalid."""
-        return {name: _shortened(values[name]) for name in self.audited if values.get(name) is not None}
+        return audited(self.audited, values)
+
+
+def audited(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the audit log records of ``values``: those of ``names``, if they are not too long."""
+    return {name: _shortened(values[name]) for name in names if values.get(name) is not None}
 
 
 def _shortened(value: Any) -> Any:

@@ -117,6 +117,21 @@ def test_each_of_several_streamed_images_is_sent_when_it_is_there(scripted_host:
     assert {"type", "b64_json", "background", "created_at", "output_format", "quality", "size", "usage"} <= {*whole[0]}
 
 
+def test_events_have_their_type_as_their_name_too(scripted_host: ServedHost) -> None:
+    body = {"stream": True, "progress": True, "partial_images": 1}
+    for path, more in ((GENERATIONS, {}), (EDITS, {"image": base64.b64encode(PNG).decode()})):
+        text = post(scripted_host, path, **body, **more).text
+        names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+        assert names == [event["type"] for event in events_of(text)]
+        assert {name.partition(".")[2] for name in names} == {"progress", "partial_image", "completed"}
+
+
+def test_each_seed_of_an_answer_may_be_asked_for(scripted_host: ServedHost) -> None:
+    seeds = [each["seed"] for each in post(scripted_host, n=2, seed=2**32 - 1).json()["data"]]
+    assert seeds == [2**32 - 1, 0]
+    assert [post(scripted_host, seed=seed).status_code for seed in seeds] == [200, 200]
+
+
 def test_edits_may_be_json(scripted_host: ServedHost) -> None:
     image = base64.b64encode(PNG + b"x").decode()
     for given in (
@@ -174,6 +189,7 @@ def test_a_form_is_checked_like_json(scripted_host: ServedHost) -> None:
     assert code_of(sent({"image": PNG}, sharpness="1")) == (400, "unsupported_parameter", "sharpness")
     assert code_of(sent({"picture": PNG})) == (400, "unsupported_parameter", "picture")
     assert code_of(sent({"mask": PNG})) == (400, "invalid_request", "image")
+    assert code_of(sent({"image": PNG}, mask="AAAA")) == (400, "invalid_request", "mask")
     assert code_of(sent([("image[]", PNG), ("image[]", PNG)])) == (400, "invalid_request", "image")
     assert code_of(sent([("image", PNG), ("mask", PNG), ("mask", PNG)])) == (400, "invalid_request", "mask")
 

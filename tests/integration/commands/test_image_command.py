@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modelhost.cli.main import app, main
+from modelhost.cli.running_host import RunningHost
 from tests.support.serving import ServedHost
 from tests.support.surroundings import leave_surroundings
 
@@ -54,6 +55,7 @@ def test_an_image_is_edited(scripted_host: ServedHost, tmp_path: Path, capsys: p
         (["  "], "the prompt is empty"),
         (["a cat", "--strength", "0.5"], "are for an --image"),
         (["a cat", "-n", "11"], "or equal to 10"),
+        (["a cat", "-o", "none/a.png"], "there is no directory none"),
     ],
 )
 def test_what_cannot_be_made_is_a_usage_error(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -61,6 +63,48 @@ def test_what_cannot_be_made_is_a_usage_error(arguments: list[str], says: str, t
     assert result.exit_code == 2
     assert says in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_in_the_place_of_a_file_is_noticed_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "a-2.png").mkdir()
+    result = CliRunner().invoke(app, ["image", "a cat", "-o", "a.png", "-n", "2"])
+    assert (result.exit_code, [path.name for path in tmp_path.iterdir()]) == (2, ["a-2.png"])
+    assert "a-2.png is a directory" in result.output
+
+
+def test_a_prompt_may_be_piped_in(scripted_host: ServedHost, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["image", "-", "--url", scripted_host.url], input=f"{PROMPT}\n")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "image.png").read_bytes() == PNG + b"one two"
+
+
+def test_each_image_is_handed_over_before_the_next_one(scripted_host: ServedHost) -> None:
+    seen: list[str] = []
+    body = {"prompt": PROMPT, "n": 2, "seed": 7}
+    RunningHost(scripted_host.url).paint(
+        body, lambda step: seen.append(step.message), lambda picture: seen.append(f"seed {picture.seed}")
+    )
+    steps = [[f"step {step}/2 of image {image}" for step in range(3)] for image in (1, 2)]
+    assert seen == [*steps[0], "seed 7", *steps[1], "seed 8"]
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_the_images_before_a_failure_are_kept(
+    is_own: bool,
+    scripted_host: ServedHost,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if is_own:
+        monkeypatch.setenv("MODELHOST_ENGINE", "scripted")
+        monkeypatch.setenv("MODELHOST_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "a-2.png").symlink_to("none/a.png")
+    assert main(["image", PROMPT, "-o", "a.png", "-n", "2", *([] if is_own else ["--url", scripted_host.url])]) == 1
+    assert (tmp_path / "a-1.png").read_bytes() == PNG + b"one two"
+    told = capsys.readouterr().err
+    assert "a-1.png: 15 bytes, seed" in told
+    assert "The operating system refused a-2.png" in told
 
 
 def test_a_failure_leaves_the_file_as_it_was(

@@ -55,6 +55,7 @@ def test_piped_text_is_spoken_to_standard_output(scripted_host: ServedHost) -> N
         (["Hello", "-o", "said.doc"], "add --format"),
         (["  "], "the text is empty"),
         (["Hello", "--speed", "5"], "or equal to 4"),
+        (["Hello", "-o", "none/said.mp3"], "there is no directory none"),
     ],
 )
 def test_what_cannot_be_spoken_is_a_usage_error(arguments: list[str], says: str, tmp_path: Path) -> None:

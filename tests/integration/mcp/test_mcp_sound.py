@@ -51,6 +51,19 @@ async def test_over_http(host: ServedHost, era: Any) -> None:
 
 
 @pytest.mark.parametrize("era", ["legacy", "auto"])
+async def test_a_number_beyond_64_bits_is_refused_and_in_the_audit_log(host: ServedHost, era: Any) -> None:
+    seed = 2**70
+    async with Client(f"{host.url}/mcp/llm", mode=era) as client:
+        refused = await client.call_tool("generate_image", {"prompt": "a", "seed": seed})
+        assert refused.structured_content["error"]["code"] == "INVALID_REQUEST"
+        await client.call_tool("speak", {"input": "/echo one", "model": "voice"})
+    answer = host.http.get("/v1/audit", params={"limit": 2})
+    assert answer.status_code == 200, answer.text
+    assert [entry["operation"] for entry in answer.json()["entries"]] == ["speak", "generate_image"]
+    assert answer.json()["entries"][1]["arguments"] == {"seed": seed}
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto"])
 async def test_sound_of_more_than_a_mebibyte_arrives_over_http(host: ServedHost, era: Any) -> None:
     word = "w" * 2**20
     async with Client(f"{host.url}/mcp/llm", mode=era) as client:

@@ -75,6 +75,10 @@ async def test_it_speaks_and_transcribes() -> None:
         assert [word["word"] for segment in heard["segments"] for word in segment["words"]] == ["one", " two"]
         with pytest.raises(UnsupportedParameter):
             await host.transcribe(sound, colour="red")
+        with pytest.raises(UnsupportedParameter, match="stream: this returns the whole transcript; leave it out"):
+            await host.transcribe(sound, stream=True)
+        with pytest.raises(UnsupportedParameter, match="stream_format: this returns the audio itself"):
+            await host.speech("one", stream_format="sse")
         with pytest.raises(InvalidRequest):
             await host.transcribe(sound, language="English")
 

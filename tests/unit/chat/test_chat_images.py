@@ -199,7 +199,8 @@ def test_the_detail_of_an_image_is_one_of_those_that_openai_has() -> None:
 @pytest.mark.parametrize("head", ["DATA:IMAGE/PNG;BASE64", " \ndata:image/png;base64", "data:image/png; base64"])
 def test_engines_get_data_urls_in_one_form(head: str) -> None:
     plain = png_url()
-    given = image(f"{head},{plain.partition(',')[2]} ")
+    data = plain.partition(",")[2]
+    given = image(f"{head},{data[:76]}\r\n{data[76:]}\n ")
     request = ChatRequest(messages=messages_of([{"role": "user", "content": [given]}]))
     (part,) = with_plain_urls(request).messages[0].media
     assert part.extra["image_url"]["url"] == plain

@@ -68,9 +68,10 @@ async def test_images_are_content_with_progress(backend: FakeBackend, era: Any) 
 
 async def test_the_audit_log_keeps_no_prompts(backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era) as client:
-        await client.call_tool("generate_image", {"prompt": "secret", "negative_prompt": "secret", "seed": 1})
+        given = {"prompt": "secret", "negative_prompt": "secret", "seed": 1, "size": "6" * 100_000}
+        await client.call_tool("generate_image", given)
     (call,) = [call for call in backend.calls if call.operation == "generate_image"]
-    assert call.kept(call.values) == {"seed": 1}
+    assert call.kept(call.values) == {"seed": 1, "size": "(100002 characters)"}
 
 
 @pytest.mark.parametrize("given", [{}, {"prompt": ""}, {"prompt": "a cat", "n": 5}, {"prompt": "a cat", "steps": 0}])

@@ -220,9 +220,10 @@ async def test_a_client_that_starts_it_can_name_files_of_its_machine(
         assert refused.structured_content["error"]["details"]["param"] == "path"
 
 
-async def test_a_data_url_is_a_file_too(backend: FakeBackend, era: Any) -> None:
+@pytest.mark.parametrize("head", ["data:audio/wav;base64,", "DATA:audio/wav;BASE64,"])
+async def test_a_data_url_is_a_file_too(head: str, backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era) as client:
-        await client.call_tool("transcribe", {"file": f"data:audio/wav;base64,{IN_BASE64}"})
+        await client.call_tool("transcribe", {"file": head + IN_BASE64})
     assert backend.bodies == [{"file": WAV, "model": "whisper"}]
 
 

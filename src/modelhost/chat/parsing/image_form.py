@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelhost.chat.notes import ON_NOTE
 from modelhost.chat.parsing.fields import NonEmpty, Number
+from modelhost.chat.parsing.form_numbers import number_in
 from modelhost.chat.parsing.problems import invalid_request
 from modelhost.errors import InvalidImage, InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ImageRequest
@@ -21,6 +21,8 @@ FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 SWITCHES: Final = frozenset({"stream", "progress"})
 NUMBERS: Final = frozenset({"n", "seed", "steps", "partial_images", "output_compression", "guidance", "strength"})
 MEDIA: Final = frozenset({"image", "images", "mask"})
+FILES: Final = frozenset({"image", "mask"})
+"""The fields of a form that are files."""
 WITHOUT_EFFECT: Final = ("quality", "style", "moderation", "input_fidelity")
 """Clients send them as a matter of course; other values than these are named in a header of the answer."""
 USUAL: Final = frozenset({"auto", "standard", None})
@@ -28,9 +30,11 @@ LONGEST_PROMPT: Final = 32_000
 LARGEST_SEED: Final = 2**32 - 1
 MOST_STEPS: Final = 10_000
 """The engine takes fewer, as it is configured; this bound is for numbers that are none of steps."""
-SIZE: Final = r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$"
+SIZE: Final = r"^(auto|[1-9][0-9]{0,8}x[1-9][0-9]{0,8})$"
+"""What is too large for a model is said by its worker, which knows the sizes that it makes."""
+LONGEST_SIDE: Final = 10**9 - 1
 DATA: Final = "data:"
-BASE64: Final = ";base64,"
+BASE64: Final = ";base64"
 ADDRESSES: Final = ("http://", "https://")
 
 Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
@@ -136,7 +140,10 @@ def _check_plainly(body: Mapping[str, Any]) -> None:
     """Check what the schema refuses in words that say too little; raises InvalidRequest."""
     size, seed = body.get("size"), body.get("seed")
     if isinstance(size, str) and not re.fullmatch(SIZE, size):
-        raise InvalidRequest('size: it has to be WIDTHxHEIGHT, such as "1024x1024", or "auto".', param="size")
+        raise InvalidRequest(
+            f'size: it has to be WIDTHxHEIGHT, such as "1024x1024", with sides from 1 to {LONGEST_SIDE}, or "auto".',
+            param="size",
+        )
     if isinstance(seed, int) and not 0 <= seed <= LARGEST_SEED:
         raise InvalidRequest(f"seed: it has to be from 0 to {LARGEST_SEED}.", param="seed")
 
@@ -205,7 +212,7 @@ def keyword_request(prompt: str, parameters: Mapping[str, Any]) -> ImageRequest:
     Raises as :func:`parsed_edit` does.
     """
     fields: dict[str, Any] = {"prompt": prompt, **parameters}
-    for name in ("stream", "progress", "response_format"):
+    for name in ("stream", "progress", "partial_images", "response_format"):
         if name in fields:
             raise UnsupportedParameter(f"{name}: this returns the files themselves; leave it out.", param=name)
     for name, own in (("format", "output_format"), ("compression", "output_compression")):
@@ -230,11 +237,12 @@ def _decoded(name: str, given: Any) -> bytes:
     text = given.get("image_url") if isinstance(given, dict) else given
     if not isinstance(text, str):
         raise InvalidRequest(f"{name}: send a data URL, base64, or an object with one in image_url.", param=name)
+    text = "".join(text.split())  # programs break base64 into lines
     if text.lower().startswith(ADDRESSES):
         raise InvalidRequest(f"{name}: addresses are not fetched here; send a data URL.", param=name)
-    if text.startswith(DATA):
-        _, found, text = text.partition(BASE64)
-        if not found:
+    if text[: len(DATA)].lower() == DATA:
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(BASE64):
             raise InvalidImage(f"{name}: the data URL is not in base64.", param=name)
     try:
         return base64.b64decode(text, validate=True)
@@ -243,9 +251,15 @@ def _decoded(name: str, given: Any) -> bytes:
 
 
 def fields_of_form(given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the texts of a form as JSON has them; raises InvalidRequest if a field is there several times."""
+    """Return the texts of a form as JSON has them.
+
+    Raises:
+        InvalidRequest: a field is there several times, or it is an image, which has to be a file.
+    """
     fields: dict[str, Any] = {}
     for name, texts in given.items():
+        if (file := name.removesuffix("[]")) in FILES:
+            raise InvalidRequest(f"{file}: it came as a text; send it as a file, with a plain filename=.", param=file)
         if len(texts) > 1:
             raise InvalidRequest(f"{name}: it is there {len(texts)} times; send it once.", param=name)
         fields[name] = _value(name, texts[0])
@@ -255,11 +269,4 @@ def fields_of_form(given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 def _value(name: str, text: str) -> Any:
     if name in SWITCHES:
         return FLAGS.get(text.lower(), text)
-    if name in NUMBERS:
-        for kind in (int, float):
-            try:
-                number = kind(text)
-            except ValueError:
-                continue
-            return number if math.isfinite(number) else text
-    return text
+    return number_in(text) if name in NUMBERS else text

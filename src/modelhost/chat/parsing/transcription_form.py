@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from modelhost.chat.parsing.fields import NonEmpty, Number
+from modelhost.chat.parsing.form_numbers import number_in
 from modelhost.chat.parsing.problems import invalid_request
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import TranscriptionRequest
@@ -109,9 +110,4 @@ def checked_form(values: Mapping[str, Any]) -> TranscriptionForm:
 def _value(name: str, text: str) -> Any:
     if name == "stream":
         return FLAGS.get(text.lower(), text)
-    if name == "temperature":
-        try:
-            return float(text)
-        except ValueError:
-            return text
-    return text
+    return number_in(text) if name == "temperature" else text

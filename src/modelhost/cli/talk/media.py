@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ import typer
 
 from modelhost.cli import console
 from modelhost.cli.talk.options import SoundOptions, open_for_sound, with_options
-from modelhost.client.host_client import Transcript
+from modelhost.client.host_client import Picture, Transcript
 from modelhost.exchange.audio_files import with_lengths
 from modelhost.http.openai.audio.rendering import rendered_text
 
@@ -53,6 +54,20 @@ def _format_of(output: str | Path, formats: Mapping[str, Format], advice: str = 
             f"the ending of {output} is that of no format ({endings}){advice}", param_hint="--output"
         )
     return found
+
+
+def _check_can_be_written(path: Path) -> None:
+    """Check it before the work, which would be lost; raises typer.BadParameter."""
+    folder = path.parent
+    if not folder.is_dir():
+        problem = f"there is no directory {folder}"
+    elif path.is_dir():
+        problem = f"{path} is a directory"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        problem = f"{path} cannot be written"
+    else:
+        return
+    raise typer.BadParameter(problem, param_hint="--output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +109,9 @@ def speak(
     output, audio_format = options.destination()
     if output == STANDARD and sys.stdout.isatty():
         raise typer.BadParameter("audio is not for a terminal: name a file, or pipe it on", param_hint="--output")
-    body: dict[str, Any] = {"input": _text(text), "response_format": audio_format, "speed": options.speed}
+    if output != STANDARD:
+        _check_can_be_written(Path(output))
+    body: dict[str, Any] = {"input": _text(text, "text"), "response_format": audio_format, "speed": options.speed}
     if options.voice is not None:
         body["voice"] = options.voice
     with (
@@ -111,14 +128,14 @@ def speak(
     console.note(f"{output}: {len(audio):,} bytes")
 
 
-def _text(given: str) -> str:
-    """Return the text to speak; raises typer.BadParameter if there is none."""
+def _text(given: str, what: str) -> str:
+    """Return a text that is ``given`` or, for ``-``, piped in; raises typer.BadParameter if there is none."""
     try:
         text = sys.stdin.buffer.read().decode() if given == STANDARD else given
     except UnicodeDecodeError as error:
         raise typer.BadParameter("what is piped in is not UTF-8") from error
     if not text.strip():
-        raise typer.BadParameter("the text is empty", param_hint="TEXT")
+        raise typer.BadParameter(f"the {what} is empty", param_hint=what.upper())
     return text.strip()
 
 
@@ -258,21 +275,32 @@ class ImageOptions(SoundOptions):
 
 @with_options(ImageOptions)
 def image(
-    options: ImageOptions, prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")]
+    options: ImageOptions,
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What the image shows; `-` reads it from standard input.")
+    ],
 ) -> None:
     """Make an image of a text, or of a text and an image, and write it to a file.
 
     A running host makes it if there is one; otherwise the command starts the model of `--model`, or the configured.
     """
-    if not prompt.strip():
-        raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     paths, form = options.destinations()
-    body = options.body(prompt, form)
-    with open_for_sound(options) as (client, selected), console.shown_progress("painting") as show:
-        pictures = client.paint({**body, **selected}, show)
-    for path, picture in zip(paths, pictures, strict=True):
+    for path in paths:
+        _check_can_be_written(path)
+    body = options.body(_text(prompt, "prompt"), form)
+    written: list[str] = []
+
+    def write(picture: Picture) -> None:  # each at once: what stops the work on the next one leaves it there
+        path = paths[len(written)]
         path.write_bytes(picture.data)
-        console.note(f"{path}: {len(picture.data):,} bytes, seed {picture.seed}")
+        written.append(f"{path}: {len(picture.data):,} bytes, seed {picture.seed}")
+
+    try:
+        with open_for_sound(options) as (client, selected), console.shown_progress("painting") as show:
+            client.paint({**body, **selected}, show, write)
+    finally:
+        for line in written:
+            console.note(line)
 
 
 def _encoded(path: Path | None) -> str | None:

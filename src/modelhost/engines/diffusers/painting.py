@@ -31,7 +31,8 @@ from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 STRENGTH: Final = 0.8
 """How much of an edited image is painted anew, unless the request says."""
-LARGEST_SEED: Final = 2**32
+SEEDS: Final = 2**32
+"""How many a generator of PyTorch on the CPU tells apart: it takes larger ones modulo this."""
 
 
 class Left(Exception):
@@ -109,16 +110,17 @@ class Painter:
         events: _Events,
     ) -> None:
         pipeline, arguments, steps = self._call(body, order, originals, size)
-        seed = secrets.randbelow(LARGEST_SEED) if body.get("seed") is None else body["seed"]
+        first = secrets.randbelow(SEEDS) if body.get("seed") is None else body["seed"]
         width, height = size
         events.send("started", width=width, height=height, tokens=tokens, steps=steps)
         for index in range(body["n"]):
+            seed = (first + index) % SEEDS  # one that a request may name
             events.send("progress", index=index, step=0, steps=steps)
             watch = _Watch(self, body, index, steps, size, events)
             try:
                 made = pipeline(
                     **arguments,
-                    generator=torch.Generator("cpu").manual_seed(seed + index),
+                    generator=torch.Generator("cpu").manual_seed(seed),
                     callback_on_step_end=watch.step,
                 )
             except (RuntimeError, MemoryError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
@@ -133,7 +135,7 @@ class Painter:
                 withheld = invalid("prompt: the safety checker of the model withheld the image.", param="prompt")
                 events.send("failed", status=withheld.status, error=withheld.body)
                 return
-            events.send("image", index=index, seed=seed + index, b64_json=self.written(made.images[0], body))
+            events.send("image", index=index, seed=seed, b64_json=self.written(made.images[0], body))
         events.send("done")
 
     def _call(

@@ -101,6 +101,7 @@ IMAGE_PATHS: Final = frozenset({"/v1/images/generations", "/v1/images/edits"})
 HEADS: Final = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF\0\0\0\0WEBP"}
 SIZE: Final = (64, 64)
 MULTIPLE: Final = 8
+SEEDS: Final = 2**32
 
 
 class ScriptedImages:
@@ -144,6 +145,6 @@ class ScriptedImages:
 
             await event("progress", index=index, step=0, steps=steps)
             await self._player.play(reply, steps, emit, malformed)
-            await event("image", index=index, seed=seed + index, b64_json=written(reply.content, index))
+            await event("image", index=index, seed=(seed + index) % SEEDS, b64_json=written(reply.content, index))
         await event("done")
         await send({"type": "http.response.body", "body": b""})

@@ -10,6 +10,7 @@ from pathlib import Path
 from modelhost.engines import TRAITS
 from modelhost.engines.installed import kind_of
 from modelhost.models.files.hf_directory import HfModel
+from modelhost.models.files.pipeline import is_pipeline
 
 
 def why_not_served(model: HfModel, directory: Path, engine: str, *, is_in_own_python: bool = True) -> str | None:
@@ -22,6 +23,8 @@ def why_not_served(model: HfModel, directory: Path, engine: str, *, is_in_own_py
     if own is not None and own[0] == engine:
         return None
     if not model.is_generating:
+        if is_pipeline(directory.parent):
+            return f"{directory} is a component of the pipeline {directory.parent}, which diffusers serves as a whole"
         return (
             f"{directory} is a {model.architecture}, which writes no text: {engine} serves models that do; llama.cpp "
             "serves embedding models in GGUF"

@@ -149,21 +149,25 @@ class AuditRows(TableRows):
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
     row = asdict(entry)
-    row["arguments"] = _written(entry.arguments)
+    row["arguments"] = _arguments(entry.arguments)
     return row | {name: _storable(row[name]) for name in _ENTRY_TEXTS}
 
 
-def _written(arguments: Mapping[str, Any]) -> bytes:
-    """Return ``arguments`` as JSON, whatever a client sent: an entry that cannot be written would stop all others."""
+def _arguments(given: Mapping[str, Any]) -> bytes:
+    """Return arguments as JSON, or only what kind each has, if they are none: an entry must not hold up all others."""
     try:
-        return json_text.encode(dict(arguments), default=str, option=orjson.OPT_NON_STR_KEYS)
+        return json_text.encode(given, default=str, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
-        return orjson.dumps({"unwritable": _storable(repr(arguments))})
+        return orjson.dumps({_replaced(str(name)): type(value).__name__ for name, value in given.items()})
 
 
 def _storable(text: str | None) -> str | None:
     """Return ``text`` without what a database does not accept: it may come from a client."""
-    return None if text is None else text.replace("\0", "").encode(errors="replace").decode()
+    return None if text is None else _replaced(text.replace("\0", ""))
+
+
+def _replaced(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 _ONE_AT_A_TIME: Final = 0x6D6F64656C01

@@ -99,6 +99,7 @@ def test_a_form_has_texts() -> None:
         ({"colour": ["red"]}, UnsupportedParameter, "colour"),
         ({"include[]": ["logprobs"]}, UnsupportedParameter, "include[]"),
         ({"model": ["a", "b"]}, InvalidRequest, "model"),
+        ({"temperature": ["0_1"]}, InvalidRequest, "temperature"),
         ({"temperature": ["warm"]}, InvalidRequest, "temperature"),
         ({"language": ["English"]}, InvalidRequest, "language"),
         ({"response_format": ["diarized_json"]}, InvalidRequest, "response_format"),

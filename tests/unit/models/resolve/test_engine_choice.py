@@ -150,6 +150,15 @@ def test_what_writes_no_text_is_refused(tmp_path: Path) -> None:
         resolve(Settings(model=str(directory), threads=1))
 
 
+def test_a_component_of_a_pipeline_is_refused_with_the_name_of_that(tmp_path: Path) -> None:
+    pipeline, component = tmp_path / "painter", tmp_path / "painter" / "unet"
+    shutil.copytree(NANO_HF, component)
+    (component / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    (pipeline / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    with pytest.raises(ModelFileInvalid, match=f"a component of the pipeline {pipeline}, which diffusers serves"):
+        resolve(Settings(model=str(component), threads=1))
+
+
 def test_weights_are_counted_as_they_are_computed_with() -> None:
     model = read_hf_directory(NANO_HF)
 

@@ -47,16 +47,16 @@ class ImageAnswer:
     def progress(self, event: ImageStep) -> bytes:
         """Return the event that so many steps are done, an extension for clients that ask for it."""
         fields = {"image_index": event.index, "step": event.step, "steps": event.steps}
-        return encode_event({"type": f"{self.operation}.progress", **fields})
+        return _named({"type": f"{self.operation}.progress", **fields})
 
     def partial(self, event: PartialImage) -> bytes:
         """Return the event with an unfinished image."""
-        return encode_event({**self._image("partial_image", event.base64), "partial_image_index": event.index})
+        return _named({**self._image("partial_image", event.base64), "partial_image_index": event.index})
 
     def completed(self, image: FinishedImage) -> bytes:
         """Return the event with a whole image; nothing else ends with :data:`USAGE_END`."""
         fields = {"image_index": image.index, "seed": image.seed, "usage": self._usage}
-        return encode_event({**self._image("completed", image.base64), **fields})
+        return _named({**self._image("completed", image.base64), **fields})
 
     def whole(self, data: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the answer with the images in ``data``."""
@@ -79,3 +79,8 @@ class ImageAnswer:
             "quality": "auto",
             "size": self._size,
         }
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    """Return ``event`` with its type as the name of the server-sent event, too, as OpenAI's API sends images."""
+    return b"event: " + str(event["type"]).encode() + b"\n" + encode_event(event)
