@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelhost.engines import TRAITS
+from modelhost.engines.diffusers.layout import INDEX
 from modelhost.engines.installed import kind_of
 from modelhost.models.files.hf_directory import HfModel
-from modelhost.models.files.pipeline import is_pipeline
 
 
 def why_not_served(model: HfModel, directory: Path, engine: str, *, is_in_own_python: bool = True) -> str | None:
@@ -23,7 +23,7 @@ def why_not_served(model: HfModel, directory: Path, engine: str, *, is_in_own_py
     if own is not None and own[0] == engine:
         return None
     if not model.is_generating:
-        if is_pipeline(directory.parent):
+        if (directory.parent / INDEX).is_file():
             return f"{directory} is a component of the pipeline {directory.parent}, which diffusers serves as a whole"
         return (
             f"{directory} is a {model.architecture}, which writes no text: {engine} serves models that do; llama.cpp "
