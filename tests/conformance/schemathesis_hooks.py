@@ -52,7 +52,6 @@ RIGHT_REFUSALS: Final = (
         for code, words in (
             ("invalid_audio", "its format is unknown"),
             ("invalid_audio", "it is empty"),
-            ("invalid_request", "it has to be a code of two or three small letters"),
             ("invalid_request", "a stream has text only"),
             ("invalid_request", "words have times in verbose_json only"),
         )
@@ -65,7 +64,6 @@ RIGHT_REFUSALS: Final = (
             ("invalid_image", "it is not valid base64"),
             ("invalid_image", "the data URL is not in base64"),
             ("invalid_request", "it is missing"),
-            ("invalid_request", "it has to be WIDTHxHEIGHT"),
             ("invalid_request", "edit one image at a time"),
             ("invalid_request", "a stream has b64_json only"),
             ("invalid_request", "sent in a stream only"),

@@ -65,6 +65,19 @@ def maybe(kind: str) -> dict[str, Any]:
     return {"type": [kind, "null"]}
 
 
+def in_form(properties: Mapping[str, Json]) -> dict[str, Json]:
+    """Return fields as a form has them, which has no null: a field that is not wanted is left out."""
+    return {name: _never_null(schema) for name, schema in properties.items()}
+
+
+def _never_null(schema: Json) -> Json:
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == len(schema.get("anyOf", ())):
+        return schema
+    others = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
+    return {**others, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})}
+
+
 def list_of(schema: Json, description: str | None = None) -> dict[str, Any]:
     """Return the schema of an array."""
     return {"type": "array", "items": schema, **({} if description is None else {"description": description})}

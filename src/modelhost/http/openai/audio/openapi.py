@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from modelhost.chat.parsing.transcription_form import TranscriptionForm
 from modelhost.http.openai.audio.paths import MODELS, TRANSCRIPTIONS, TRANSLATIONS, VOICES
-from modelhost.http.openapi_parts import BYTES, EVENTS, TEXT, in_json, list_of, object_schema
+from modelhost.http.openapi_parts import BYTES, EVENTS, TEXT, in_form, in_json, list_of, object_schema
 
 _NAMED: Final = object_schema({"id": TEXT, "name": TEXT})
 _MODELS: Final = object_schema({"object": {"const": "list"}, "models": list_of(_NAMED)})
@@ -53,7 +53,7 @@ def _transcript(operation_id: str, summary: str, refusals: Mapping[str, Any]) ->
     schema = TranscriptionForm.model_json_schema()
     form = {
         **schema,
-        "properties": {"file": BYTES, **schema["properties"]},
+        "properties": {"file": BYTES, **in_form(schema["properties"])},
         "required": ["file"],
     }
     texts = ("application/x-subrip", EVENTS, "text/plain", "text/vtt")

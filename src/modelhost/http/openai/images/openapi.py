@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from modelhost.chat.parsing.image_form import ImageEditRequest, ImageGenerationRequest
 from modelhost.http.openai.images.paths import EDITS, FILES, GENERATIONS, VARIATIONS
+from modelhost.http.openapi_parts import in_form
 
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer"}
@@ -46,7 +47,7 @@ def image_paths(refusals: Mapping[str, Any]) -> dict[str, Any]:
     }
     as_form = {
         **edit,
-        "properties": {"image": _BYTES, "mask": _BYTES, **edit["properties"]},
+        "properties": {"image": _BYTES, "mask": _BYTES, **in_form(edit["properties"])},
         "required": ["image", *edit["required"]],
     }
     generation = {"application/json": {"schema": ImageGenerationRequest.model_json_schema()}}
