@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import wave
 from collections.abc import Iterator
 
 import mcp_types as types
@@ -45,6 +47,24 @@ def test_a_streamed_answer_is_heard_sentence_by_sentence(host: ServedHost, liste
     assert len(parts) > 1
     audio = b"".join(parts)
     assert heard(listener, wave_head(len(audio)) + audio) == words_of(SAID)
+
+
+def test_a_whole_answer_as_wav_says_how_long_it_is(host: ServedHost) -> None:
+    message = (
+        host.client()
+        .chat.completions.create(
+            model="writer",
+            messages=[{"role": "user", "content": f"/echo {SAID}"}],
+            modalities=["text", "audio"],
+            audio={"voice": "heart", "format": "wav"},
+        )
+        .choices[0]
+        .message
+    )
+    assert message.audio is not None
+    data = base64.b64decode(message.audio.data)
+    with wave.open(io.BytesIO(data)) as opened:
+        assert 2 * opened.getnframes() == len(data) - data.index(b"data") - len(b"data\0\0\0\0")
 
 
 async def test_the_tools_of_the_mcp_server_understand_each_other(host: ServedHost, listener: ServedHost) -> None:

@@ -20,6 +20,7 @@ from modelhost.chat.speech import Speaking, Spoken
 from modelhost.chat.spoken.sentences import Sentences
 from modelhost.chat.spoken.transcripts import AUDIO, Transcripts
 from modelhost.errors import InvalidRequest, ModelNotFound, NothingToSpeak, UnsupportedOperation
+from modelhost.exchange.audio_files import with_lengths
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import (
     NO_ENVELOPE,
@@ -208,7 +209,7 @@ class _SpokenAnswer:
         expires_at = self._transcripts.add(self._id, self._text)
         audio: dict[str, Any] = {"id": self._id, "expires_at": expires_at}
         if not self._is_streamed:
-            data = base64.b64encode(self._audio).decode()
+            data = base64.b64encode(with_lengths(bytes(self._audio))).decode()
             audio |= {"data": data, "transcript": self._text}
         return [(_delta(self._envelope, _with_audio(None, audio)),), *self._last]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageOps
 
+from modelhost.engines.media.grey_pictures import in_eight_bits
 from modelhost.engines.media.refusals import IMAGE_TOO_LARGE, INVALID_IMAGE
 from modelhost.engines.worker.asgi import ErrorResponse, error_body
 
@@ -40,7 +41,7 @@ def read_picture(data: bytes, *, param: str, max_pixels: int) -> Image.Image:
             )
             raise ErrorResponse(413, error_body(413, IMAGE_TOO_LARGE, message, param=param))
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        return in_eight_bits(ImageOps.exif_transpose(picture))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise unusable(param, "it is damaged, or no PNG, JPEG or WebP") from error
 
@@ -82,7 +83,8 @@ def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 def fitted_mask(mask: Image.Image, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return ``mask`` as diffusers takes it: white where ``picture`` is painted anew.
 
-    That is where it is transparent, as in OpenAI's API, or where it is white if it has no transparency.
+    That is where it is transparent, as in OpenAI's API, or where it is white if nothing of it is transparent: more
+    than half of either.
 
     Raises:
         ErrorResponse: it is not of the size of ``picture``, or leaves nothing to paint.
@@ -92,8 +94,9 @@ def fitted_mask(mask: Image.Image, picture: Image.Image, size: tuple[int, int]) 
         raise unusable("mask", f"it has {width}x{height} pixels, and the image {wide}x{high}; they have to be the same")
     has_alpha = "A" in mask.getbands() or "transparency" in mask.info
     alpha = mask.convert("RGBA").getchannel("A") if has_alpha else None
-    area = mask.convert("L") if alpha is None else alpha.point(lambda value: OPAQUE - value)
-    if area.getextrema()[1] == 0:
+    is_opaque = alpha is None or not any(alpha.histogram()[:OPAQUE])
+    area = mask.convert("L") if alpha is None or is_opaque else alpha.point(lambda value: OPAQUE - value)
+    if not any(area.histogram()[OPAQUE // 2 + 1 :]):  # pipelines take what is more for all
         raise unusable(
             "mask", "nothing of it is transparent (or, without transparency, white): there is nothing to paint"
         )

@@ -16,6 +16,7 @@ from typing import Any, Final
 import transformers
 from PIL import Image, ImageOps, PngImagePlugin
 
+from modelhost.engines.media.grey_pictures import in_eight_bits
 from modelhost.engines.transformers.checkpoints import WAY_OUT
 from modelhost.engines.transformers.library import TransformersLibrary
 from modelhost.engines.transformers.vision_kinds import PROCESSOR_FILES, PROCESSORS
@@ -195,6 +196,6 @@ def _picture(data: bytes) -> Image.Image:
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise UnreadableImage(f"it has {width}x{height} pixels, and at most {MOST_PIXELS:,} are taken")
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        return in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise UnreadableImage(f"it is damaged, or none of {', '.join(FORMATS)}") from error
