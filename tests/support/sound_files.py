@@ -64,12 +64,15 @@ class _Stream:
         return self._file.write(data)
 
 
-def with_pauses(data: bytes, kind: str, path: Path) -> bytes:
-    """Return a copy of a file without each second half second of its packets, as of silence that is not stored."""
+def with_pauses(data: bytes, kind: str, path: Path, *, seconds: float = 0.5) -> bytes:
+    """Return a copy of a file without some of its packets, as of silence that is not stored, or of a bad connection.
+
+    Each pause is as long as the sound between two of them.
+    """
     with av.open(io.BytesIO(data), "r") as source, av.open(path, "w", format=kind) as output:
         stream = output.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
-            if packet.pts is not None and int(2 * packet.pts * packet.time_base) % 2 == 0:
+            if packet.pts is not None and int(packet.pts * packet.time_base / seconds) % 2 == 0:
                 packet.stream = stream
                 output.mux(packet)
     return path.read_bytes()

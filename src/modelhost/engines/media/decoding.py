@@ -95,16 +95,17 @@ class _Sound:
         self._parts: list[NDArray[np.int16]] = [np.zeros(0, np.int16)]
         self._seconds = 0.0
         has_times = file.format.name.partition(",")[0] in WITH_PAUSES
-        self._end = file.start_time / av.time_base if has_times and file.start_time is not None else None
+        self._begin = file.start_time / av.time_base if has_times and file.start_time is not None else None
 
     def add(self, frame: Any) -> None:
         """Add a frame; raises ErrorResponse if there is too much now."""
         seconds = frame.samples / frame.sample_rate
-        if self._end is not None and frame.time is not None:
-            if (pause := frame.time - self._end) > SECONDS_LESS:
+        if self._begin is not None and frame.time is not None:
+            # Against all that is there, since short pauses, as of packets that a call lost, add up.
+            pause = frame.time - self._begin - self._seconds
+            if pause > SECONDS_LESS:
                 self._check(pause)
                 self._parts += (*self._resampler.rest(), np.zeros(round(pause * SAMPLE_RATE), np.int16))
-            self._end = frame.time + seconds
         self._check(seconds)
         self._parts += self._resampler.resampled(frame)
 
