@@ -57,7 +57,7 @@ class Transcript:
                 for segment in found:
                     is_in_last_window = segment.end > piece_seconds - WINDOW_SECONDS
                     if not is_last and is_in_last_window and segment.start > piece_seconds / 2:
-                        goes_on_at = segment.start
+                        goes_on_at = float(segment.start)  # of words, the library has numbers of NumPy
                         break
                     yield Placed(segment, number, at)
                     number += 1

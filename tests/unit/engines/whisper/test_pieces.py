@@ -63,6 +63,12 @@ def test_each_sentence_is_written_once_at_its_time(count: int) -> None:
     assert library.closed == len(library.pieces)
 
 
+def test_places_are_numbers_that_json_has_whatever_the_library_counts_with() -> None:
+    found = list(Transcript(Library(), sentences(200)).segments())
+    assert {type(placed.segment.start) for placed in found} == {np.float64}
+    assert {type(placed.offset) for placed in found} == {float}
+
+
 def test_a_piece_is_short_and_knows_what_was_said_before() -> None:
     library = Library()
     transcript = Transcript(library, sentences(200))
