@@ -46,29 +46,28 @@ class Transcript:
 
     def segments(self) -> Generator[Placed, None, None]:
         """Yield the segments; closing it closes the library's."""
-        at, number = 0.0, 0
+        begin = number = 0
         context: tuple[int, ...] = ()
         found = self._first[0]
         while True:
-            piece_seconds = self._piece(at).size / SAMPLE_RATE
-            is_last = at + piece_seconds >= self._samples.size / SAMPLE_RATE
-            goes_on_at = piece_seconds
+            size = self._piece(begin).size
+            is_last = begin + size == self._samples.size
+            goes_on_at, seconds = size, size / SAMPLE_RATE
             try:
                 for segment in found:
-                    is_in_last_window = segment.end > piece_seconds - WINDOW_SECONDS
-                    if not is_last and is_in_last_window and segment.start > piece_seconds / 2:
-                        goes_on_at = float(segment.start)  # of words, the library has numbers of NumPy
+                    is_in_last_window = segment.end > seconds - WINDOW_SECONDS
+                    if not is_last and is_in_last_window and segment.start > seconds / 2:
+                        goes_on_at = min(size, round(float(segment.start) * SAMPLE_RATE))
                         break
-                    yield Placed(segment, number, at)
+                    yield Placed(segment, number, begin / SAMPLE_RATE)
                     number += 1
                     context = (*context, *segment.tokens)[-MOST_CONTEXT:]
             finally:
                 found.close()
             if is_last:
                 return
-            at += goes_on_at
-            found, _ = self._transcribe(Piece(self._piece(at), self.language, context))
+            begin += goes_on_at
+            found, _ = self._transcribe(Piece(self._piece(begin), self.language, context))
 
-    def _piece(self, at: float) -> Any:
-        begin = round(at * SAMPLE_RATE)
+    def _piece(self, begin: int) -> Any:
         return self._samples[begin : begin + PIECE_SECONDS * SAMPLE_RATE]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelhost.engines.media.decoding import SAMPLE_RATE
 from modelhost.engines.whisper.pieces import PIECE_SECONDS, Piece, Transcript
@@ -79,6 +81,26 @@ def test_a_piece_is_short_and_knows_what_was_said_before() -> None:
     first, second, _ = library.pieces
     assert first.context == ()
     assert second.context == tuple(range(int(second.samples[0])))
+
+
+@given(st.integers(1, 1_900 * SAMPLE_RATE), st.floats(0.01, 0.99))
+@settings(max_examples=200, deadline=None)
+def test_pieces_come_to_an_end_wherever_segments_begin(size: int, share: float) -> None:
+    """Segments of a library begin at fractions that are no whole samples."""
+    pieces: list[int] = []
+
+    def segments(piece: Piece) -> Generator[Any, None, None]:
+        seconds = piece.samples.size / SAMPLE_RATE
+        yield Segment(0.0, seconds * share, (1,))
+        yield Segment(seconds * share, seconds, (2,))
+
+    def transcribe(piece: Piece) -> tuple[Generator[Any, None, None], Info]:
+        pieces.append(piece.samples.size)
+        assert len(pieces) <= 2 + 2 * size // (PIECE_SECONDS * SAMPLE_RATE)
+        return segments(piece), Info("en")
+
+    list(Transcript(transcribe, np.zeros(size, np.int16)).segments())
+    assert min(pieces) > 0
 
 
 def test_silence_at_the_end_of_a_piece_is_passed_over() -> None:
