@@ -103,14 +103,14 @@ def _check_prompt(model: Any, prompt: str | None) -> None:
 def _segment(placed: Placed) -> dict[str, Any]:
     segment, offset = placed.segment, placed.offset
     words = [
-        {"word": word.word, "start": offset + float(word.start), "end": offset + float(word.end)}
+        {"word": word.word, "start": _time(offset, word.start), "end": _time(offset, word.end)}
         for word in segment.words or ()
     ]
     return {
         "id": placed.number,
         "seek": int(segment.seek) + round(offset * FRAMES_PER_SECOND),
-        "start": offset + float(segment.start),
-        "end": offset + float(segment.end),
+        "start": _time(offset, segment.start),
+        "end": _time(offset, segment.end),
         "text": segment.text,
         "tokens": [int(token) for token in segment.tokens],
         "temperature": float(segment.temperature or 0.0),
@@ -119,6 +119,11 @@ def _segment(placed: Placed) -> dict[str, Any]:
         "no_speech_prob": float(segment.no_speech_prob),
         "words": words,
     }
+
+
+def _time(offset: float, seconds: Any) -> float:
+    """Return a time of a piece in the whole, to a millisecond."""
+    return round(offset + float(seconds), 3)
 
 
 if __name__ == "__main__":
