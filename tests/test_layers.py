@@ -72,7 +72,7 @@ def test_the_type_checker_knows_what_is_imported_late() -> None:
         ("torch", ["engines/transformers/", "engines/diffusers/"]),
         ("transformers", ["engines/transformers/", "engines/diffusers/"]),
         ("diffusers", ["engines/diffusers/"]),
-        ("PIL", ["engines/diffusers/", "engines/transformers/vision.py"]),
+        ("PIL", ["engines/diffusers/", "engines/transformers/vision.py", "engines/media/grey_pictures.py"]),
         ("fastapi", ["http/"]),
         ("starlette", ["http/", "mcp_servers/"]),
         ("uvicorn", ["http/", "engines/worker/server.py"]),
