@@ -9,18 +9,12 @@ from typing import Any, Final
 from PIL import Image, ImageOps
 
 from modelhost.engines.media.grey_pictures import in_eight_bits
+from modelhost.engines.media.png_notes import without_notes
 from modelhost.engines.media.refusals import IMAGE_TOO_LARGE, INVALID_IMAGE
 from modelhost.engines.worker.asgi import ErrorResponse, error_body
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 OPAQUE: Final = 255
-PNG: Final = b"\x89PNG\r\n\x1a\n"
-LENGTH_BYTES: Final = 4
-AROUND_CHUNK: Final = 12
-"""Bytes of a chunk of PNG besides its contents: their length, its kind, the check sum."""
-UNREAD_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
-TURNING_TEXTS: Final = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
-"""Texts that may say which side is up."""
 
 # Pillow refuses pictures beyond a limit of its own while it reads their header, before their size is known here.
 Image.MAX_IMAGE_PIXELS = None
@@ -44,26 +38,6 @@ def read_picture(data: bytes, *, param: str, max_pixels: int) -> Image.Image:
         return in_eight_bits(ImageOps.exif_transpose(picture))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise unusable(param, "it is damaged, or no PNG, JPEG or WebP") from error
-
-
-def without_notes(data: bytes) -> bytes:
-    """Return ``data`` without the texts and the colour profile of a PNG, which are not used; other files as they are.
-
-    Pillow takes a file for damaged if one of them is large, such as the workflow that a program noted in its image.
-    What cannot be read as chunks is left as it is.
-    """
-    if not data.startswith(PNG):
-        return data
-    kept, start, at = [], 0, len(PNG)
-    while at + AROUND_CHUNK <= len(data):
-        end = at + AROUND_CHUNK + int.from_bytes(data[at : at + LENGTH_BYTES], "big")
-        contents = at + AROUND_CHUNK - LENGTH_BYTES
-        kind = data[at + LENGTH_BYTES : contents]
-        if kind in UNREAD_CHUNKS and end <= len(data) and not data.startswith(TURNING_TEXTS, contents):
-            kept.append(data[start:at])
-            start = end
-        at = end
-    return b"".join([*kept, data[start:]]) if kept else data
 
 
 def unusable(param: str, problem: str) -> ErrorResponse:

@@ -79,6 +79,8 @@ def without_inner_tags(data: bytes) -> bytes:
 
     Their covers have bytes in them that look like frames. Raises ErrorResponse as ``opened``.
     """
+    if TAG.search(data, after_tag(data)) is None:
+        return data
     with opened(data) as file:
         if file.format.name not in TAGGED:
             return data

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import transformers
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
 from modelhost.engines.media.grey_pictures import in_eight_bits
+from modelhost.engines.media.png_notes import without_notes
 from modelhost.engines.transformers.checkpoints import WAY_OUT
 from modelhost.engines.transformers.library import TransformersLibrary
 from modelhost.engines.transformers.vision_kinds import PROCESSOR_FILES, PROCESSORS
@@ -35,29 +36,6 @@ SIDE: Final = 32
 
 # Pillow refuses pictures beyond a limit of its own while it reads their header, before their size is known here.
 Image.MAX_IMAGE_PIXELS = None
-
-
-def _skipping(read: Callable[[Any, int, int], bytes]) -> Callable[[Any, int, int], bytes]:
-    """Return what reads a chunk of text in a PNG as ``read`` does, but overlooks a text that is too long for Pillow.
-
-    All texts of an image together remain limited.
-    """
-
-    def read_or_skip(stream: Any, position: int, length: int) -> bytes:
-        try:
-            return read(stream, position, length)
-        except ValueError:
-            if stream.text_memory > PngImagePlugin.MAX_TEXT_MEMORY:
-                raise
-            stream.fp.seek(position)
-            skipped: bytes = stream.fp.read(length)
-            return skipped
-
-    return read_or_skip
-
-
-for _name in ("chunk_zTXt", "chunk_iTXt"):
-    setattr(PngImagePlugin.PngStream, _name, _skipping(getattr(PngImagePlugin.PngStream, _name)))
 
 
 class TransformersVision:
@@ -192,7 +170,7 @@ def _picture(data: bytes) -> Image.Image:
         UnreadableImage: it is damaged, of another format, or too large.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(io.BytesIO(without_notes(data)), formats=FORMATS)
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise UnreadableImage(f"it has {width}x{height} pixels, and at most {MOST_PIXELS:,} are taken")

@@ -14,7 +14,7 @@ PROCESSORS: Final[Mapping[str, str]] = {
 }
 """What reads the images of a kind, by ``model_type``: a class of ``transformers``."""
 PROCESSOR_FILES: Final = ("preprocessor_config.json", "processor_config.json")
-"""Of which one says how images are read."""
+"""Of which one says how images are read; the second one is newer, and may say that of more than images."""
 WITHOUT_PROCESSOR: Final = (
     f"Its directory has neither {' nor '.join(PROCESSOR_FILES)}, of which one says how images are read: add the file "
     "from where the model is from, and load the model again."

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from modelhost.config.paths import is_file_or_link, why_missing
+from modelhost.engines.transformers.vision_kinds import PROCESSOR_FILES
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.image_encoder import image_work_bytes
 
@@ -139,8 +140,6 @@ CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 MODULES, SENTENCE_TRANSFORMERS = "modules.json", "sentence_transformers"
 """The file of a model for sentence embeddings, and what it adds to the families."""
 SUFFIX = ".safetensors"
-IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Files of which one says how images are read; the second one is newer, and may say that of more than images."""
 TOKENIZER_CONFIG, OWN_CODE = "tokenizer_config.json", "auto_map"
 VOCABULARY_BEGINS, VOCABULARY_ENDS = ("tokenizer.", "vocab"), (".model", ".tiktoken", ".spm", ".tokenizer")
 VOCABULARIES = frozenset({"tekken.json", "merges.txt", "dict.txt", "bpe.codes", "byte_maps.json"})
@@ -231,7 +230,7 @@ def read_hf_directory(directory: Path) -> HfModel:
         is_generating=architecture.endswith(GENERATING),
         is_reranker=architecture.endswith("ForSequenceClassification"),
         can_see="vision_config" in config or "visual" in config,
-        has_image_processor=any(is_file_or_link(directory / name) for name in IMAGE_PROCESSORS),
+        has_image_processor=any(is_file_or_link(directory / name) for name in PROCESSOR_FILES),
         has_tokenizer=_has_tokenizer(directory),
         has_own_code=OWN_CODE in config,
         image_work_bytes=image_work_bytes(config, _image_processor(directory)) if "vision_config" in config else 0,
@@ -250,7 +249,7 @@ def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _image_processor(directory: Path) -> Mapping[str, Any]:
     """Return the configuration of what reads images: a file of its own, or in newer directories a part of another."""
-    own, shared = (directory / name for name in IMAGE_PROCESSORS)
+    own, shared = (directory / name for name in PROCESSOR_FILES)
     if is_file_or_link(own):
         return _json(own)
     part = _json(shared).get("image_processor") if is_file_or_link(shared) else None

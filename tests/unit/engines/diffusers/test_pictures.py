@@ -8,7 +8,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from modelhost.engines.diffusers.pictures import read_picture, without_notes
+from modelhost.engines.diffusers.pictures import read_picture
+from modelhost.engines.media.png_notes import without_notes
 from modelhost.engines.worker.asgi import ErrorResponse
 
 SIZE = (4, 2)

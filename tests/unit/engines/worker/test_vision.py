@@ -187,15 +187,14 @@ def test_a_long_text_in_an_image_is_overlooked(seeing: Seeing, add: str, place: 
     assert seeing.vision.read(plain[:at] + chunk + plain[at:]).tokens == seeing.vision.read(plain).tokens
 
 
-def test_texts_in_an_image_are_limited_together(seeing: Seeing) -> None:
+def test_many_texts_in_an_image_are_overlooked(seeing: Seeing) -> None:
     from PIL import PngImagePlugin  # noqa: PLC0415 (as above)
 
     info, packed = PngImagePlugin.PngInfo(), io.BytesIO()
     for number in range(70):
         info.add_text(f"{number}", "x" * 1_000_000, zip=True)
     picture(1).save(packed, "PNG", pnginfo=info)
-    with pytest.raises(UnreadableImage):
-        seeing.vision.read(packed.getvalue())
+    assert seeing.vision.read(packed.getvalue()).tokens == seeing.vision.read(png(picture(1))).tokens
 
 
 def test_a_model_that_sees_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
